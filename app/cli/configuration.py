@@ -1,6 +1,7 @@
 """`configuration`: read and write entries, by the services that HTTP uses."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,13 +11,14 @@ from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.entries import delete_entry, find_entry
 from app.cli.help import Commands
-from app.cli.history import text_of
+from app.cli.history import text_of, write_and_show
 from app.cli.options import AsJson, DryRun, EnvironmentName, Message
 from app.cli.terminal import console, error_console, print_json, show_table
 from app.configuration.changes.models import Kind
+from app.configuration.changes.requests import NewChangeSet
 from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.errors import Malformed, invalid, malformed
-from app.http.decoder import check_nodes, parse
+from app.http.decoder import check_nodes, decode, parse
 
 cli = Commands(
     """Read and write entries: settings, flags, segments and secrets.
@@ -69,14 +71,17 @@ def set_value(
     ] = None,
     message: Message = "",
     *,
+    description: Annotated[
+        str | None, typer.Option(help="New description; an empty text removes it.")
+    ] = None,
     text: Annotated[
         bool, typer.Option("--text", help="Store the value as text, without parsing JSON.")
     ] = False,
 ) -> None:
     """Create an entry, or change its value.
 
-    Its description and its JSON Schema stay. A secret must come from standard input, because every
-    account of this machine can read the arguments of a process:
+    Its JSON Schema stays, and its description unless --description is given. A secret must come
+    from standard input, because every account of this machine can read the arguments of a process:
     `configuration set local db/password - --kind secret --text < password.txt`
 
     Example: python -m app configuration set local greeting '"Hello"'
@@ -98,11 +103,12 @@ def set_value(
             raise invalid(
                 "value", f"{rule}; replace this secret, because other accounts could read it"
             )
+        kept = current.description if current else None
         new = NewConfiguration(
             value=parsed,
             kind=stored_as.value,
             schema=current.schema if current else None,
-            description=current.description if current else None,
+            description=kept if description is None else description or None,
             message=message,
         )
         expected = version if version is not None else current.version if current else 0
@@ -122,6 +128,27 @@ def _json(given: str) -> Any:
         return parse(given.encode(errors="surrogateescape"), root="VALUE")
     except Malformed as error:
         raise malformed("VALUE", f"{error.violations[0].rule}; --text stores it as text") from None
+
+
+@cli.command("apply")
+def apply(
+    environment: EnvironmentName,
+    file: Annotated[str, typer.Argument(help="File with the change set, or - for standard input.")],
+    *,
+    dry_run: DryRun = False,
+) -> None:
+    """Write several entries as one change set, from JSON as in POST /v1/…/changes of the API.
+
+    Each operation has the version that its entry must have, and 0 for a new key:
+    `{"message": "…", "operations": [{"op": "put", "key": "a", "version": 0, "value": 1}]}`
+
+    Example: python -m app configuration apply local changes.json --dry-run
+    """
+    raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    body = decode(raw, NewChangeSet)
+    write_and_show(
+        lambda backend: backend.apply(environment, body, dry_run=dry_run), dry_run=dry_run
+    )
 
 
 @cli.command("delete")

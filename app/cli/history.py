@@ -125,7 +125,9 @@ def revert(
 
     Example: python -m app configuration revert local 2 --dry-run
     """
-    _write(lambda b: b.revert(environment, revision, message, dry_run=dry_run), dry_run=dry_run)
+    write_and_show(
+        lambda b: b.revert(environment, revision, message, dry_run=dry_run), dry_run=dry_run
+    )
 
 
 @cli.command("restore")
@@ -148,7 +150,9 @@ def restore(
     restored = moment(revision, at)
     if restored is None:
         raise typer.BadParameter("give a revision or --at")
-    _write(lambda b: b.restore(environment, restored, message, dry_run=dry_run), dry_run=dry_run)
+    write_and_show(
+        lambda b: b.restore(environment, restored, message, dry_run=dry_run), dry_run=dry_run
+    )
 
 
 @cli.command("promote")
@@ -165,12 +169,15 @@ def promote(
     Example:
         python -m app configuration promote development local greeting
     """
-    _write(
+    write_and_show(
         lambda b: b.promote(environment, source, keys, message, dry_run=dry_run), dry_run=dry_run
     )
 
 
-def _write(write: Callable[[Backend], Awaitable[AppliedChangeSets]], *, dry_run: bool) -> None:
+def write_and_show(
+    write: Callable[[Backend], Awaitable[AppliedChangeSets]], *, dry_run: bool
+) -> None:
+    """Run a write, and print in words what changed."""
     result = run_backend(write)
     for change_set in result.change_sets:
         if change_set.changes:

@@ -12,6 +12,7 @@ from app.console.access import session_pages, token_pages
 from app.console.changes import handlers as changes
 from app.console.changes import plan_handlers as plan_pages
 from app.console.compare.handlers import get_compare, post_promote
+from app.console.copying.handlers import get_copy
 from app.console.environments import handlers as environments
 from app.console.flag.dependencies import get_dependencies
 from app.console.flag.draft_handlers import post_draft
@@ -161,6 +162,7 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("POST", _ENVIRONMENT + "/flag-switch" + _KEY, switch_flag, Scope.WRITE, _READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-copy" + _KEY, copy_flag, Scope.WRITE, _READ),
 
+    ConsolePage("GET", _ENVIRONMENT + "/copy/{revision:[0-9]{1,18}}", get_copy, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/transfer", transfer.get_transfer, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/transfer", transfer.post_import, Scope.WRITE, _READ,
                 body_bytes_max=FORM_BYTES_MAX, is_large=True),

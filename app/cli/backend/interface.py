@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from app.access.token_views import IssuedToken, NewToken, TokenView
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Kind
-from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
+from app.configuration.changes.requests import EnvironmentPatch, NewChangeSet, NewEnvironment
 from app.configuration.changes.views import (
     AppliedChangeSets,
     ChangeSetPage,
@@ -69,6 +69,10 @@ class Backend(Protocol):
 
     async def delete_entry(
         self, environment: str, key: str, version: int, message: str, *, dry_run: bool
+    ) -> AppliedChangeSets: ...
+
+    async def apply(
+        self, environment: str, body: NewChangeSet, *, dry_run: bool
     ) -> AppliedChangeSets: ...
 
     async def key_history(self, environment: str, key: str, *, limit: int) -> KeyHistory: ...

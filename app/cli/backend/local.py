@@ -13,9 +13,11 @@ from app.configuration.changes.administration import record_administration
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.history import Moment
+from app.configuration.changes.intents import intents_of
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.plans import ChangePlan
 from app.configuration.changes.properties import Intent
+from app.configuration.changes.requests import NewChangeSet
 from app.configuration.changes.views import (
     AppliedChangeSets,
     ChangeSetPage,
@@ -137,6 +139,21 @@ class LocalBackend(LocalAdministration):
             ),
             dry_run=dry_run,
         )
+
+    async def apply(
+        self, environment: str, body: NewChangeSet, *, dry_run: bool
+    ) -> AppliedChangeSets:
+        with self._checkers.request() as check:
+            intents = intents_of(body, environment, check)
+
+        async def write(connection: Connection) -> AppliedChangeSets:
+            applied = await writes.apply(
+                connection, intents, actor=operator(), message=body.message, vault=self._vault
+            )
+            await record_administration(connection, self._log, applied, origin())
+            return applied
+
+        return await transact(self._database, write, dry_run=dry_run)
 
     async def key_history(self, environment: str, key: str, *, limit: int) -> KeyHistory:
         async with self._database.connection() as connection:

@@ -140,6 +140,11 @@ class RemoteBackend:
         # DELETE of the entry takes no message.
         operations: list[Any] = [DeleteOperation(key=key, version=version)]
         body = NewChangeSet(operations=operations, message=message)
+        return await self.apply(environment, body, dry_run=dry_run)
+
+    async def apply(
+        self, environment: str, body: NewChangeSet, *, dry_run: bool
+    ) -> AppliedChangeSets:
         return await self._write(environment, "changes", body, dry_run=dry_run)
 
     async def key_history(self, environment: str, key: str, *, limit: int) -> KeyHistory:

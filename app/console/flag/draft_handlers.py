@@ -4,6 +4,7 @@ from aiohttp import web
 
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.snapshot import Configuration
+from app.console.copying.handlers import entry_texts
 from app.console.entry_pages import leave
 from app.console.flag import editor_tools
 from app.console.flag.actions import ActionEffect, act
@@ -77,6 +78,7 @@ def _pending(
         pending=pending_changes(base, result),
         errors=errors_of(result),
         tools=editor_tools,
+        texts=entry_texts(request, base, result.definition, result.description, draft.message),
     )
 
 

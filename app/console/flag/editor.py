@@ -7,6 +7,7 @@ from aiohttp import web
 
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.actors import actor_name
+from app.console.copying.handlers import entry_texts
 from app.console.flag import editor_tools
 from app.console.flag.actions import ActionEffect, fit
 from app.console.flag.conditions import count_conditions
@@ -63,6 +64,7 @@ async def editor_page(
             draft=draft,
             errors=errors or errors_of(result),
             pending=pending_changes(entry, result),
+            texts=entry_texts(request, entry, result.definition, result.description, draft.message),
             advanced=advanced_reason(result.definition) if draft.view == "json" else None,
         )
 

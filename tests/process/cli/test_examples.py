@@ -23,6 +23,8 @@ DEFINITION = (
     ' "targeting": {"fractional": [["on", 25], ["off", 75]]}}'
 )
 FLAGS = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}}}'
+CHANGES = '{"operations": [{"op": "put", "key": "a", "version": 0, "value": 1}]}'
+FILES = {"changes.json": CHANGES, "definition.json": DEFINITION, "flags.flagd.json": FLAGS}
 
 
 def test_page_equals_the_help() -> None:
@@ -30,7 +32,13 @@ def test_page_equals_the_help() -> None:
     assert OUTPUTS.keys() <= set(EXAMPLES.values())
 
 
+def _write_files(folder: Path) -> None:
+    for file, content in FILES.items():
+        (folder / file).write_text(content)
+
+
 def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) -> None:
+    _write_files(tmp_path)
     values: dict[str, str] = {"flagstone": "examples"}
     ran: set[str] = set()
 
@@ -44,26 +52,33 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
         assert re.fullmatch(expected, printed, re.DOTALL), (name, printed)
         return result.output
 
-    for name in ("migrate", "status", "verify", "seed", "provision", "stop"):
-        example(f"database {name}")
-    for name in ("set", "get", "list", "history", "diff", "revert", "restore", "promote", "export"):
-        example(f"configuration {name}")
+    def examples(group: str, *names: str) -> None:
+        for name in names:
+            example(f"{group} {name}")
+
+    examples("database", "migrate", "status", "verify", "seed", "provision", "stop")
+    examples(
+        "configuration",
+        "set",
+        "get",
+        "list",
+        "history",
+        "diff",
+        "revert",
+        "restore",
+        "promote",
+        "export",
+    )
     example("configuration import")
-    (tmp_path / "flags.flagd.json").write_text(FLAGS)
-    (tmp_path / "definition.json").write_text(DEFINITION)
-    for name in ("evaluate", "explain", "stale", "lint", "preview"):
-        example(f"flag {name}")
-    for name in ("create", "list", "show", "update", "delete"):
-        example(f"environment {name}")
-    for name in ("create", "show", "target", "rollout", "disable", "enable", "list", "delete"):
-        example(f"flag {name}")
-    example("configuration delete")
+    examples("flag", "evaluate", "explain", "stale", "lint", "preview")
+    examples("environment", "create", "list", "show", "update", "delete")
+    examples("flag", "create", "show", "target", "rollout", "disable", "enable", "list", "delete")
+    examples("configuration", "apply", "delete")
 
     example("console link")
     token = example("token create")
     values["ID"] = token.split("_")[2]
-    for name in ("list", "show", "rotate", "revoke"):
-        example(f"token {name}")
+    examples("token", "list", "show", "rotate", "revoke")
 
     example("seal keygen")
     host = {"IDENTITY_FILE": "identity"}
@@ -78,8 +93,7 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
     ring = {"KEY_RING_FILE": "key-ring"}
     secret = ("configuration", "set", "local", "password", "-", "--text", "--kind", "secret")
     assert run(*secret, stdin="hunter2", **ring).code == 0
-    listed = example("key list", **ring)
-    values["KEY"] = re.findall(r"\d{8}-\w+", listed)[0]
+    values["KEY"] = re.findall(r"\d{8}-\w+", example("key list", **ring))[0]
     example("key export", **ring)
     example("key rotate", **ring)
     second = run("key", "generate", **ring).output.split()[0]

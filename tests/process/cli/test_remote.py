@@ -43,6 +43,10 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("configuration", "delete", "local", "a/history", "--version", "1"),
     ("configuration", "delete", "local", "a/history", "-m", "gone"),
     ("configuration", "delete", "local", "a/history"),
+    ("configuration", "apply", "local", "changes.json", "--dry-run"),
+    ("configuration", "apply", "production", "changes.json"),
+    ("configuration", "apply", "production", "changes.json"),
+    ("configuration", "apply", "production", "flags.json"),
     ("flag", "list", "local"),
     ("flag", "create", "local", "search"),
     ("flag", "create", "local", "search"),
@@ -143,6 +147,9 @@ def _comparable(result: CommandResult) -> tuple[int, str, str]:
 async def test_commands_print_the_same_on_a_server(run: Run, call: Call, tmp_path: Path) -> None:
     flag = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
     (tmp_path / "draft.json").write_text(json.dumps(flag))
+    put = {"op": "put", "version": 0, "value": 1}
+    operations = [put | {"key": "x"}, put | {"key": "y", "environment": "staging"}]
+    (tmp_path / "changes.json").write_text(json.dumps({"message": "m", "operations": operations}))
     (tmp_path / "flags.json").write_text(json.dumps({"flags": {"f": flag}}))
     (tmp_path / "broken.json").write_text('{"flags": {"broken": {"state": "ON"}, "g": {}}}')
     assert run("database", "seed").code == 0

@@ -1,0 +1,1 @@
+"""A change set of the history as texts to copy: a curl command, and a command."""
