@@ -125,9 +125,10 @@ from seen
 where sessions.id = seen.id;
 
 -- name: delete_old_sessions()!
--- At each new session, so that the table has at most those of a week.
+-- At each new session. Ended ones are soon deleted: every instance reads the table twice a second.
 delete from sessions
-where expires_at < current_timestamp - interval '7 days';
+where expires_at < current_timestamp - interval '1 day'
+   or revoked_at < current_timestamp - interval '1 hour';
 
 -- name: insert_sign_in_code(id, mac, actor, name, scopes, environments, created_at, expires_at)!
 insert into sign_in_codes (

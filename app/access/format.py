@@ -21,7 +21,7 @@ _TOKEN = re.compile(
 )
 _ID_LENGTH = 13
 _ID = re.compile(rf"[0-9A-Za-z]{{{_ID_LENGTH}}}")
-_SECRET_LENGTH = 43
+SECRET_LENGTH = 43
 _SHORT_LIVED = re.compile(r"([0-9A-Za-z]{13})_[0-9A-Za-z]{43}")
 _CHECKSUM_LENGTH = 6
 
@@ -33,7 +33,7 @@ class GeneratedToken(NamedTuple):
 
 def generate_token(*, is_admin: bool) -> GeneratedToken:
     token_id = _random(_ID_LENGTH)
-    body = f"{PREFIX}_{'adm' if is_admin else 'srv'}_{token_id}_{_random(_SECRET_LENGTH)}"
+    body = f"{PREFIX}_{'adm' if is_admin else 'srv'}_{token_id}_{_random(SECRET_LENGTH)}"
     return GeneratedToken(token_id, body + checksum(body))
 
 
@@ -48,7 +48,7 @@ def token_id(text: str) -> str | None:
 def generate_secret() -> GeneratedToken:
     """Return the ID and the text of a session or of a one-time code."""
     id_ = _random(_ID_LENGTH)
-    return GeneratedToken(id_, f"{id_}_{_random(_SECRET_LENGTH)}")
+    return GeneratedToken(id_, f"{id_}_{_random(SECRET_LENGTH)}")
 
 
 def secret_id(text: str) -> str | None:

@@ -101,6 +101,9 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
     The text is always new, so that a cookie that another person has set before is useless.
     """
     directory, log, origin_ = request.app[TOKENS], request.app[ACCESS_LOG], origin(request)
+    if code:
+        # Before a connection is acquired.
+        codes.check(directory.key, code)
     replaced, holder = _signed_in(request), None if code else directory.authenticate(token)
 
     async def work(connection: Connection) -> str:

@@ -56,3 +56,29 @@ async def test_person_signs_in_with_a_token_and_out(service: Service, stranger: 
     await expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
     await page.go_back()
     await expect(page.get_by_label("Token")).to_be_visible()
+
+
+async def test_form_survives_the_end_of_the_session(service: Service, visit: Visit) -> None:
+    page = visit.page
+    await visit.open("/console/tokens/new")
+    await page.get_by_label("Name").fill("release pipeline")
+    await page.get_by_label("local", exact=True).check()
+    await visit.context.clear_cookies()
+
+    visit.expect_fault("401")
+    await page.get_by_role("button", name="Create the token").click()
+    await expect(page.get_by_text("Your session has ended.")).to_be_visible()
+    async with visit.context.expect_page() as opening:
+        await page.get_by_role("link", name="Sign in").click()
+    other = await opening.value
+    await other.get_by_label("Token").fill(service.admin_token)
+    await other.get_by_role("button", name="Sign in").click()
+    await other.wait_for_url(lambda url: "sign-in" not in url)
+    await page.go_back()
+
+    await expect(page.get_by_label("Name")).to_have_value("release pipeline")
+    await page.get_by_role("button", name="Create the token").click()
+    await expect(page.get_by_text("Copy it now.")).to_be_visible()
+    await page.get_by_role("link", name="I have copied it").click()
+    await visit.open("/console/tokens/new")
+    await expect(page.get_by_label("Name")).to_have_value("")

@@ -281,11 +281,16 @@ async def test_unknown_session_is_refused(service: Service, text: str) -> None:
         caller(service, text)
 
 
-async def test_old_sessions_are_deleted(service: Service, cleaner: Admin) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "expires_at = current_timestamp - interval '2 days'",
+        "revoked_at = current_timestamp - interval '2 hours'",
+    ],
+)
+async def test_old_sessions_are_deleted(service: Service, cleaner: Admin, change: str) -> None:
     await begin(service)
-    cleaner.execute(
-        "update flagstone.sessions set expires_at = current_timestamp - interval '8 days'"
-    )
+    cleaner.execute(f"update flagstone.sessions set {change}")  # noqa: S608 - ours
 
     await begin(service)
 

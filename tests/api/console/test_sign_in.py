@@ -527,6 +527,15 @@ async def test_sign_in_needs_tls_outside_of_local(
     assert expected == 303 or "Signing in needs TLS. Set PUBLIC_URL" in text
 
 
+async def test_forged_code_does_not_reach_the_database(
+    service: Service, browser: ClientSession, settings: Settings
+) -> None:
+    with service.using(DATABASE, Database(settings.database)):
+        answer = await post(browser, SIGN_IN, code="0123456789abc_" + "a" * 43)
+
+    assert answer.status == 401
+
+
 async def test_sign_out_without_database_clears_the_browser(
     service: Service, console: ClientSession, settings: Settings
 ) -> None:
