@@ -83,13 +83,13 @@ def read_filter(query: Mapping[str, str]) -> FlagFilter:
 class ListFacts:
     """What filters need besides the flags.
 
-    `last` is None when the usage is unknown. `production` is None in production itself and without
-    access to it. `mine` are the keys that the caller has changed.
+    `last` is None when the usage is unknown. `production` finds a flag there; it is None in
+    production itself and without access to it. `mine` are the keys that the caller has changed.
     """
 
     now: datetime
     last: LastEvaluations | None = None
-    production: FlagIndex | None = None
+    production: Callable[[str], FlagSummary | None] | None = None
     mine: Collection[str] = ()
 
 
@@ -133,7 +133,8 @@ def _tests(chosen: FlagFilter, facts: ListFacts) -> list[Callable[[FlagSummary],
     if chosen.stale:
         tests.append(lambda flag: stale_days(flag, facts.last, facts.now) is not None)
     if chosen.differs:
-        tests.append(lambda flag: differs(flag, facts.production))
+        find = facts.production
+        tests.append(lambda flag: find is not None and differs(flag, find(flag.key)))
     return tests
 
 
@@ -148,9 +149,6 @@ def stale_days(flag: FlagSummary, last: LastEvaluations | None, now: datetime) -
     return days if days >= STALE_DAYS else None
 
 
-def differs(flag: FlagSummary, production: FlagIndex | None) -> bool:
-    """Return whether production serves something else, or lacks the flag."""
-    if production is None:
-        return False
-    other = production.find(flag.key)
+def differs(flag: FlagSummary, other: FlagSummary | None) -> bool:
+    """Return whether another environment serves something else, or lacks the flag."""
     return other is None or other.digest != flag.digest

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
 
-from app.console.flags.filters import stale_days
-from app.console.flags.listing import Column, Listing
+from app.console.flags.columns import Column
+from app.console.flags.filters import differs, stale_days
+from app.console.flags.listing import Listing
 from app.console.rendering import Frame, exact_time
 from app.flags.summary import FlagState, FlagSummary
 from app.names import counted
@@ -91,7 +92,7 @@ def _remarks(flag: FlagSummary, column: Column, listing: Listing) -> Iterator[Re
     production = listing.production
     if production is not None and production is not column:
         other = production.find(flag.key)
-        if other is not None and other.digest != flag.digest:
+        if other is not None and differs(flag, other):
             title = f"It serves something else in {production.environment.name}."
             yield Remark("", f"≠ {production.environment.name}", title)
 

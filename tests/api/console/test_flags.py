@@ -192,7 +192,7 @@ async def test_fragment_of_the_list_has_its_url_in_the_history(service: Service)
         assert second.headers["Vary"] == "HX-Request"
 
 
-async def test_list_of_the_past_shows_other_environments_of_that_time(service: Service) -> None:
+async def test_past_list_shows_other_environments_of_that_time(service: Service) -> None:
     await create(service, {"theme": boolean()})
     await create(service, {"theme": boolean(PRO)}, "production")
     moment = datetime.now(UTC).isoformat()
@@ -200,7 +200,7 @@ async def test_list_of_the_past_shows_other_environments_of_that_time(service: S
         operations = [{"op": "delete", "key": "theme", "version": 1}]
         await change(service, operations, environment)
 
-    by_time = await get_page(service, address(), {"at": moment})
+    by_time = await get_page(service, address(), {"at": moment, "stale": "true", "differs": "true"})
     by_revision = await get_page(service, address(), {"revision": "1"})
     before = await get_page(service, address(), {"revision": "0"})
 
@@ -209,6 +209,7 @@ async def test_list_of_the_past_shows_other_environments_of_that_time(service: S
     ]
     assert [cell.text for cell in by_revision.all("td", class_="flag-cell")] == ["off for all"]
     assert not by_time.all("button", name="action")
+    assert [box["name"] for box in by_time.one("fieldset").all("input")] == ["week", "mine"]
     assert "The usage of that time is not known" in by_time.text
     assert "There was no flag at this moment." in before.text
 

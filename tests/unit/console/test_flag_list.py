@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.console.flags.listing import COLUMNS_MAX, choose_columns
+from app.console.flags.columns import COLUMNS_MAX, choose_columns
 from app.console.flags.views import ago
 from app.environments.models import Environment
 
