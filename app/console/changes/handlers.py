@@ -18,7 +18,10 @@ from app.http.keys import DATABASE
 from app.threads import in_thread, in_turn
 
 _PAGE_SIZE = 30
-_CHANGES_MAX = 100
+# Keys of a change set on one page.
+_KEYS_MAX = 50
+# Keys whose effect is counted.
+_EFFECT_KEYS_MAX = 100
 
 
 async def get_changes(request: web.Request) -> web.Response:
@@ -60,14 +63,16 @@ async def get_change_set(request: web.Request) -> web.Response:
             _environment(request),
             _revision(request),
             after=after,
-            limit=_CHANGES_MAX,
+            limit=_KEYS_MAX,
         )
-    details = await in_turn("words", lambda: change_set_details(change_set))
+    row, details = await in_turn(
+        "words", lambda: (change_set_row(request, change_set), change_set_details(change_set))
+    )
     return page(
         request,
         "changes/change_set.html",
         state=state,
-        row=change_set_row(request, change_set),
+        row=row,
         details=details,
         next_after=change_set.next,
         is_first_page=not after,
@@ -82,7 +87,7 @@ async def get_effect(request: web.Request) -> web.Response:
     database = request.app[DATABASE]
     async with database.connection() as connection:
         change_set = await history.get_change_set(
-            connection, environment, revision, limit=_CHANGES_MAX
+            connection, environment, revision, limit=_EFFECT_KEYS_MAX
         )
     contents = changed_rules(change_set)
     effect = Effect(flags=[], flags_count=0, is_complete=True)
