@@ -10,7 +10,8 @@ server/         start here: `application.py` builds the service, `routes.py` lis
 console/        the web pages, which use the services of the folders below
 health/         heartbeat, probes, report
 operations/     backups, metrics, the doctor
-flags/          explanation and usage of flags; `ofrep/` evaluates them for clients
+flags/          explanation, preview and usage of flags; `ofrep/` evaluates them for clients,
+                `change_words/` says changes in plain English
 audit/          proof of the history: hash chain and signed heads
 configuration/  the versioned store: `entries/`, `changes/`, `snapshots/`, `transfer/` (import and
                 export), `json_schema/` (validation in processes with limits)

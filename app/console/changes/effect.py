@@ -4,16 +4,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from app.configuration.changes.models import Content
 from app.configuration.changes.views import ChangeSetView, EntryView
 from app.configuration.snapshots.snapshot import Snapshot
 from app.flags.drafts import Draft
-from app.flags.preview import FlagPair
+from app.flags.preview import MISSING_FLAG, FlagPair
 from app.flags.preview_views import Movement, SampleRequest
 
 # The processor time of one effect.
 SECONDS_MAX = 2.0
 FLAGS_MAX = 20
+_NO_FLAG = "no flag"
 _RULE_KINDS = ("flag", "segment")
 
 
@@ -54,7 +57,7 @@ def effect_of(before: Snapshot, contents: Mapping[str, Content | None], now: int
         if time.thread_time() > end:
             break
         sample = FlagPair(draft, key).sample(SampleRequest(), now, lambda: time.thread_time() > end)
-        movements = [movement for movement in sample.movements if movement.changed]
+        movements = [_named(movement) for movement in sample.movements if movement.changed]
         flags.append(
             FlagEffect(key=key, keys=sample.keys, changed=sample.changed, movements=movements)
         )
@@ -64,6 +67,13 @@ def effect_of(before: Snapshot, contents: Mapping[str, Content | None], now: int
         is_complete=len(flags) == len(draft.flags)
         and all(flag.keys == SampleRequest().keys for flag in flags),
     )
+
+
+def _named(movement: Movement) -> Movement:
+    """Replace the error code of a flag that does not exist by words."""
+    names = {"before": movement.before, "after": movement.after}
+    words = {side: _NO_FLAG for side, name in names.items() if name == MISSING_FLAG}
+    return msgspec.structs.replace(movement, **words)
 
 
 def _content(entry: EntryView | None) -> Content | None:

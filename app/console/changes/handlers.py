@@ -9,7 +9,12 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.console.actors import actor_name
 from app.console.changes.effect import Effect, changed_rules, effect_of
 from app.console.changes.filters import ChangeFilters
-from app.console.changes.views import change_set_details, change_set_row, key_change_row
+from app.console.changes.views import (
+    change_set_details,
+    change_set_row,
+    key_change_row,
+    page_of_key,
+)
 from app.console.pages import is_fragment
 from app.console.rendering import page
 from app.console.state import PAST_STATES, EnvironmentState, read_state
@@ -115,7 +120,13 @@ async def get_key_history(request: web.Request) -> web.Response:
     )
     name = "_key_history.html" if is_fragment(request) else "key_history.html"
     return page(
-        request, f"changes/{name}", state=state, key=key, rows=rows, next_before=changes.next
+        request,
+        f"changes/{name}",
+        state=state,
+        key=key,
+        rows=rows,
+        next_before=changes.next,
+        entry_page=page_of_key(changes.items),
     )
 
 

@@ -109,6 +109,16 @@ def _details(
     )
 
 
+def page_of_key(changes: Sequence[KeyChange]) -> str:
+    """Return the group of pages that shows a key, by its latest change."""
+    entry = changes[0].after or changes[0].before if changes else None
+    return _page(entry.kind if entry is not None else Kind.SETTING)
+
+
+def _page(kind: str) -> str:
+    return _PAGES.get(Kind(kind), "settings")
+
+
 def _row(
     request: web.Request, change: ChangeSetView | KeyChange, sentences: Sequence[Sentence]
 ) -> ChangeSetRow:
@@ -129,7 +139,7 @@ def _entry_change(change: ChangeView) -> EntryChange:
     return EntryChange(
         key=change.key,
         kind=kind,
-        page=_PAGES.get(Kind(kind), "settings"),
+        page=_page(kind),
         exists=change.after is not None,
         sentences=describe_change(change.key, change.before, change.after),
         lines=_lines(*_compared(change)),

@@ -155,6 +155,26 @@ async def test_change_of_a_segment_has_the_effect_on_its_flags(service: Service)
     assert f"{KEY}: 9,999 of 10,000 keys changed" in await get(service, "/changes/3/effect")
 
 
+async def test_change_set_of_many_keys_has_pages(service: Service) -> None:
+    entries: dict[str, Any] = {f"key-{number:02}": (0, number) for number in range(60)}
+    await write(service, "", **entries)
+
+    first = await get(service, "/changes/1")
+    second = await get(service, "/changes/1?after=key-49")
+
+    assert ("Keys 60 keys" in first, "Setting key-49 was" in first) == (True, True)
+    assert ("Setting key-50 was" in first, "More keys" in first) == (False, True)
+    assert ("Setting key-59 was" in second, "More keys" in second) == (True, False)
+
+
+async def test_effect_of_a_new_flag_has_no_variant_before(service: Service) -> None:
+    await write(service, checkout=(0, flag(defaultVariant="off")))
+
+    effect = await get(service, "/changes/1/effect")
+
+    assert "10,000 from no flag to off" in effect
+
+
 async def test_unknown_change_set_is_not_found(service: Service) -> None:
     assert "no such revision" in await get(service, "/changes/7", 404)
     assert "no such revision" in await get(service, "/changes/999999999999999999", 404)
