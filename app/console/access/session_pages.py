@@ -11,7 +11,7 @@ from app.console.access.views import EVENT_TEXTS, access_row, session_row
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
 from app.console.sign_in import signed_out
-from app.errors import malformed
+from app.errors import Unavailable, malformed
 from app.http import wire
 from app.http.keys import DATABASE
 from app.names import ENVIRONMENT_RULE, is_environment
@@ -21,12 +21,16 @@ _PAGE_SIZE = 100
 
 async def get_sessions(request: web.Request) -> web.Response:
     """List the sessions of the caller. An administrator sees those of others too."""
-    async with request.app[DATABASE].connection() as connection:
-        views = await service.list_visible(connection, request[CALLER])
+    try:
+        async with request.app[DATABASE].connection() as connection:
+            views = await service.list_visible(connection, request[CALLER])
+    except Unavailable as error:
+        return page(request, "access/sessions.html", status=503, rows=(), problem=error.message)
     return page(
         request,
         "access/sessions.html",
         rows=[session_row(request, view) for view in views],
+        problem="",
         ended="ended" in request.query,
     )
 
@@ -58,26 +62,33 @@ async def get_access_log(request: web.Request) -> web.Response:
     """List the access log, the latest first, by event and environment."""
     grant = request[CALLER].grant
     if not grant.allows(Scope.ADMIN):
-        return page(request, "access/access_log.html", rows=None, next=None, events={})
+        return page(request, "access/access_log.html", rows=None, problem="")
     query = {name: text for name, text in request.query.items() if text}
     event = wire.choice(query, "event", AccessEvent)
     environment = query.get("environment")
     if environment is not None and not is_environment(environment):
         raise malformed("environment", ENVIRONMENT_RULE)
     check_environment(grant, environment)
-    async with request.app[DATABASE].connection() as connection:
-        part = await read_page(
-            connection,
-            grant,
-            before=wire.before(query),
-            limit=_PAGE_SIZE,
-            event=event,
-            environment=environment,
-        )
+    before = wire.before(query)
+    try:
+        async with request.app[DATABASE].connection() as connection:
+            part = await read_page(
+                connection,
+                grant,
+                before=before,
+                limit=_PAGE_SIZE,
+                event=event,
+                environment=environment,
+            )
+    except Unavailable as error:
+        if is_fragment(request):
+            raise
+        return page(request, "access/access_log.html", status=503, rows=None, problem=error.message)
     return page(
         request,
         "access/_accesses.html" if is_fragment(request) else "access/access_log.html",
         rows=[access_row(request, view) for view in part.items],
+        problem="",
         next=part.next,
         events=EVENT_TEXTS,
     )

@@ -14,7 +14,7 @@ from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.database import Connection
-from app.errors import AppError, NotFound
+from app.errors import AppError, NotFound, Unavailable
 from app.http import problems
 from app.http.keys import DATABASE, SETTINGS
 
@@ -26,14 +26,18 @@ _SHOWN_MAX = 100
 async def get_tokens(request: web.Request) -> web.Response:
     """List the tokens of the caller's environments, at most 1,000."""
     if not request[CALLER].grant.allows(Scope.ADMIN):
-        return page(request, "access/tokens.html", rows=None, hidden=0, revoked=None)
-    rows = token_rows(request, await _read_tokens(request))
+        return page(request, "access/tokens.html", rows=None, problem="")
+    try:
+        rows = token_rows(request, await _read_tokens(request))
+    except Unavailable as error:
+        return page(request, "access/tokens.html", status=503, rows=None, problem=error.message)
     shown = rows if "all" in request.query else rows[:_SHOWN_MAX]
     revoked = request.query.get("revoked", "")
     return page(
         request,
         "access/tokens.html",
         rows=shown,
+        problem="",
         hidden=len(rows) - len(shown),
         revoked=revoked if is_id(revoked) else None,
     )

@@ -24,6 +24,7 @@ from app.http.keys import DATABASE, SETTINGS
 from app.operations.doctor.examination import CHECK_SECONDS, CHECKS, examine
 from app.operations.doctor.findings import Finding, worst
 from app.schema.handlers import read_changes, read_ledger
+from app.schema.models import MigrationList
 from app.settings import Settings
 from app.threads import ThreadLimiter
 
@@ -82,17 +83,24 @@ async def get_schema(request: web.Request) -> web.Response:
     """Show the ledger of migrations, and for administrators the recorded schema changes."""
     may_audit = request[CALLER].grant.allows(Scope.ADMIN)
     before = wire.before({name: text for name, text in request.query.items() if text})
-    async with request.app[DATABASE].connection() as connection:
-        ledger = await read_ledger(connection)
-        audit = None
-        if may_audit:
-            audit = await read_changes(connection, before=before, limit=_PAGE_SIZE)
+    ledger, audit, problem = MigrationList(items=[]), None, ""
+    try:
+        async with request.app[DATABASE].connection() as connection:
+            ledger = await read_ledger(connection)
+            if may_audit:
+                audit = await read_changes(connection, before=before, limit=_PAGE_SIZE)
+    except Unavailable as error:
+        if is_fragment(request):
+            raise
+        problem = error.message
     checks = request.app[HEALTH].report(request[CALLER].grant.covers).checks
     return page(
         request,
         "health/_schema_changes.html" if is_fragment(request) else "health/schema.html",
+        status=503 if problem else 200,
         migrations=ledger.items,
         audit=audit,
+        problem=problem,
         pending=checks["migrations:pending"][0],
         drift=checks["schema:drift"][0],
     )

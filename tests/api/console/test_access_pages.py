@@ -11,6 +11,9 @@ from aiohttp import ClientSession
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from app.console.access.views import browser_words
+from app.database import Database
+from app.http.keys import DATABASE
+from app.settings import Settings
 from tests.conftest import Admin, Service
 
 TOKENS_PAGE, NEW, SESSIONS, LOG = (
@@ -244,3 +247,22 @@ async def test_access_log_of_a_foreign_environment_is_refused(service: Service) 
 )  # fmt: skip
 def test_browser_is_named_in_words(user_agent: str, words: str) -> None:
     assert browser_words(user_agent) == words
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (TOKENS_PAGE, "The tokens cannot be read:"),
+        (SESSIONS, "The sessions cannot be read:"),
+        (LOG, "The access log cannot be read:"),
+        ("/console/schema", "The ledger cannot be read:"),
+    ],
+)
+async def test_page_without_database_says_so(
+    service: Service, console: ClientSession, settings: Settings, path: str, text: str
+) -> None:
+    with service.using(DATABASE, Database(settings.database)):
+        page = await read(console, path, 503)
+
+    assert text in page
+    assert "Try again when the database is back." in page
