@@ -143,7 +143,7 @@ async def test_refused_draft_shows_the_sentences_of_the_api(
     assert "refers to gone, which is no segment" in text
     assert "sampled keys" not in text
     incomplete = await post(service, [("version", "1"), ("view", "json"), ("json", "{")])
-    assert "The preview follows when 1 field of the form is complete." in incomplete
+    assert "Complete the form to see the preview: 1 field is missing or wrong." in incomplete
     assert fields
 
 
