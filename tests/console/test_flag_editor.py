@@ -147,3 +147,22 @@ async def test_switch_opens_beside_the_flag(service: Service, visit: Visit) -> N
     await page.wait_for_url("**/*saved=*")
 
     assert await stored(service) == flag(defaultVariant="off")
+
+
+async def test_focus_stays_near_a_removed_or_moved_part(service: Service, visit: Visit) -> None:
+    rules = [part for name in "ab" for part in ({"var": name}, "on")]
+    await put(service, targeting={"if": rules})
+    page = visit.page
+    await visit.open_page(EDITOR)
+
+    await page.get_by_role("button", name="Move rule 2 up").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Move rule 1 down")).to_be_focused()
+    await page.get_by_role("button", name="Remove rule 2").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Rule", exact=True)).to_be_focused()
+    await page.get_by_role("button", name="Variant", exact=True).click()
+    await expect(field(page, "variants.2.name")).to_be_focused()
+    await page.get_by_role("button", name="Save to local").click()
+    await expect(page.get_by_role("alert").filter(has_text="Not saved.")).to_be_focused()
+    visit.expect_fault("422")

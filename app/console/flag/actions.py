@@ -25,6 +25,7 @@ from app.console.flag.values import encode
 from app.errors import invalid, malformed
 
 RULES_MAX = 1_000
+_NEW_VALUES = {"boolean": "true", "number": "0", "object": "{}"}
 _POSITION_MAX = 9_999
 
 
@@ -50,6 +51,9 @@ def act(draft: FlagDraft, action: str) -> ActionEffect:
 
 def fit(draft: FlagDraft) -> None:
     """Complete the parts that a choice needs: the type of a value, the parts of a split."""
+    for variant in draft.variants:
+        # Rules follow a new variant too when it is renamed.
+        variant.was = variant.was or variant.name
     names = [encode(variant.was or variant.name) for variant in draft.variants]
     for rule in draft.rules:
         fit_condition(rule.condition)
@@ -64,7 +68,7 @@ def _act(draft: FlagDraft, verb: str, path: str, argument: str) -> ActionEffect:
         case "add", "rules":
             return _add_rule(draft)
         case "add", "variants":
-            draft.variants.append(DraftVariant(value="true" if draft.type == "boolean" else ""))
+            draft.variants.append(DraftVariant(value=_NEW_VALUES.get(draft.type, "")))
             return ActionEffect(
                 text="Variant added.", focus=f"variants.{len(draft.variants) - 1}.name"
             )
@@ -159,7 +163,10 @@ def _move(draft: FlagDraft, verb: str, path: str, argument: str) -> ActionEffect
     target = int(argument) if verb == "move" else position + (1 if verb == "down" else -1)
     target = min(max(target, 0), len(items) - 1)
     items.insert(target, items.pop(position))
-    return ActionEffect(text=f"Rule {position + 1} is now rule {target + 1}.")
+    # The button at the end of the list is disabled, and would lose the focus.
+    ends = {0: "down", len(items) - 1: "up"}
+    focus = f"{ends[target]} rules.{target}" if verb != "move" and target in ends else ""
+    return ActionEffect(text=f"Rule {position + 1} is now rule {target + 1}.", focus=focus)
 
 
 def _copy_rule(draft: FlagDraft, path: str) -> ActionEffect:
@@ -179,15 +186,25 @@ def _remove(draft: FlagDraft, path: str) -> ActionEffect:
     del items[position]
     if isinstance(item, DraftRule):
         _leave_shorthand(draft)
-        return ActionEffect(text=f"Rule {position + 1} removed.", focus="add-rule")
+        return ActionEffect(text=f"Rule {position + 1} removed.", focus="add rules")
+    owner = path.rsplit(".", 2)[0]
     if isinstance(item, DraftCondition):
-        group_path = path.rsplit(".", 2)[0]
-        group = _part(draft, group_path, DraftCondition)
-        if len(group.conditions) == 1 and not group.is_negated:
-            _replace(draft, group_path, group.conditions[0])
-        elif not group.conditions:
-            _replace(draft, group_path, DraftCondition())
-    return ActionEffect(text="Removed.")
+        _unwrap(draft, owner)
+        # The buttons below the outermost group are always there.
+        owner = ".".join(path.split(".")[:3])
+        return ActionEffect(text="Condition removed.", focus=f"add {owner}")
+    if isinstance(item, DraftShare):
+        return ActionEffect(text="Part removed.", focus=f"add-part {owner}")
+    return ActionEffect(text="Removed.", focus=f"add {path.partition('.')[0]}")
+
+
+def _unwrap(draft: FlagDraft, path: str) -> None:
+    """Replace a group of one condition by the condition, and one of none by a new condition."""
+    group = _part(draft, path, DraftCondition)
+    if len(group.conditions) == 1 and not group.is_negated:
+        _replace(draft, path, group.conditions[0])
+    elif not group.conditions:
+        _replace(draft, path, DraftCondition())
 
 
 def check_unused(draft: FlagDraft, position: int) -> None:

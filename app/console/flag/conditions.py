@@ -169,7 +169,7 @@ def condition_of(draft: DraftCondition, path: str, errors: FieldRules) -> Condit
     match draft.kind:
         case "segment":
             if not draft.segment.strip():
-                errors[f"{path}.segment"].append("must be the key of a segment")
+                errors[f"{path}.segment"].append("must not be empty")
             condition = SegmentReference(draft.segment.strip())
         case "group":
             kind: Literal["and", "or"] = "or" if draft.base_operator == "or" else "and"
@@ -211,7 +211,7 @@ def _comparison_of(draft: DraftCondition, path: str, errors: FieldRules) -> Comp
     else:
         attribute = Attribute(name)
         if not name:
-            errors[f"{path}.attribute"].append("must be the name of an attribute")
+            errors[f"{path}.attribute"].append("must not be empty")
     value: Any = None
     if source is not None and (draft.type, draft.value) == (was.type, was.value):
         value = source.value

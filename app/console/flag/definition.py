@@ -196,7 +196,7 @@ def _variants_of(draft: FlagDraft, errors: FieldRules) -> Definition:
         field = f"variants.{position}"
         name = variant.name
         if not name:
-            errors[f"{field}.name"].append("must have a name")
+            errors[f"{field}.name"].append("must not be empty")
         elif name in variants:
             errors[f"{field}.name"].append("must be another name than that of the other variants")
         try:
@@ -230,7 +230,7 @@ def _metadata_of(draft: FlagDraft, errors: FieldRules) -> Definition:
     for position, row in enumerate(draft.metadata):
         field = f"metadata.{position}"
         if not row.name:
-            errors[f"{field}.name"].append("must have a name")
+            errors[f"{field}.name"].append("must not be empty")
         elif row.name in metadata:
             errors[f"{field}.name"].append("must be given once")
         source = _decoded(row.source) if row.source else None

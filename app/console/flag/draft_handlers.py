@@ -11,7 +11,7 @@ from app.console.flag.actions import ActionEffect, act
 from app.console.flag.conflict import read_base, read_conflict, rebase
 from app.console.flag.definition import advanced_reason, definition_of, draft_of
 from app.console.flag.draft import FlagDraft
-from app.console.flag.editor import editor_page, errors_of
+from app.console.flag.editor import editor_page, errors_of, is_large
 from app.console.flag.field_paths import by_field
 from app.console.flag.forms import parse
 from app.console.flag.pending import pending_changes
@@ -21,6 +21,7 @@ from app.console.rendering import frame, page
 from app.console.saving import save
 from app.console.state import EnvironmentState, read_state
 from app.errors import Conflict, Invalid, NotFound, Stale
+from app.threads import in_turn
 
 
 async def post_draft(request: web.Request) -> web.Response:
@@ -37,7 +38,7 @@ async def post_draft(request: web.Request) -> web.Response:
     draft = parse(form.items())
     base = await read_base(request, entry, draft.version)
     if request.query.get("part") == "pending":
-        return _pending(request, state, base, draft)
+        return await _pending(request, state, base, draft)
     match form.get("action") or request.query.get("action", "check"):
         case "save":
             return await _save(request, state, base, draft)
@@ -67,25 +68,30 @@ async def _act(
     return await editor_page(request, state, base, draft, effect=effect, errors=errors)
 
 
-def _pending(
+async def _pending(
     request: web.Request, state: EnvironmentState, base: Configuration, draft: FlagDraft
 ) -> web.Response:
-    result = definition_of(draft, base.value)
-    return page(
-        request,
-        "flag/_pending_changes.html",
-        state=state,
-        pending=pending_changes(base, result),
-        errors=errors_of(result),
-        tools=editor_tools,
-        texts=entry_texts(request, base, result.definition, result.description, draft.message),
-    )
+    def render() -> web.Response:
+        result = definition_of(draft, base.value)
+        return page(
+            request,
+            "flag/_pending_changes.html",
+            state=state,
+            pending=pending_changes(base, result),
+            errors=errors_of(result),
+            tools=editor_tools,
+            texts=entry_texts(request, base, result.definition, result.description, draft.message),
+        )
+
+    return await in_turn("flag", render) if is_large(draft) else render()
 
 
 def _in_view(
     draft: FlagDraft, base: Configuration, view: str
 ) -> tuple[FlagDraft, FormErrors | None]:
     """Show the draft as rules or as JSON. A draft with errors stays as it is."""
+    if draft.view == view:
+        return draft, None
     result = definition_of(draft, base.value)
     if result.errors:
         return draft, errors_of(result)
@@ -101,7 +107,8 @@ async def _save(
 ) -> web.Response:
     result = definition_of(draft, base.value)
     if result.errors:
-        return await editor_page(request, state, base, draft, errors=errors_of(result), status=422)
+        errors = FormErrors("Mend the marked fields.", result.errors)
+        return await editor_page(request, state, base, draft, errors=errors, status=422)
     if not pending_changes(base, result).is_changed:
         errors = FormErrors("Nothing has changed, so nothing was written.")
         return await editor_page(request, state, base, draft, errors=errors)

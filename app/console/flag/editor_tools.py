@@ -1,6 +1,5 @@
 """The functions that the templates of the editor call."""
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,11 +7,13 @@ from app.console.flag.conditions import OFFERED, OPERATORS, label_of
 from app.console.flag.draft import DraftCondition, DraftShare
 from app.console.flag.outcomes import parse_percent
 from app.console.flag.values import VALUE_TYPES, encode, list_count
+from app.console.forms import FormErrors
 from app.console.json_text import pretty
 
 __all__ = ["OFFERED", "encode", "label_of", "list_count", "pretty"]
 
-_RULE = re.compile(r"rules\.([0-9]+)(?:\.|$)")
+_NAMED = {"attribute", "value", "segment", "percent", "variant", "name"}
+_WORDS = {"shares": "parts"}
 _PLACES = {"otherwise": "Last rule", "json": "Definition", "default": "Default variant"}
 
 
@@ -51,10 +52,29 @@ def type_label(name: str) -> str:
 
 
 def place_name(field: str) -> str:
-    """Return the place of a field in words, such as "Rule 2"."""
-    if rule := _RULE.match(field):
-        return f"Rule {int(rule[1]) + 1}:"
+    """Return the place of a field in words, such as "Rule 2: value"."""
     name, _, rest = field.partition(".")
-    if rest[:1].isdigit():
-        return f"{name.removesuffix('s').capitalize()} {int(rest.split('.')[0]) + 1}:"
-    return _PLACES.get(name, name.capitalize())
+    position, _, _ = rest.partition(".")
+    if name == "value":
+        return rest or "Definition"
+    if position.isdigit():
+        place = f"{name.removesuffix('s').capitalize()} {int(position) + 1}"
+    else:
+        place = _PLACES.get(name, name.capitalize())
+    word = _word(field) if rest else ""
+    return f"{place}: {word}" if word else place
+
+
+def rules_under(errors: FormErrors, path: str) -> list[str]:
+    """Return the broken rules of a part of the form, with the name of the field in it."""
+    return [
+        rule if field == path else f"{_word(field)} {rule}".strip()
+        for field, rules in errors.by_field.items()
+        if field == path or field.startswith(f"{path}.")
+        for rule in rules
+    ]
+
+
+def _word(field: str) -> str:
+    last = field.rpartition(".")[2]
+    return _WORDS.get(last, last if last in _NAMED else "")

@@ -67,4 +67,8 @@ for (const type of ["pointerup", "pointercancel"])
   });
 
 // The server marks the field that a button added; idiomorph does not move the focus.
-document.addEventListener("htmx:afterSettle", () => document.querySelector("[data-focus]")?.focus());
+document.addEventListener("htmx:afterSettle", () => {
+  const field = document.querySelector("[data-focus]");
+  field?.removeAttribute("data-focus");
+  field?.focus();
+});

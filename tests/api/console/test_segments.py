@@ -130,7 +130,7 @@ async def test_incomplete_condition_is_marked_and_not_saved(service: Service) ->
     page = await post(service, "/segments-draft", [*fields, ("action", "save")], 422)
 
     assert "Complete the fields that are marked." in page
-    assert "must be the name of an attribute" in page
+    assert "attribute must not be empty" in page
 
 
 @pytest.mark.parametrize(
