@@ -1,4 +1,4 @@
-"""Parts that the pages of settings and of segments share: lists, saves and confirmations."""
+"""Parts that the pages of settings and of segments share: lists, versions, and redirects."""
 
 from typing import Any
 
@@ -8,8 +8,7 @@ from app.configuration.changes.views import AppliedChangeSets
 from app.console.entry_index import EntryIndex
 from app.console.forms import Form
 from app.console.pages import is_fragment, redirect
-from app.console.state import EnvironmentState
-from app.errors import invalid, malformed
+from app.errors import malformed
 
 _SEARCH_MAX = 200
 
@@ -56,11 +55,3 @@ def read_version(form: Form) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise malformed("version", "must be a whole number")
     return int(text)
-
-
-def check_confirmation(form: Form, state: EnvironmentState, text: str) -> None:
-    """Require the typed key in a protected environment. Raises Invalid."""
-    if state.snapshot.environment.protected and form.get("confirm", "").strip() != text:
-        raise invalid(
-            "confirm", f"must be {text}, because {state.snapshot.environment.name} is protected"
-        )

@@ -16,6 +16,7 @@ from app.access.guard import CALLER
 from app.access.models import Caller, Scope
 from app.configuration.changes.history import Moment
 from app.configuration.snapshots.reading import FOLLOWER
+from app.console.confirmation import needs_confirmation
 from app.console.state import EnvironmentState
 from app.console.static_files import STATIC
 from app.environments.models import Environment
@@ -71,6 +72,11 @@ class Frame:
         """The revision now of the environment of the page, 0 if it has none."""
         names = (self.environment.name,) if self.environment is not None else ()
         return next((item.revision for item in self.environments if item.name in names), 0)
+
+    @property
+    def confirms(self) -> bool:
+        """Return whether a costly write needs the typed name of the environment."""
+        return self.environment is not None and needs_confirmation(self.environment)
 
     def may(self, scope: str) -> bool:
         """Return whether the caller has a scope, in the environment of the page if it has one."""

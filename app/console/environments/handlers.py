@@ -9,6 +9,7 @@ from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.configuration.changes import administration, writes
 from app.configuration.changes.environment_handlers import DELETION_SECONDS
 from app.configuration.snapshots.reading import FOLLOWER, wait_until_served
+from app.console.confirmation import FIELD
 from app.console.entry_pages import read_version
 from app.console.environments.forms import (
     PropertiesForm,
@@ -145,8 +146,8 @@ async def post_environment_deletion(request: web.Request) -> web.Response:
     form = await read_form(request)
     name = state.snapshot.environment.name
     try:
-        if form.get("confirm", "").strip() != name:
-            raise invalid("confirm", f"must be {name}")
+        if form.get(FIELD, "").strip() != name:
+            raise invalid(FIELD, f"must be {name}")
         await _delete(request, name, read_version(form), form.get("message", ""))
     except AppError as error:
         status = problems.STATUS[type(error)]

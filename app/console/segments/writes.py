@@ -6,6 +6,7 @@ from app.access.models import Scope
 from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.configuration.changes.views import EntryView
 from app.configuration.snapshots.reading import FOLLOWER
+from app.console.confirmation import check_confirmation
 from app.console.entry_drafts import (
     DraftConflict,
     current_of,
@@ -14,7 +15,7 @@ from app.console.entry_drafts import (
     pending_change,
     view_of,
 )
-from app.console.entry_pages import check_confirmation, leave, read_version, revision_in
+from app.console.entry_pages import leave, read_version, revision_in
 from app.console.flag.actions import act
 from app.console.flag.conditions import fit_condition
 from app.console.flag.draft import FlagDraft
@@ -187,12 +188,12 @@ async def _save(
 
 
 async def post_segment_deletion(request: web.Request) -> web.Response:
-    """Delete a segment that no flag uses. In a protected environment the key must be typed."""
+    """Delete a segment that no flag uses. In a protected environment its name must be typed."""
     state = await read_state(request)
     form = await read_form(request)
     entry = find_entry(request, state)
     try:
-        check_confirmation(form, state, entry.key)
+        check_confirmation(form, state.snapshot.environment)
         operation = DeleteOperation(key=entry.key, version=read_version(form))
         written = await save(request, [operation], form.get("message", ""))
     except AppError as error:

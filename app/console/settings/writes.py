@@ -13,6 +13,7 @@ from app.configuration.changes.views import AppliedChangeSets, EntryView
 from app.configuration.entries import service
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
+from app.console.confirmation import check_confirmation
 from app.console.entry_drafts import (
     DraftConflict,
     current_of,
@@ -21,7 +22,7 @@ from app.console.entry_drafts import (
     pending_change,
     view_of,
 )
-from app.console.entry_pages import check_confirmation, read_version, revision_in
+from app.console.entry_pages import read_version, revision_in
 from app.console.forms import Form, FormErrors, read_form
 from app.console.json_text import pretty
 from app.console.pages import is_fragment, redirect
@@ -104,12 +105,12 @@ async def post_setting(request: web.Request) -> web.Response:
 
 
 async def post_deletion(request: web.Request) -> web.Response:
-    """Delete an entry. In a protected environment the key must be typed."""
+    """Delete an entry. In a protected environment its name must be typed."""
     state = await read_state(request)
     form = await read_form(request)
     entry = find_entry(request, state)
     try:
-        check_confirmation(form, state, entry.key)
+        check_confirmation(form, state.snapshot.environment)
         operation = DeleteOperation(key=entry.key, version=read_version(form))
         written = await save(request, [operation], form.get("message", ""))
     except AppError as error:

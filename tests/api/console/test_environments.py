@@ -152,9 +152,9 @@ async def test_deletion_needs_the_typed_name(service: Service) -> None:
     )
     path = "/console/environments/team-a/environment-delete"
 
-    page = await post(service, path, [("version", "2"), ("confirm", "team")], 422)
+    page = await post(service, path, [("version", "2"), ("confirmation", "team")], 422)
     assert "must be team-a" in page
-    address = await post(service, path, [("version", "2"), ("confirm", "team-a")])
+    address = await post(service, path, [("version", "2"), ("confirmation", "team-a")])
     assert address == "/console/environments?deleted=team-a"
     assert "team-a was deleted" in await get(service, address)
     assert (await environment(service, "team-a"))["code"] == "environment_unknown"
@@ -165,7 +165,7 @@ async def test_protected_environment_is_not_deleted(service: Service) -> None:
     assert "Clear “Protected” and save before you delete it." in page
 
     version = (await environment(service, "production"))["version"]
-    fields = [("version", str(version)), ("confirm", "production")]
+    fields = [("version", str(version)), ("confirmation", "production")]
     path = "/console/environments/production/environment-delete"
     assert "The environment is protected." in await post(service, path, fields, 409)
 

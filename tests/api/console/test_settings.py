@@ -298,13 +298,13 @@ async def test_deletion_returns_to_the_folder(service: Service) -> None:
     assert (await stored(service, "a/b"))["code"] == "configuration_unknown"
 
 
-async def test_deletion_in_protected_environment_needs_the_key(service: Service) -> None:
+async def test_deletion_in_protected_environment_needs_its_name(service: Service) -> None:
     await put(service, "a/b", 1, environment="production")
     path = "/../production/settings-delete/a/b"
 
-    page = await post(service, path, [("version", "1"), ("confirm", "b")], 422)
-    assert "must be a/b, because production is protected" in page
-    await post(service, path, [("version", "1"), ("confirm", "a/b")])
+    page = await post(service, path, [("version", "1"), ("confirmation", "a/b")], 422)
+    assert "must be production" in page
+    await post(service, path, [("version", "1"), ("confirmation", "production")])
 
 
 async def test_deletion_of_a_newer_version_is_refused(service: Service) -> None:
