@@ -8,6 +8,8 @@ from app.configuration.changes.views import AppliedChangeSets
 from app.console.entry_index import EntryIndex
 from app.console.forms import Form
 from app.console.pages import is_fragment, redirect
+from app.console.rendering import frame, page
+from app.console.state import EnvironmentState
 from app.errors import malformed
 
 _SEARCH_MAX = 200
@@ -33,6 +35,15 @@ def _trail(prefix: str) -> list[tuple[str, str]]:
     """Return the name and the prefix of each folder on the way to a prefix."""
     names = prefix.split("/")[:-1]
     return [(name, "/".join(names[: n + 1]) + "/") for n, name in enumerate(names)]
+
+
+def missing_entry(request: web.Request, state: EnvironmentState, group: str) -> web.Response:
+    """Return the page of a key without an entry. After an undo, lead to the list instead."""
+    key = request.match_info["key"]
+    if saved := request.query.get("saved"):
+        folder = key[: key.rfind("/") + 1] or None
+        return redirect(frame(request, state).url(group, prefix=folder, saved=saved))
+    return page(request, "entry/missing.html", state=state, status=404, key=key, group=group)
 
 
 def revision_in(written: AppliedChangeSets, environment: str) -> int | None:

@@ -10,7 +10,7 @@ from app.configuration.changes.models import Kind
 from app.configuration.changes.views import EntryView
 from app.console.entry_drafts import view_of
 from app.console.entry_index import entry_index
-from app.console.entry_pages import list_data
+from app.console.entry_pages import list_data, missing_entry
 from app.console.flag import editor_tools
 from app.console.flag.draft import FlagDraft
 from app.console.flag.forms import parse
@@ -29,10 +29,12 @@ from app.console.segments.membership import check_contexts, membership_of, membe
 from app.console.segments.views import (
     SegmentPage,
     attributes_of,
+    shortened,
     users_of,
     with_words,
     words_of,
 )
+from app.console.settings.forms import run_sized
 from app.console.settings.handlers import PAGES, find_entry
 from app.console.settings.typed_value import read_scalar
 from app.console.state import EnvironmentState, read_state
@@ -59,11 +61,15 @@ async def list_segments(request: web.Request) -> web.Response:
 async def get_segment(request: web.Request) -> web.Response:
     """Show a segment with its editor. The query `view=json` shows it as JSON."""
     state = await read_state(request)
+    if request.match_info["key"] not in state.snapshot.entries:
+        return missing_entry(request, state, "segments")
     entry = find_entry(request, state)
     if entry.kind != Kind.SEGMENT:
         return redirect(frame(request, state).url(PAGES[Kind(entry.kind)], entry.key))
     view = view_of(entry)
-    draft = draft_of_segment(view, as_json=request.query.get("view") == "json")
+    as_json = request.query.get("view") == "json"
+    size = len(state.snapshot.entries[entry.key].body)
+    draft = await run_sized(size, lambda: draft_of_segment(view, as_json=as_json))
     shown = segment_page(state, entry.key, draft, view)
     return await show(request, state, shown)
 
@@ -83,7 +89,8 @@ async def post_preview(request: web.Request) -> web.Response:
     form = await read_form(request)
     key = request.match_info.get("key") or form.get("key", "").strip() or "new"
     draft = parse(form.items())
-    segment, errors = segment_of(draft, None)
+    size = sum(len(value) for value in form.values())
+    segment, errors = await run_sized(size, lambda: segment_of(draft, None))
     data: dict[str, Any] = {"membership": None, "problem": "", "is_complete": not errors}
     if errors:
         return page(request, "segments/_membership.html", state=state, **data)
@@ -147,7 +154,7 @@ def segment_page(
         entry=None if found is None else found.configuration,
         key=key,
         draft=draft,
-        words=words_of(segment.value) if segment.value else "",
+        words=shortened(words_of(segment.value)) if segment.value else "",
         reason=reason,
         users=[] if is_new else users_of(state.snapshot, key),
         attributes=attributes_of(state.snapshot, segment.value),

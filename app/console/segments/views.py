@@ -6,6 +6,7 @@ from typing import Any
 
 from app.configuration.changes.references import names_in
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
+from app.console.copying.texts import CopyTexts
 from app.console.entry_drafts import DraftConflict, PendingChange
 from app.console.entry_index import EntryRow
 from app.console.flag.draft import FlagDraft
@@ -17,7 +18,7 @@ from app.flags.wording import condition_text
 
 # Attributes of nested segments beyond this number have no field in the preview.
 ATTRIBUTES_MAX = 12
-_WORDS_MAX = 200
+_WORDS_MAX = 300
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class SegmentUser:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentPage:
-    """The page of a segment, or of a new one when `entry` is None. `reason`: why it is JSON."""
+    """The page of a segment, or of a new one when `entry` is None. `reason`: why it is JSON.
+
+    `texts` write the pending change from a terminal.
+    """
 
     entry: Configuration | None
     key: str
@@ -43,6 +47,7 @@ class SegmentPage:
     users: Sequence[SegmentUser]
     attributes: Sequence[str]
     pending: PendingChange | None = None
+    texts: CopyTexts | None = None
     conflict: DraftConflict | None = None
     is_posted: bool = False
     action_error: str = ""
@@ -66,9 +71,11 @@ def with_words(snapshot: Snapshot, rows: Sequence[EntryRow]) -> list[EntryRow]:
 
 
 def _short(value: Any, row: EntryRow) -> str:
-    words = words_of(value)
-    if not words:
-        return row.short
+    return shortened(words_of(value)) or row.short
+
+
+def shortened(words: str) -> str:
+    """Return words as far as a person reads them."""
     return words if len(words) <= _WORDS_MAX else words[: _WORDS_MAX - 1] + "…"
 
 

@@ -7,6 +7,8 @@ from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.configuration.changes.views import EntryView
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.confirmation import check_confirmation
+from app.console.copying.handlers import texts_for
+from app.console.copying.texts import CopyTexts
 from app.console.entry_drafts import (
     DraftConflict,
     current_of,
@@ -18,7 +20,7 @@ from app.console.entry_drafts import (
 from app.console.entry_pages import leave, read_version, revision_in
 from app.console.flag.actions import act
 from app.console.flag.conditions import fit_condition
-from app.console.flag.draft import FlagDraft
+from app.console.flag.draft import FieldRules, FlagDraft
 from app.console.flag.forms import parse
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
@@ -26,6 +28,7 @@ from app.console.rendering import frame
 from app.console.saving import check_grant, save
 from app.console.segments.drafts import draft_of_segment, errors_by_field, segment_of
 from app.console.segments.handlers import segment_page, show, typed_context
+from app.console.settings.forms import run_sized
 from app.console.settings.handlers import find_entry
 from app.console.state import EnvironmentState, read_state
 from app.errors import AppError, Invalid, NotFound, Stale, Violation
@@ -60,7 +63,7 @@ async def post_segment_draft(request: web.Request) -> web.Response:
         refusal = FormErrors.of(error)
     for rule in draft.rules:
         fit_condition(rule.condition)
-    segment, errors = segment_of(draft, base)
+    segment, errors = await _segment_of(draft, base)
     pending = None if errors else await pending_change(key, base, segment)
     shown = segment_page(
         state,
@@ -69,6 +72,7 @@ async def post_segment_draft(request: web.Request) -> web.Response:
         segment,
         is_new=is_new,
         pending=pending,
+        texts=_texts(request, key, draft, segment) if pending else None,
         conflict=conflict,
         is_posted=True,
         context=typed_context(form),
@@ -134,6 +138,28 @@ def _rebased(
     return shown, current, None
 
 
+async def _segment_of(draft: FlagDraft, base: EntryView | None) -> tuple[EntryView, FieldRules]:
+    size = len(draft.json) + sum(len(rule.condition.value) for rule in draft.rules)
+    return await run_sized(size, lambda: segment_of(draft, base))
+
+
+def _operation(key: str, draft: FlagDraft, segment: EntryView) -> PutOperation:
+    return PutOperation(
+        key=key,
+        version=draft.version,
+        value=segment.value,
+        kind="segment",
+        schema=segment.schema,
+        description=segment.description,
+    )
+
+
+def _texts(
+    request: web.Request, key: str, draft: FlagDraft, segment: EntryView
+) -> CopyTexts | None:
+    return texts_for(request, [_operation(key, draft, segment)], draft.message)
+
+
 async def _save(
     request: web.Request,
     state: EnvironmentState,
@@ -142,7 +168,7 @@ async def _save(
     base: EntryView | None,
     conflict: DraftConflict | None,
 ) -> web.Response:
-    segment, found = segment_of(draft, base)
+    segment, found = await _segment_of(draft, base)
     pending = None
     try:
         check_grant(request, state.snapshot.environment.name, Scope.WRITE)
@@ -152,14 +178,7 @@ async def _save(
         pending = await pending_change(key, base, segment)
         if base is not None and not pending:
             raise Invalid("unchanged", "Nothing has changed.")
-        operation = PutOperation(
-            key=key,
-            version=draft.version,
-            value=segment.value,
-            kind="segment",
-            schema=segment.schema,
-            description=segment.description,
-        )
+        operation = _operation(key, draft, segment)
         written = await save(request, [operation], draft.message)
     except AppError as error:
         if isinstance(error, Stale) and conflict is None and "key" in request.match_info:

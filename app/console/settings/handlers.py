@@ -7,7 +7,7 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.entry_drafts import current_of, pending_change, view_of
 from app.console.entry_index import entry_index
-from app.console.entry_pages import list_data
+from app.console.entry_pages import list_data, missing_entry
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
 from app.console.settings.forms import form_of, new_form, run_sized
@@ -38,6 +38,8 @@ async def list_settings(request: web.Request) -> web.Response:
 async def get_setting(request: web.Request) -> web.Response:
     """Show an entry with its form. The query `as=json` shows the value as JSON."""
     state = await read_state(request)
+    if request.match_info["key"] not in state.snapshot.entries:
+        return missing_entry(request, state, "settings")
     entry = find_entry(request, state)
     if entry.kind not in KINDS:
         return redirect(frame(request, state).url(PAGES[Kind(entry.kind)], entry.key))

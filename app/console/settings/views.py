@@ -9,6 +9,7 @@ from app.access.guard import CALLER
 from app.access.models import Scope
 from app.configuration.changes.models import Kind
 from app.configuration.snapshots.snapshot import Configuration
+from app.console.copying.texts import CopyTexts
 from app.console.entry_drafts import DraftConflict, PendingChange
 from app.console.forms import FormErrors
 from app.console.json_text import pretty
@@ -31,6 +32,7 @@ _TYPE_LABELS = {
 class EntryPage:
     """The page of an entry, or of a new one when `entry` is None.
 
+    `texts` write the pending change from a terminal.
     `is_posted` says that the form shows what was posted. `secret` is a revealed value as text.
     `has_key_ring` is false when this service can neither store nor reveal secrets.
     """
@@ -38,6 +40,7 @@ class EntryPage:
     entry: Configuration | None
     form: EntryForm
     pending: PendingChange | None = None
+    texts: CopyTexts | None = None
     errors: FormErrors | None = None
     conflict: DraftConflict | None = None
     is_posted: bool = False

@@ -14,8 +14,10 @@ from app.configuration.entries import service
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import check_confirmation
+from app.console.copying.handlers import texts_for
 from app.console.entry_drafts import (
     DraftConflict,
+    PendingChange,
     current_of,
     find_conflict,
     merged,
@@ -304,15 +306,27 @@ async def _newest(request: web.Request, key: str) -> EntryView | None:
 
 
 def _shown(
-    request: web.Request, state: EnvironmentState, entered: EntryForm, **parts: object
+    request: web.Request,
+    state: EnvironmentState,
+    entered: EntryForm,
+    *,
+    pending: PendingChange | None,
+    errors: FormErrors | None,
+    conflict: DraftConflict | None,
 ) -> EntryPage:
     found = state.snapshot.entries.get(entered.key) if "key" in request.match_info else None
+    texts = None
+    if pending and entered.draft is not None:
+        texts = texts_for(request, [entered.operation()], entered.message)
     return EntryPage(
         entry=None if found is None else found.configuration,
         form=entered,
         is_posted=True,
         has_key_ring=has_key_ring(request, entered.kind),
-        **parts,  # type: ignore[arg-type]
+        pending=pending,
+        texts=texts,
+        errors=errors,
+        conflict=conflict,
     )
 
 

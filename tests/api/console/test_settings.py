@@ -221,6 +221,8 @@ async def test_draft_shows_the_change_and_stores_nothing(service: Service) -> No
 
     assert "<strong>5</strong>" in panel or "5" in panel
     assert "<ins>6</ins>" in panel
+    assert "Copy as curl" in panel
+    assert "&#34;version&#34;: 1" in panel or "&#34;version&#34;:1" in panel
     assert "<form" not in panel
     assert (await stored(service, "size"))["version"] == 1
 
@@ -465,6 +467,11 @@ async def test_key_of_a_flag_leads_to_its_page(service: Service) -> None:
 
 
 async def test_unknown_setting_is_not_found(service: Service) -> None:
-    await get(service, "/settings/none", 404)
+    page = await get(service, "/settings/a/none", 404)
+    assert f"{LOCAL}/settings-new?key=a%2Fnone" in page
+    assert f"{LOCAL}/history/a/none" in page
+    path = f"{LOCAL}/settings/a/none?saved=2"
+    async with service.client.get(path, allow_redirects=False) as answer:
+        assert answer.headers["Location"] == f"{LOCAL}/settings?prefix=a%2F&saved=2"
     await post(service, "/settings/none", [("version", "1")], 404)
     await post(service, "/settings/none", [("version", "x")], 400)
