@@ -1,10 +1,9 @@
 """Tokens over three instances: revocations spread, streams end; and the token commands."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
-import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from tests.process.conftest import Process, run
@@ -16,25 +15,6 @@ NEW = {"name": "shop", "scopes": ["read", "evaluate"], "environments": ["local"]
 GOOD = {200}
 # An instance that did not know a new token yet has counted failures.
 BAD = {401, 429}
-
-
-@pytest.fixture
-async def three(launch: Callable[..., Process]) -> AsyncIterator[list[Process]]:
-    """Three instances on one PostgreSQL. The last one receives no notifications."""
-    owner = launch()
-    await owner.start()
-    await owner.ready()
-    urls = {
-        f"DATABASE_{name}URL": (owner.data_dir / f"credentials/{role}.url").read_text().strip()
-        for name, role in (("", "app"), ("MIGRATOR_", "migrator"))
-    }
-    others = [launch(**urls), launch(**urls, DATABASE_POOLER="transaction")]
-    for other in others:
-        await other.start()
-        await other.ready()
-    yield [owner, *others]
-    for process in (*reversed(others), owner):
-        assert await process.stop() == 0
 
 
 async def make(client: ClientSession, process: Process) -> tuple[str, str]:
