@@ -172,7 +172,7 @@ def frame(request: web.Request, state: EnvironmentState | None = None) -> Frame:
     caller = request.get(CALLER)
     saved = request.query.get("saved", "")
     environments = tuple(_visible(request, caller))
-    environment = _environment(request, state)
+    environment = _environment(request, state, environments)
     return Frame(
         root=request.app[STATIC].root,
         path=request.rel_url.raw_path,
@@ -202,13 +202,14 @@ def _remember(request: web.Request, response: web.Response, around: Frame) -> No
         )
 
 
-def _environment(request: web.Request, state: EnvironmentState | None) -> Environment | None:
+def _environment(
+    request: web.Request, state: EnvironmentState | None, environments: tuple[Environment, ...]
+) -> Environment | None:
+    """Return the environment of the page. One that the caller may not see is as if unknown."""
     if state is not None:
         return state.snapshot.environment
     name = request.match_info.get("environment")
-    follower = request.app[FOLLOWER]
-    snapshot = follower.loaded().get(name) if name and follower.is_loaded else None
-    return snapshot.environment if snapshot is not None else None
+    return next((item for item in environments if item.name == name), None)
 
 
 def _last_visited(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.access.models import Scope
 from app.console.forms import FormErrors
 from app.errors import Invalid, Violation
 from tests.conftest import Service
@@ -54,6 +55,19 @@ async def test_page_of_unknown_environment_is_not_found(service: Service) -> Non
     async with service.client.get(f"{CONSOLE}/environments/none") as answer:
         assert answer.status == 404
         assert "There is no such environment." in await answer.text()
+
+
+async def test_foreign_environment_looks_like_an_unknown_one(service: Service) -> None:
+    token = await service.token(Scope.READ, environments=("local",))
+    headers = {"Authorization": f"Bearer {token}", "X-Request-ID": "1"}
+    texts = []
+    for name in ("production", "nowhere"):
+        path = f"{CONSOLE}/environments/{name}/flags"
+        async with service.stranger.get(path, headers=headers) as answer:
+            assert answer.status == 403
+            texts.append((await answer.text()).replace(name, "…"))
+
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize(
