@@ -79,6 +79,8 @@ class FlagIndexes:
             update = partial(index_of, snapshot, index)
             is_quick = _count_changed(snapshot, index) <= _QUICK_FLAGS
             index = update() if is_quick else await in_thread("flag index", update)
+            # Several environments may have changed: let others run in between.
+            await asyncio.sleep(0)
             self._latest[name] = weakref.ref(snapshot), index
             return index
 
@@ -102,6 +104,8 @@ def index_of(snapshot: Snapshot, earlier: FlagIndex = EMPTY) -> FlagIndex:
         if before is not None and _is_same(before, entry, flag) and not may_fail_by_now:
             known[key] = before
             continue
+        # Let the event loop have the interpreter at once, not only after 5 ms.
+        time.sleep(0)
         broken = _broken_guard(snapshot, key, int(now))
         known[key] = _Known(entry, flag, summary_of(entry.configuration, broken))
     return FlagIndex(known, now)

@@ -95,22 +95,19 @@ class ListFacts:
 
 def select(index: FlagIndex, chosen: FlagFilter, facts: ListFacts) -> list[FlagSummary]:
     """Return the flags that match, in their order: with a search and no other order, best first."""
+    flags = index.summaries
     search = Search(chosen.q)
-    tests = _tests(chosen, facts)
-    ranked: list[tuple[int, FlagSummary]] = []
-    for flag in index.summaries:
-        if all(test(flag) for test in tests):
-            rank = search.rank(flag.search) if search else 0
-            if rank is not None:
-                ranked.append((rank, flag))
+    if search:
+        flags = [flag for flag in flags if search.matches(flag.search)]
+    for test in _tests(chosen, facts):
+        flags = [flag for flag in flags if test(flag)]
     if search and not chosen.sort:
-        ranked.sort(key=lambda pair: pair[0])
-    flags = [flag for _, flag in ranked]
+        flags = sorted(flags, key=lambda flag: search.rank(flag.search))
     if chosen.sort == "changed":
-        flags.sort(key=lambda flag: flag.updated_at, reverse=True)
+        flags = sorted(flags, key=lambda flag: flag.updated_at, reverse=True)
     elif chosen.sort == "evaluated":
         last = facts.last or {}
-        flags.sort(key=lambda flag: last.get(flag.key, _NEVER), reverse=True)
+        flags = sorted(flags, key=lambda flag: last.get(flag.key, _NEVER), reverse=True)
     return flags
 
 

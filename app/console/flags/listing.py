@@ -24,8 +24,6 @@ from app.http.keys import DATABASE
 from app.threads import in_thread
 
 PAGE_SIZE = 100
-# A search in more flags takes several milliseconds, so it runs in a thread.
-_QUICK_FLAGS = 1_000
 
 INDEXES: web.AppKey[FlagIndexes] = web.AppKey("flag_indexes", FlagIndexes)
 LAST_EVALUATIONS: web.AppKey[LastEvaluationsCache] = web.AppKey(
@@ -133,7 +131,7 @@ async def _read(
             production=production.find if production is not None else None,
             mine=mine,
         )
-    flags = await _select(index, chosen, facts)
+    flags = select(index, chosen, facts)
     return _Selection(flags=flags, index=index, columns=columns, now=facts.now)
 
 
@@ -151,12 +149,6 @@ async def _indexes(
         column = snapshot if is_current else follower.get(environment.name)
         by_name[environment.name] = await indexes.get(column)
     return by_name
-
-
-async def _select(index: FlagIndex, chosen: FlagFilter, facts: ListFacts) -> list[FlagSummary]:
-    if len(index.known) <= _QUICK_FLAGS:
-        return select(index, chosen, facts)
-    return await in_thread("flag list", partial(select, index, chosen, facts))
 
 
 async def _changed_by_caller(

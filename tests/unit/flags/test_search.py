@@ -36,7 +36,11 @@ def test_words_split_an_acronym_from_the_next_word() -> None:
     ],
 )
 def test_search_ranks_the_key_before_other_texts(query: str, rank: int | None) -> None:
-    assert Search(query).rank(TEXT) == rank
+    search = Search(query)
+
+    assert search.matches(TEXT) is (rank is not None)
+    if rank is not None:
+        assert search.rank(TEXT) == rank
 
 
 def test_search_without_words_is_false() -> None:
