@@ -5,6 +5,7 @@ Each first shows what it would write, by a dry run. Only the button of that page
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -98,7 +99,7 @@ async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
         planned = await _apply(request, write_back, "", dry_run=True)
     except Stale as error:
         return await _refused(request, write_back, error, next_=next_, status=200)
-    return await _page(request, write_back, planned=planned, next_=next_)
+    return await _page(request, write_back, planned=planned, next=next_)
 
 
 async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
@@ -114,7 +115,7 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
         )
     around = frame(request)
     if not written.change_sets:
-        return await _page(request, write_back, planned=written, next_=next_)
+        return await _page(request, write_back, planned=written, next=next_)
     revision = written.change_sets[0].revision
     if not next_:
         return redirect(around.url("changes", str(revision), saved=revision))
@@ -143,14 +144,16 @@ async def _refused(
     next_: str,
     status: int,
 ) -> web.Response:
-    conflicts = await _conflicts(request, error) if isinstance(error, Stale) else []
+    stale = error if isinstance(error, Stale) else None
+    conflicts = await _conflicts(request, stale) if stale else []
     return await _page(
         request,
         write_back,
         errors=FormErrors.of(error),
         conflicts=conflicts,
+        conflicts_count=len(stale.violations) if stale else 0,
         message=message,
-        next_=next_,
+        next=next_,
         status=status,
     )
 
@@ -181,27 +184,23 @@ async def _page(
     write_back: WriteBack,
     *,
     planned: AppliedChangeSets | None = None,
-    errors: FormErrors | None = None,
-    conflicts: Sequence[KeyConflict] = (),
-    message: str = "",
-    next_: str = "",
     status: int = 200,
+    **data: Any,
 ) -> web.Response:
+    """Return the page with what would be written, or with the errors and conflicts of `data`."""
     details = None
     if planned is not None:
         details = await in_turn("words", lambda: planned_details(planned))
+    shown: dict[str, Any] = {"errors": FormErrors(), "conflicts": (), "conflicts_count": 0}
     return page(
         request,
         "changes/write_back.html",
         status=status,
         write_back=write_back,
         details=details,
-        errors=errors or FormErrors(),
         is_refused=status != 200,
-        conflicts=conflicts,
-        message=message,
-        next=next_,
         revision=_revision(request),
+        **shown | {"message": ""} | data,
     )
 
 

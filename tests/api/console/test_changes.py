@@ -217,10 +217,24 @@ async def test_revert_of_a_key_that_changed_again_is_refused(service: Service) -
     shown = await get(service, "/revert/2")
     status, text = await post(service, "/revert/2")
 
-    assert "This cannot be written." in shown
+    assert "This cannot be written. 1 key changed again since revision 2." in shown
     assert (status, "Nothing was written." in text) == (412, True)
     assert "Set 20 limit changed from 10 to 20" in text
     assert await value(service, "limit") == 20
+
+
+async def test_revert_of_changed_properties_is_refused(service: Service) -> None:
+    for version, owner in enumerate("ab", start=1):
+        patch = {"metadata": {"owner": owner}}
+        condition = {"If-Match": f'"{version}"'}
+        async with service.client.patch(
+            "/v1/environments/local", json=patch, headers=condition
+        ) as answer:
+            assert answer.status == 200, await answer.text()
+
+    text = await get(service, "/revert/1")
+
+    assert "This cannot be written. The environment is at version 3." in text
 
 
 async def test_restore_shows_its_change_before_it_writes(service: Service) -> None:
