@@ -45,6 +45,7 @@ revision       the number of change sets of one environment, without gaps
 change set     the changes that one transaction made to one environment
 epoch          an id for the revisions of an environment; restoring a backup starts a new epoch
 snapshot       all entries of an environment at one revision, in memory
+draft          new contents of entries that are not stored: in a preview, or in an editor
 outcome        the result of evaluating a flag: value, variant and reason, or an error
 key ring       the key-encryption keys; one is active; never in the database
 data key       the key that seals an environment's secrets; stored wrapped by a key-encryption key

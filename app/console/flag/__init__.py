@@ -2,4 +2,7 @@
 
 The editor is one form. Its fields are a `FlagDraft` (`draft.py`), named by path
 (`rules.0.condition.operator`). `definition.py` turns a definition into a draft and back.
+
+`preview.py` answers the fragments beside it: who changes, contexts, guards. `use_it.py`, `usage.py`
+and `dependencies.py` are the other tabs.
 """
