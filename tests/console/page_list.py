@@ -28,7 +28,7 @@ PUBLIC = ("/console/sign-in", "/console/signed-out")
 _QUERIES = {
     "/flags": ["revision=3", "q=none", "state=rules"],
     "/flags/{key}": ["revision=3", "view=json"],
-    "/changes": ["revision=5", "key=none"],
+    "/changes": ["revision=2", "key=none"],
     "/compare": ["against=staging", "from=3"],
 }
 # Pages that are nothing without a query.
