@@ -28,6 +28,8 @@ from app.http import problems
 from app.http.keys import DATABASE, SETTINGS
 from app.settings import Tier
 
+# The API's sentence names headers, which a person does not send.
+_TOKEN_REFUSED = "This token is not valid: it is mistyped, expired or revoked."  # noqa: S105
 _FORM_BYTES_MAX = 16 * 1024
 _SEC_FETCH_SITE = istr("Sec-Fetch-Site")
 # Not "cookies": browsers then delete those of every host of the domain.
@@ -59,7 +61,8 @@ async def post_sign_in(request: web.Request) -> web.Response:
         refusal = error
         if isinstance(error, Unauthenticated):
             refusal = refuse_credential(request, error, code or text)
-        return _form(request, code="", next_=next_, error=refusal, is_link=bool(code))
+        message = _TOKEN_REFUSED if refusal.code == "token_refused" else refusal.message
+        return _form(request, next_=next_, error=refusal, message=message, is_link=bool(code))
     response = redirect(next_)
     set_cookie(request, response, session)
     return response
@@ -143,9 +146,10 @@ def _signed_in(request: web.Request) -> Caller | None:
 def _form(
     request: web.Request,
     *,
-    code: str,
     next_: str,
+    code: str = "",
     error: AppError | None = None,
+    message: str = "",
     is_link: bool = False,
 ) -> web.Response:
     settings = request.app[SETTINGS]
@@ -154,7 +158,7 @@ def _form(
         "access/sign_in.html",
         status=problems.STATUS[type(error)] if error is not None else 200,
         headers=problems.headers_of(error) if error is not None else None,
-        errors=FormErrors("" if error is None else error.message),
+        errors=FormErrors(message),
         is_link=is_link,
         code=code,
         next=next_,

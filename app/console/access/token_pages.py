@@ -12,7 +12,7 @@ from app.console.access.forms import EXPIRIES, GRACES, TokenForm, whole_number
 from app.console.access.views import SCOPE_TEXTS, token_row, token_rows
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
-from app.console.rendering import frame, page
+from app.console.rendering import Frame, frame, page
 from app.database import Connection
 from app.errors import AppError, NotFound, Unavailable
 from app.http import problems
@@ -170,8 +170,16 @@ async def _show_text(
         text=new.text,
         token=token,
         old=old,
+        environment=_example(token, frame(request)),
         base=request.app[SETTINGS].http.public_url or f"{request.scheme}://{request.host}",
     )
+
+
+def _example(token: TokenView, around: Frame) -> str:
+    """Return an environment of the token, for a command that works as printed."""
+    names = [environment.name for environment in around.environments]
+    covered = [name for name in token.environments if name in names]
+    return (covered or names or ["ENVIRONMENT"])[0]
 
 
 def _id(request: web.Request) -> str:

@@ -69,6 +69,15 @@ async def test_new_token_is_shown_once_and_works(service: Service, console: Clie
     assert token not in overview
 
 
+async def test_example_of_an_evaluating_token_names_its_environment(
+    console: ClientSession,
+) -> None:
+    form = FORM | {"scopes": "evaluate", "environments": "staging"}
+    page = html.unescape(await send(console, NEW, form))
+
+    assert "/v1/environments/staging/ofrep/v1/evaluate/flags \\\n" in page
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [

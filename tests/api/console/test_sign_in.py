@@ -117,7 +117,7 @@ async def test_invalid_token_is_refused_beside_the_field(
     text = await answer.text()
 
     assert answer.status == 401
-    assert "Not signed in." in text
+    assert "This token is not valid: it is mistyped, expired or revoked." in text
     assert 'value="/console/x"' in text
     assert not token or token not in text
     assert not list(browser.cookie_jar)
