@@ -5,7 +5,6 @@ The value of a button is a verb and the path of the part, such as `up rules.1`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -20,13 +19,13 @@ from app.console.flag.draft import (
     DraftVariant,
     FlagDraft,
 )
+from app.console.flag.draft_parts import part_at, place_of, replace_at
 from app.console.flag.outcomes import fit_outcome, percent_text
 from app.console.flag.values import encode
 from app.errors import invalid, malformed
 
 RULES_MAX = 1_000
 _NEW_VALUES = {"boolean": "true", "number": "0", "object": "{}"}
-_POSITION_MAX = 9_999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ def _act(draft: FlagDraft, verb: str, path: str, argument: str) -> ActionEffect:
         case "add-part", _:
             return _add_share(draft, path)
         case "equal", _:
-            outcome = _part(draft, path, DraftOutcome)
+            outcome = part_at(draft, path, DraftOutcome)
             outcome.shares = _equal(outcome.shares)
             return ActionEffect(text="All parts are equal.", focus=f"{path}.shares.0.percent")
         case "up" | "down" | "move", _:
@@ -124,7 +123,7 @@ def _new_uid(draft: FlagDraft) -> str:
 
 def _add_condition(draft: FlagDraft, verb: str, path: str) -> ActionEffect:
     """Add a condition to a group. A single condition becomes a group of two."""
-    condition = _part(draft, path, DraftCondition)
+    condition = part_at(draft, path, DraftCondition)
     new = {
         "add": DraftCondition(),
         "add-segment": DraftCondition(kind="segment", operator="in"),
@@ -132,7 +131,7 @@ def _add_condition(draft: FlagDraft, verb: str, path: str) -> ActionEffect:
     }[verb]
     if condition.kind != "group":
         group = DraftCondition(kind="group", operator="and", conditions=[condition])
-        _replace(draft, path, group)
+        replace_at(draft, path, group)
         condition = group
     condition.conditions.append(new)
     place = f"{path}.conditions.{len(condition.conditions) - 1}"
@@ -141,7 +140,7 @@ def _add_condition(draft: FlagDraft, verb: str, path: str) -> ActionEffect:
 
 
 def _add_share(draft: FlagDraft, path: str) -> ActionEffect:
-    outcome = _part(draft, path, DraftOutcome)
+    outcome = part_at(draft, path, DraftOutcome)
     used = {share.variant for share in outcome.shares}
     names = [encode(variant.was or variant.name) for variant in draft.variants]
     variant = next((name for name in names if name not in used), names[0] if names else "null")
@@ -157,7 +156,7 @@ def _equal(shares: list[DraftShare]) -> list[DraftShare]:
 
 
 def _move(draft: FlagDraft, verb: str, path: str, argument: str) -> ActionEffect:
-    items, position = _place(draft, path)
+    items, position = place_of(draft, path)
     if items is not draft.rules:
         raise LookupError(path)
     target = int(argument) if verb == "move" else position + (1 if verb == "down" else -1)
@@ -170,8 +169,8 @@ def _move(draft: FlagDraft, verb: str, path: str, argument: str) -> ActionEffect
 
 
 def _copy_rule(draft: FlagDraft, path: str) -> ActionEffect:
-    _, position = _place(draft, path)
-    rule = msgspec.convert(msgspec.to_builtins(_part(draft, path, DraftRule)), DraftRule)
+    _, position = place_of(draft, path)
+    rule = msgspec.convert(msgspec.to_builtins(part_at(draft, path, DraftRule)), DraftRule)
     rule.uid = _new_uid(draft)
     draft.rules.insert(position + 1, rule)
     _leave_shorthand(draft)
@@ -179,7 +178,7 @@ def _copy_rule(draft: FlagDraft, path: str) -> ActionEffect:
 
 
 def _remove(draft: FlagDraft, path: str) -> ActionEffect:
-    items, position = _place(draft, path)
+    items, position = place_of(draft, path)
     item = items[position]
     if isinstance(item, DraftVariant):
         check_unused(draft, position)
@@ -200,11 +199,11 @@ def _remove(draft: FlagDraft, path: str) -> ActionEffect:
 
 def _unwrap(draft: FlagDraft, path: str) -> None:
     """Replace a group of one condition by the condition, and one of none by a new condition."""
-    group = _part(draft, path, DraftCondition)
+    group = part_at(draft, path, DraftCondition)
     if len(group.conditions) == 1 and not group.is_negated:
-        _replace(draft, path, group.conditions[0])
+        replace_at(draft, path, group.conditions[0])
     elif not group.conditions:
-        _replace(draft, path, DraftCondition())
+        replace_at(draft, path, DraftCondition())
 
 
 def check_unused(draft: FlagDraft, position: int) -> None:
@@ -230,36 +229,3 @@ def _serves(outcome: DraftOutcome, name: str) -> bool:
     if outcome.serve == SPLIT:
         return any(share.variant == name for share in outcome.shares)
     return outcome.serve == name
-
-
-def _part(draft: FlagDraft, path: str, kind: Any) -> Any:
-    part: Any = draft
-    for name in path.split("."):
-        part = part[_index(name)] if isinstance(part, list) else getattr(part, name)
-    if isinstance(part, kind):
-        return part
-    raise LookupError(path)
-
-
-def _place(draft: FlagDraft, path: str) -> tuple[list[Any], int]:
-    """Return the list that has the part, and its position."""
-    parent, _, name = path.rpartition(".")
-    items, position = _part(draft, parent, list), _index(name)
-    if position >= len(items):
-        raise LookupError(path)
-    return items, position
-
-
-def _index(name: str) -> int:
-    if not (name.isascii() and name.isdecimal()) or len(name) > len(str(_POSITION_MAX)):
-        raise LookupError(name)
-    return int(name)
-
-
-def _replace(draft: FlagDraft, path: str, condition: DraftCondition) -> None:
-    parent, _, name = path.rpartition(".")
-    owner = _part(draft, parent, object)
-    if isinstance(owner, list):
-        owner[_index(name)] = condition
-    else:
-        setattr(owner, name, condition)

@@ -10,8 +10,9 @@ from msgspec import UNSET
 from app.configuration.changes.history import key_history
 from app.configuration.changes.views import EntryView, KeyChange
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.flag.definition import DraftResult, draft_of
+from app.console.flag.definition import DraftResult
 from app.console.flag.draft import FlagDraft
+from app.console.flag.draft_reader import draft_of
 from app.console.flag.values import encode
 from app.console.forms import Form
 from app.errors import NotFound

@@ -1,4 +1,4 @@
-"""A flag's definition as a draft, and a draft as a definition."""
+"""The definition that a draft describes, and the errors of its fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,35 +6,21 @@ from typing import Any
 
 import msgspec
 
-from app.console.flag.conditions import condition_of, draft_condition
+from app.console.flag.conditions import condition_of
 from app.console.flag.draft import (
-    DraftMember,
     DraftOutcome,
-    DraftRule,
     DraftVariant,
     FieldRules,
     FlagDraft,
 )
-from app.console.flag.outcomes import draft_outcome, outcome_of
-from app.console.flag.values import encode, is_number, parse_json, parse_value
-from app.console.json_text import pretty
-from app.evaluation.rule_reader import read
-from app.evaluation.rule_tree import Advanced, Targeting, TargetingRule
+from app.console.flag.draft_reader import metadata_type, value_as_text, variant_text
+from app.console.flag.outcomes import outcome_of
+from app.console.flag.values import encode, parse_json, parse_value
+from app.evaluation.rule_tree import Targeting, TargetingRule
 from app.evaluation.rule_writer import write
-from app.evaluation.validation import STATES
+from app.flags.editing import Definition
 
-Definition = dict[str, Any]
-
-_MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata")
 _OPTIONAL = ("targeting", "metadata")
-# The types of a variant's value, by the name on the page.
-_TYPES: dict[str, tuple[type, ...]] = {
-    "boolean": (bool,),
-    "string": (str,),
-    "number": (int, float),
-    "object": (dict,),
-}
-_METADATA_TYPES = ("text", "number", "boolean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,109 +30,6 @@ class DraftResult:
     definition: Any
     description: str | None
     errors: Mapping[str, list[str]]
-
-
-def draft_of(
-    definition: Any, description: str | None, version: int, *, view: str = "rules"
-) -> FlagDraft:
-    """Return the draft without an edit. What the rules cannot show is shown as JSON."""
-    reason = advanced_reason(definition)
-    if view == "json" or reason is not None:
-        return FlagDraft(
-            version=version,
-            view="json",
-            json=pretty(definition),
-            description=description or "",
-        )
-    draft = FlagDraft(version=version, description=description or "")
-    _draft_members(draft, definition)
-    _draft_targeting(draft, definition.get("targeting", {}))
-    return draft
-
-
-def advanced_reason(definition: Any) -> str | None:
-    """Return why the rules cannot show a definition, if so: the part and the reason."""
-    match definition:
-        case {"state": state, "variants": dict(variants)} if state in STATES and variants:
-            pass
-        case _:
-            return "The definition needs a state and variants."
-    if type_of(variants) is None:
-        return "The values of the variants have different types."
-    if not isinstance(definition.get("defaultVariant"), str | None):
-        return "defaultVariant is not the name of a variant."
-    metadata = definition.get("metadata", {})
-    if not isinstance(metadata, dict) or not all(
-        isinstance(value, str | bool | int | float) for value in metadata.values()
-    ):
-        return "metadata is not an object of texts, numbers and booleans."
-    tree = read(definition.get("targeting", {}))
-    if isinstance(tree, Advanced):
-        return f"{f'targeting.{tree.path}'.rstrip('.')} {tree.reason}."
-    return None
-
-
-def type_of(variants: Mapping[str, Any]) -> str | None:
-    """Return the type of the variants' values, if they have the same one."""
-    for name, types in _TYPES.items():
-        if all(
-            isinstance(value, types) and isinstance(value, bool) is (bool in types)
-            for value in variants.values()
-        ):
-            return name
-    return None
-
-
-def _draft_members(draft: FlagDraft, definition: Definition) -> None:
-    variants = definition["variants"]
-    draft.state, draft.type = definition["state"], type_of(variants) or "string"
-    draft.variants = [
-        DraftVariant(
-            name=name, was=name, value=variant_text(draft.type, value), source=encode(value)
-        )
-        for name, value in variants.items()
-    ]
-    draft.default = encode(definition["defaultVariant"]) if "defaultVariant" in definition else ""
-    draft.metadata = [
-        DraftMember(name=name, type=metadata_type(value), value=_text(value), source=encode(value))
-        for name, value in definition.get("metadata", {}).items()
-    ]
-    rest = {name: value for name, value in definition.items() if name not in _MEMBERS}
-    draft.rest = encode(rest)
-
-
-def variant_text(type_: str, value: Any) -> str:
-    return pretty(value) if type_ == "object" else _text(value)
-
-
-def metadata_type(value: Any) -> str:
-    return "boolean" if isinstance(value, bool) else "number" if is_number(value) else "text"
-
-
-def _text(value: Any) -> str:
-    """Return the text that a text field gives back for a value."""
-    return value.replace("\r\n", "\n") if isinstance(value, str) else encode(value)
-
-
-def _draft_targeting(draft: FlagDraft, targeting: Any) -> None:
-    tree = read(targeting)
-    if isinstance(tree, Advanced):
-        raise TypeError(tree.reason)
-    if tree.shorthand is not None:
-        rules = [TargetingRule(tree.shorthand, True)]
-        draft.shape, draft.otherwise = "shorthand", draft_outcome(False)
-    else:
-        rules = list(tree.rules)
-        draft.shape = "nested" if tree.is_nested else ""
-        draft.otherwise = draft_outcome(tree.otherwise)
-    draft.rules = [
-        DraftRule(
-            uid=str(number),
-            condition=draft_condition(rule.condition),
-            outcome=draft_outcome(rule.outcome),
-        )
-        for number, rule in enumerate(rules)
-    ]
 
 
 def definition_of(draft: FlagDraft, base: Any) -> DraftResult:
@@ -235,7 +118,7 @@ def _metadata_of(draft: FlagDraft, errors: FieldRules) -> Definition:
             errors[f"{field}.name"].append("must be given once")
         source = _decoded(row.source) if row.source else None
         try:
-            is_unchanged = source is not None and row.value == _text(source)
+            is_unchanged = source is not None and row.value == value_as_text(source)
             is_unchanged = is_unchanged and row.type == metadata_type(source)
             metadata[row.name] = source if is_unchanged else parse_value(row.type, row.value)
         except ValueError as error:

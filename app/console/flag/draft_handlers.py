@@ -9,8 +9,9 @@ from app.console.entry_pages import leave
 from app.console.flag import editor_tools
 from app.console.flag.actions import ActionEffect, act
 from app.console.flag.conflict import read_base, read_conflict, rebase
-from app.console.flag.definition import advanced_reason, definition_of, draft_of
+from app.console.flag.definition import definition_of
 from app.console.flag.draft import FlagDraft
+from app.console.flag.draft_reader import advanced_reason, draft_of
 from app.console.flag.editor import editor_page, errors_of, is_large
 from app.console.flag.field_paths import by_field
 from app.console.flag.forms import parse

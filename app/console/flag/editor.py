@@ -12,8 +12,9 @@ from app.console.flag import editor_tools
 from app.console.flag.actions import ActionEffect, fit
 from app.console.flag.conditions import count_conditions
 from app.console.flag.conflict import FlagConflict, read_conflict
-from app.console.flag.definition import DraftResult, advanced_reason, definition_of
+from app.console.flag.definition import DraftResult, definition_of
 from app.console.flag.draft import FlagDraft
+from app.console.flag.draft_reader import advanced_reason
 from app.console.flag.pending import pending_changes
 from app.console.flag.views import VIEWS, editor_names, flag_in, head_of, tabs_of
 from app.console.forms import FormErrors

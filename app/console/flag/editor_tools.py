@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.console.flag.conditions import OFFERED, OPERATORS, label_of
 from app.console.flag.draft import DraftCondition, DraftShare
+from app.console.flag.operators import OFFERED, OPERATORS, label_of
 from app.console.flag.outcomes import parse_percent
 from app.console.flag.values import VALUE_TYPES, encode, list_count
 from app.console.forms import FormErrors

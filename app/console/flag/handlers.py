@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from app.console.flag.definition import draft_of
+from app.console.flag.draft_reader import draft_of
 from app.console.flag.editor import editor_page, head_data
 from app.console.flag.sentences import rule_sentences
 from app.console.flag.views import VIEWS, flag_in, tabs_of

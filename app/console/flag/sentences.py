@@ -5,8 +5,9 @@ from typing import Any
 
 from msgspec import UNSET
 
-from app.console.flag.conditions import draft_condition, label_of
+from app.console.flag.conditions import draft_condition
 from app.console.flag.draft import DraftCondition
+from app.console.flag.operators import label_of
 from app.console.flag.outcomes import percent_text
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, VariantSplit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from app.console.flag.definition import type_of
+from app.console.flag.draft_reader import type_of
 from app.console.flag.snippet_texts import LANGUAGES, SnippetLanguage
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import (

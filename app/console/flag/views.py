@@ -10,7 +10,7 @@ from aiohttp import web
 
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
-from app.console.flag.definition import advanced_reason, type_of
+from app.console.flag.draft_reader import advanced_reason, type_of
 from app.environments.models import Environment
 from app.flags.editing import serves_all
 from app.threads import in_thread

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.console.flag.actions import act
-from app.console.flag.definition import definition_of, draft_of
+from app.console.flag.definition import definition_of
+from app.console.flag.draft_reader import draft_of
 from app.errors import Invalid, Malformed
 from tests.factories import flag
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.console.flag.definition import draft_of
+from app.console.flag.draft_reader import draft_of
 from app.console.flag.field_paths import by_field
 from app.errors import Invalid, Violation
 from tests.factories import flag
