@@ -76,7 +76,8 @@ async def begin(
         environments=sorted(granted.grant.environments),
         created_at=created_at,
         expires_at=expires_at,
-        user_agent=user_agent[:LENGTH_MAX],
+        # Browsers may send any bytes, which become surrogates that PostgreSQL refuses.
+        user_agent="".join(filter(str.isprintable, user_agent))[:LENGTH_MAX],
         network=client_network(origin.client or ""),
     )
     if replaces is not None:

@@ -19,6 +19,8 @@ from app.settings import Settings, Target
 from tests.conftest import Admin, Service
 
 ORIGIN = Origin(actor="test", client="192.0.2.77")
+# Bytes that are no UTF-8 are surrogates in a header.
+USER_AGENT = "\udcff\0\x1b" + "x" * 300
 LATER = timedelta(hours=1, minutes=59)
 
 
@@ -47,7 +49,7 @@ async def begin(
     principal = Principal(actor=actor, name="asha", grant=grant)
     log, key = service.app[ACCESS_LOG], service.app[TOKENS].key
     new = await service.app[DATABASE].transact(
-        lambda c: sessions.begin(c, log, key, principal, origin=ORIGIN, user_agent="x" * 300)
+        lambda c: sessions.begin(c, log, key, principal, origin=ORIGIN, user_agent=USER_AGENT)
     )
     await service.app[TOKENS].refresh()
     return new.text
@@ -221,7 +223,7 @@ async def test_list_shows_own_sessions_and_all_to_admins(service: Service) -> No
         # Only sessions within the administrator's own environments.
         "operator:l": {"operator:l": True},
     }
-    assert (view.network, len(view.user_agent)) == ("192.0.2.0/24", 255)
+    assert (view.network, view.user_agent) == ("192.0.2.0/24", "x" * 255)
 
 
 async def test_session_of_another_person_cannot_be_ended(service: Service) -> None:
