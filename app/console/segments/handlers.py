@@ -69,8 +69,10 @@ async def get_segment(request: web.Request) -> web.Response:
     view = view_of(entry)
     as_json = request.query.get("view") == "json"
     size = len(state.snapshot.entries[entry.key].body)
-    draft = await run_sized(size, lambda: draft_of_segment(view, as_json=as_json))
-    shown = segment_page(state, entry.key, draft, view)
+    shown = await run_sized(
+        size,
+        lambda: segment_page(state, entry.key, draft_of_segment(view, as_json=as_json), view),
+    )
     return await show(request, state, shown)
 
 

@@ -5,7 +5,7 @@ context is in the stored segment and in the draft. So both are counted in one pa
 that use the segment are previewed with it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,25 +57,34 @@ def membership_request(
 
     The first context is the base of the sample.
     """
-    probe = "who-is-in"
-    while probe in snapshot.entries or probe == key:
-        probe += "-"
+    taken = {*snapshot.entries, key}
+    probe, stored_key = _free("who-is-in", taken), _free("who-was-in", taken)
+    changes: dict[str, DraftEntry | None] = {key: DraftEntry(kind="segment", value=value)}
     stored = snapshot.rules.segments.get(key)
-    changes: dict[str, DraftEntry | None] = {
-        key: DraftEntry(kind="segment", value=value),
-        probe: DraftEntry(kind="flag", value=_probe(key, stored)),
-    }
+    # An import may have stored a segment that cannot be evaluated.
+    has_stored = stored is not None and not check_segment(stored)
+    if has_stored:
+        changes[stored_key] = DraftEntry(kind="segment", value=stored)
+    definition = _probe(key, stored_key if has_stored else None)
+    changes[probe] = DraftEntry(kind="flag", value=definition)
     sample = SampleRequest(context=dict(contexts[0]) if contexts else {})
     return PreviewRequest(changes=changes, contexts=list(contexts), sample=sample), probe
 
 
-def _probe(key: str, stored: Any) -> dict[str, Any]:
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += "-"
+    return name
+
+
+def _probe(key: str, stored_key: str | None) -> dict[str, Any]:
     """Return the definition of a flag that compares the stored segment with the draft."""
     is_in = {"and": [{"$ref": key}]}
     branches: list[Any] = [is_in, _ENTERS]
-    # An import may have stored a segment that cannot be evaluated.
-    if stored is not None and not check_segment(stored):
-        branches = [{"and": [stored, is_in]}, _STAYS_IN, stored, _LEAVES, is_in, _ENTERS]
+    if stored_key is not None:
+        was_in = {"and": [{"$ref": stored_key}]}
+        both = {"and": [{"$ref": stored_key}, {"$ref": key}]}
+        branches = [both, _STAYS_IN, was_in, _LEAVES, is_in, _ENTERS]
     names = (_STAYS_IN, _ENTERS, _LEAVES, _STAYS_OUT)
     return {
         "state": "ENABLED",

@@ -279,12 +279,16 @@ async def test_past_shows_the_condition_of_then(service: Service) -> None:
 
 
 async def test_segment_of_ten_thousand_values_stays_usable(service: Service) -> None:
-    values = [f"user-{number:05}" for number in range(9_000)]
+    values = [f"user-{number:05}-{number:08}" for number in range(9_000)]
     await put_segment(service, "big", {"in": [{"var": "id"}, values]})
 
     fields = await read(service, "big")
     added = {"rules__0__condition__value": "\n".join([*values, "new", values[0]])}
-    await save(service, "big", changed(fields, **added))
+    fields = changed(fields, **added)
+    typed = ("context.id", "new")
+    membership = await post(service, "/segments-preview/big", [*fields, typed], 200, part=True)
+    assert "after saving" in membership
+    await save(service, "big", fields)
 
     assert (await stored(service, "big"))["value"]["in"][1] == [*values, "new"]
 
