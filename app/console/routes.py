@@ -33,6 +33,7 @@ from app.console.past_states import PastStates
 from app.console.rendering import add_templates
 from app.console.segments import handlers as segments
 from app.console.segments.writes import post_segment_deletion, post_segment_draft
+from app.console.settings import actions as setting_actions
 from app.console.settings import handlers as settings
 from app.console.settings import writes as setting_writes
 from app.console.state import PAST_STATES
@@ -109,13 +110,13 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("POST", _ENVIRONMENT + "/settings-draft" + _KEY, setting_writes.post_draft,
                 Scope.WRITE, _READ),
     ConsolePage("GET", _ENVIRONMENT + "/settings-copy" + _KEY, settings.get_copy, Scope.READ),
-    ConsolePage("POST", _ENVIRONMENT + "/settings-copy" + _KEY, setting_writes.post_copy,
+    ConsolePage("POST", _ENVIRONMENT + "/settings-copy" + _KEY, setting_actions.post_copy,
                 Scope.WRITE, _READ, is_large=True),
-    ConsolePage("POST", _ENVIRONMENT + "/settings-rename" + _KEY, setting_writes.post_rename,
+    ConsolePage("POST", _ENVIRONMENT + "/settings-rename" + _KEY, setting_actions.post_rename,
                 Scope.WRITE, _READ),
-    ConsolePage("POST", _ENVIRONMENT + "/settings-delete" + _KEY, setting_writes.post_deletion,
+    ConsolePage("POST", _ENVIRONMENT + "/settings-delete" + _KEY, setting_actions.post_deletion,
                 Scope.WRITE, _READ),
-    ConsolePage("POST", _ENVIRONMENT + "/settings-reveal" + _KEY, setting_writes.post_reveal,
+    ConsolePage("POST", _ENVIRONMENT + "/settings-reveal" + _KEY, setting_actions.post_reveal,
                 Scope.REVEAL, _READ),
 
     ConsolePage("GET", "/console/environments", environments.list_environments, Scope.READ),

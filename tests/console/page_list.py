@@ -29,6 +29,11 @@ _QUERIES = {
     "/flags": ["revision=3", "q=none", "state=rules"],
     "/flags/{key}": ["revision=3", "view=json"],
     "/changes": ["revision=2", "key=none"],
+    "/settings": ["prefix=checkout/", "q=pay", "q=none", "revision=3"],
+    "/settings-new": ["kind=secret"],
+    "/settings/{key}": ["as=json", "revision=3"],
+    "/settings-copy/{key}": ["to=staging"],
+    "/segments/{key}": ["view=json", "revision=3"],
     "/compare": ["against=staging", "from=3"],
 }
 # Pages that are nothing without a query.

@@ -12,6 +12,7 @@ from app.console.entry_drafts import view_of
 from app.console.entry_index import entry_index
 from app.console.entry_pages import list_data, missing_entry
 from app.console.flag import editor_tools
+from app.console.flag.context_forms import value_of
 from app.console.flag.draft import FlagDraft
 from app.console.flag.forms import parse
 from app.console.flag.views import editor_names
@@ -36,7 +37,6 @@ from app.console.segments.views import (
 )
 from app.console.settings.forms import run_sized
 from app.console.settings.handlers import PAGES, find_entry
-from app.console.settings.typed_value import read_scalar
 from app.console.state import EnvironmentState, read_state
 from app.errors import AppError
 from app.evaluation.rule_tree import Advanced
@@ -115,7 +115,7 @@ def _read_contexts(form: Form) -> list[dict[str, Any]]:
     context: dict[str, Any] = {}
     for attribute, value in typed_context(form).items():
         if value.strip():
-            _put(context, attribute.split("."), read_scalar(value.strip()))
+            _put(context, attribute.split("."), value_of(value.strip()))
     return [context]
 
 

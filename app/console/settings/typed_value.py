@@ -93,11 +93,3 @@ def converted(text: str, old: str, new: str) -> str:
     if type_of(value) == new:
         return text_of(value, new)
     return "true" if new == "boolean" else ""
-
-
-def read_scalar(text: str) -> Any:
-    """Return a number, a boolean, null or JSON as such, and anything else as text."""
-    try:
-        return parse_json(text, "value")
-    except AppError:
-        return text

@@ -13,7 +13,8 @@ from app.console.copying.texts import CopyTexts
 from app.console.entry_drafts import DraftConflict, PendingChange
 from app.console.forms import FormErrors
 from app.console.json_text import pretty
-from app.console.rendering import frame
+from app.console.pages import is_fragment
+from app.console.rendering import frame, page
 from app.console.settings.forms import EntryForm
 from app.console.settings.typed_value import TYPES
 from app.console.state import EnvironmentState
@@ -77,3 +78,18 @@ def other_environments(request: web.Request, state: EnvironmentState) -> list[st
         return []
     name = state.snapshot.environment.name
     return [item.name for item in frame(request, state).environments if item.name != name]
+
+
+def show_entry(
+    request: web.Request,
+    state: EnvironmentState,
+    shown: EntryPage,
+    *,
+    status: int = 200,
+    part: str | None = None,
+) -> web.Response:
+    """Return the page of an entry, or for htmx a part of it: the form, or the pending changes."""
+    template = "settings/entry.html"
+    if is_fragment(request):
+        template = "settings/_pending.html" if part == "pending" else "settings/_form.html"
+    return page(request, template, state=state, status=status, shown=shown)
