@@ -20,19 +20,28 @@ from app.evaluation.ruleset import decode_definition
 from app.flags.summary import FlagSummary, summary_of
 from app.threads import in_thread
 
-# A guard of a flag that uses the time can begin to fail without a change.
+# Guards of flags that use the time are checked again after this time.
 _GUARD_SECONDS = 60
+_GUARDS = b'"guards"'
 # At most about 3 ms on the event loop. More flags are summarised in a thread.
 _QUICK_FLAGS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A summary, and the objects of the snapshot that it was computed from."""
+    """A summary, and the objects of the snapshot that it was computed from.
+
+    `is_timed`: a guard may begin to fail without a change, because the rules use the time.
+    """
 
     entry: EncodedEntry
     flag: Flag | None
     summary: FlagSummary
+    is_timed: bool
+
+    def is_of(self, entry: EncodedEntry, flag: Flag | None, *, is_recent: bool) -> bool:
+        """Return whether the summary is still true for these objects."""
+        return self.entry is entry and self.flag is flag and (is_recent or not self.is_timed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +109,14 @@ def index_of(snapshot: Snapshot, earlier: FlagIndex = EMPTY) -> FlagIndex:
         if entry.kind != "flag":
             continue
         flag, before = snapshot.rules.flags.get(key), earlier.known.get(key)
-        may_fail_by_now = not is_recent and flag is not None and flag.uses_time
-        if before is not None and _is_same(before, entry, flag) and not may_fail_by_now:
+        if before is not None and before.is_of(entry, flag, is_recent=is_recent):
             known[key] = before
             continue
         # Let the event loop have the interpreter at once, not only after 5 ms.
         time.sleep(0)
         broken = _broken_guard(snapshot, key, int(now))
-        known[key] = _Known(entry, flag, summary_of(entry.configuration, broken))
+        is_timed = flag is not None and flag.uses_time and _GUARDS in entry.body
+        known[key] = _Known(entry, flag, summary_of(entry.configuration, broken), is_timed)
     return FlagIndex(known, now)
 
 
@@ -116,20 +125,18 @@ def _is_recent(index: FlagIndex) -> bool:
 
 
 def _count_changed(snapshot: Snapshot, index: FlagIndex) -> int:
+    is_recent, entries = _is_recent(index), snapshot.entries
     return sum(
-        not _is_same(index.known.get(key), snapshot.entries[key], flag)
+        known is None or not known.is_of(entries[key], flag, is_recent=is_recent)
         for key, flag in snapshot.rules.flags.items()
+        for known in (index.known.get(key),)
     )
-
-
-def _is_same(known: _Known | None, entry: EncodedEntry, flag: Flag | None) -> bool:
-    return known is not None and known.entry is entry and known.flag is flag
 
 
 def _broken_guard(snapshot: Snapshot, key: str, now: int) -> str:
     """Return why the first broken guard of a flag fails, empty if all hold."""
     raw = snapshot.rules.definitions.get(key, b"")
-    if b'"guards"' not in raw:
+    if _GUARDS not in raw:
         return ""
     definition = decode_definition(raw)
     rules, environment = snapshot.rules, snapshot.environment
@@ -138,6 +145,6 @@ def _broken_guard(snapshot: Snapshot, key: str, now: int) -> str:
         return ""
     try:
         broken = next(broken_guards([(key, definition)], flag_set, now), None)
-    except Invalid as error:  # they take too many steps
-        broken = error.violations[0]
+    except Invalid:
+        return "takes too long"
     return broken.rule if broken is not None else ""

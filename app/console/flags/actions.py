@@ -37,6 +37,7 @@ from app.errors import AppError, Forbidden, Unauthenticated, invalid
 from app.http import problems
 from app.names import counted
 from app.secrets.reveal import VAULT
+from app.threads import in_turn
 
 # Below the limit of 8,190 bytes for a request line, with room for a path prefix.
 _URL_MAX = 6_000
@@ -176,7 +177,8 @@ async def _promote(
 
     async def work(connection: Connection) -> AppliedChangeSets:
         plan = await promotion(request, connection, source, target, selection.keys)
-        bulk_plan_of(plan, snapshot, selection.keys).check_reviewed(tokens)
+        planned = await in_turn("plan", lambda: bulk_plan_of(plan, snapshot, selection.keys))
+        planned.check_reviewed(tokens)
         return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
 
     return await save_by(request, work)
@@ -191,7 +193,9 @@ async def _review(
     errors: FormErrors | None = None,
     message: str = "",
 ) -> web.Response:
-    is_export = selection.action is FlagAction.EXPORT
+    plan = None
+    if selection.action is not FlagAction.EXPORT:
+        plan = await in_turn("words", (await _plan(request, selection)).describe)
     return page(
         request,
         "flags/_review.html" if is_fragment(request) else "flags/review.html",
@@ -201,7 +205,7 @@ async def _review(
         title=selection.title,
         verb=_VERBS[selection.action],
         keys=selection.keys,
-        plan=None if is_export else await _plan(request, selection),
+        plan=plan,
         target=selection.target,
         targets=_targets(around, selection.source.environment.name),
         confirms=needs_confirmation(selection.target),

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 from aiohttp import web
@@ -26,6 +27,7 @@ from app.flags.change_words.sentences import Sentence
 from app.flags.editing import Definition
 from app.flags.switching import read_latest_with_targeting, switched_off, switched_on
 from app.http.keys import DATABASE
+from app.threads import in_turn
 
 # The text of a conflict names at most 10 keys; its violations name all.
 _NAMED_MAX = 10
@@ -48,14 +50,14 @@ class PlannedChange:
     before: EntryView | None
     after: EntryView | None
 
-    @property
+    @cached_property
     def token(self) -> str:
         """Identify the change in a form, so that a write does exactly what was reviewed."""
         after = self.after and msgspec.structs.replace(self.after, version=0)
         digest = hashlib.blake2b(msgspec.json.encode(after, order="sorted"), digest_size=12)
         return f"{self.key}@{self.version or 0}@{digest.hexdigest()}"
 
-    @property
+    @cached_property
     def sentences(self) -> list[Sentence]:
         return describe_change(self.key, self.before, self.after)
 
@@ -78,6 +80,12 @@ class BulkPlan:
         violations = [Violation(key, "changed after you reviewed it") for key in keys]
         raise Conflict("review_outdated", message, violations)
 
+    def describe(self) -> "BulkPlan":
+        """Compute what the page shows, which takes 0.1 ms for each change."""
+        for change in self.changes:
+            _ = change.token, change.sentences
+        return self
+
     def operations(self) -> list[PutOperation | DeleteOperation]:
         return [_operation(change) for change in self.changes]
 
@@ -99,25 +107,44 @@ async def plan_edits(
     request: web.Request, snapshot: Snapshot, action: FlagAction, keys: Sequence[str]
 ) -> BulkPlan:
     """Plan to switch or delete flags of an environment."""
+    earlier: dict[str, Definition | None] = {}
+    if action is FlagAction.SWITCH_ON:
+        async with request.app[DATABASE].connection() as connection:
+            name = snapshot.environment.name
+            for key in keys:
+                if _is_flag(snapshot, key):
+                    earlier[key] = await read_latest_with_targeting(connection, name, key)
+    return await in_turn("plan", lambda: _plan_edits(snapshot, action, keys, earlier))
+
+
+def _plan_edits(
+    snapshot: Snapshot,
+    action: FlagAction,
+    keys: Sequence[str],
+    earlier: Mapping[str, Definition | None],
+) -> BulkPlan:
     changes: list[PlannedChange] = []
     left_out: dict[str, str] = {}
-    async with request.app[DATABASE].connection() as connection:
-        for key in keys:
-            entry = snapshot.entries.get(key)
-            if entry is None or entry.kind != Kind.FLAG:
-                left_out[key] = "does not exist any more"
-                continue
-            configuration = entry.configuration
-            try:
-                after = await _edited(connection, configuration, action)
-            except AppError as error:
-                left_out[key] = f"cannot be switched here: {error.message}"
-                continue
-            if after is not None and after == configuration.value:
-                left_out[key] = f"is {action.removeprefix('switch-')} already"
-                continue
-            changes.append(_edit(configuration, after))
+    for key in keys:
+        if not _is_flag(snapshot, key):
+            left_out[key] = "does not exist any more"
+            continue
+        configuration = snapshot.entries[key].configuration
+        try:
+            after = _edited(configuration, action, earlier.get(key))
+        except AppError as error:
+            left_out[key] = f"cannot be switched here: {error.message}"
+            continue
+        if after is not None and after == configuration.value:
+            left_out[key] = f"is {action.removeprefix('switch-')} already"
+            continue
+        changes.append(_edit(configuration, after))
     return BulkPlan(changes=changes, left_out=left_out)
+
+
+def _is_flag(snapshot: Snapshot, key: str) -> bool:
+    entry = snapshot.entries.get(key)
+    return entry is not None and entry.kind == Kind.FLAG
 
 
 def _edit(configuration: Configuration, after: Definition | None) -> PlannedChange:
@@ -129,8 +156,8 @@ def _edit(configuration: Configuration, after: Definition | None) -> PlannedChan
     return PlannedChange(key=configuration.key, version=version, before=before, after=changed)
 
 
-async def _edited(
-    connection: Connection, configuration: Configuration, action: FlagAction
+def _edited(
+    configuration: Configuration, action: FlagAction, earlier: Definition | None
 ) -> Definition | None:
     """Return the definition after the action, None when it deletes the flag. Raises Invalid."""
     if action is FlagAction.DELETE:
@@ -140,8 +167,6 @@ async def _edited(
     definition: Definition = configuration.value
     if action is FlagAction.SWITCH_OFF:
         return switched_off(definition)
-    name, key = configuration.environment, configuration.key
-    earlier = await read_latest_with_targeting(connection, name, key)
     return switched_on(definition, earlier)
 
 
@@ -154,7 +179,7 @@ async def plan_promotion(
     plan = await request.app[DATABASE].transact(
         lambda connection: promotion(request, connection, source, target, keys)
     )
-    return bulk_plan_of(plan, snapshot, keys)
+    return await in_turn("plan", lambda: bulk_plan_of(plan, snapshot, keys))
 
 
 async def promotion(
