@@ -46,7 +46,7 @@ class FlagTab:
 
 @dataclass(frozen=True, kw_only=True)
 class FlagHead:
-    """The head of the page. `status` is On, Off, or Disabled."""
+    """The head of the page. `status` is that of `status_of`."""
 
     key: str
     entry: Configuration
@@ -81,11 +81,14 @@ def head_of(key: str, entry: Configuration) -> FlagHead:
 
 
 def status_of(definition: Any) -> str:
-    """Return On, Off or Disabled. Off serves one variant to all, and its value is not true."""
+    """Return On, Off or Disabled, or "No rules" if one variant that is no boolean is for all."""
     match definition:
         case {"state": "ENABLED", "variants": dict(variants)}:
             served = serves_all(definition)
-            return "On" if served is None or variants.get(served) is True else "Off"
+            if served is None:
+                return "On"
+            value = variants.get(served)
+            return ("On" if value else "Off") if isinstance(value, bool) else "No rules"
         case _:
             return "Disabled"
 

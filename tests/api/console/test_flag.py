@@ -323,3 +323,11 @@ async def test_draft_of_a_deleted_flag_is_not_found(service: Service) -> None:
 
     assert status == 404
     assert "Your draft stays here." in text
+
+
+async def test_flag_of_texts_without_rules_is_neither_on_nor_off(service: Service) -> None:
+    await put(service, flag(variants={"a": "A", "b": "B"}, defaultVariant="a"))
+
+    assert 'aria-checked="false"' in (text := await get(service))
+    assert "No rules" in text
+    assert "Serve to all" in await get(service, f"/flag-switch/{KEY}")
