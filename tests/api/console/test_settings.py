@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from app.access.models import Scope
+from app.database import Database
+from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT
 from app.secrets.vault import Vault
+from app.settings import Settings
 from tests.api.console.page_forms import Fields, changed, form_fields
 from tests.conftest import Service
 
@@ -464,6 +467,22 @@ async def test_key_of_a_flag_leads_to_its_page(service: Service) -> None:
 
     async with service.client.get(f"{LOCAL}/settings/f", allow_redirects=False) as answer:
         assert answer.headers["Location"] == f"{LOCAL}/flags/f"
+
+
+async def test_database_away_still_shows_and_retains_the_draft(
+    service: Service, settings: Settings
+) -> None:
+    await put(service, "size", 5)
+    await put(service, "key", "hush-hush", kind="secret")
+
+    with service.using(DATABASE, Database(settings.database)):
+        assert "size" in await get(service, "/settings")
+        page = await edit(service, "size", 503, value="6")
+        await post(service, "/settings-reveal/key", [], 503)
+
+    assert "Not saved." in page
+    assert dict(form_fields(page, "edit"))["value"] == "6"
+    assert (await stored(service, "size"))["value"] == 5
 
 
 async def test_unknown_setting_is_not_found(service: Service) -> None:
