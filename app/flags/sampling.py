@@ -53,7 +53,7 @@ def sampled_contexts(
         value = f"sample-{number}"
         context = dict(base)
         for path in paths:
-            _put(context, path, value)
+            put_at(context, path, value)
         yield context
 
 
@@ -100,7 +100,7 @@ def _objects(rule: Any) -> Iterator[dict[str, Any]]:
             waiting += reversed(node.values())
 
 
-def _put(context: dict[str, Any], path: Sequence[str], value: str) -> None:
+def put_at(context: dict[str, Any], path: Sequence[str], value: Any) -> None:
     """Set the value at a path. An object on the way is copied, because contexts share it."""
     for name in path[:-1]:
         inner = context.get(name)

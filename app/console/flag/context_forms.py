@@ -3,11 +3,14 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.console.forms import Form
 from app.errors import Malformed
+from app.evaluation.nodes import MISSING
+from app.flags.sampling import put_at
 from app.http.decoder import parse
 
 CONTEXTS_MAX = 10
@@ -28,7 +31,12 @@ class ContextForm:
     def context(self) -> dict[str, Any]:
         """The context. Raises Malformed for JSON that is no object."""
         if not self.is_json:
-            return {name: value_of(text) for name, text in self.rows if name and text}
+            # A rule reads `user.team` as the member of an object.
+            context: dict[str, Any] = {}
+            for name, text in sorted(self.rows, key=lambda row: row[0].count(".")):
+                if name and text:
+                    put_at(context, name.split("."), value_of(text))
+            return context
         parsed = parse(self.json.encode(errors="surrogateescape"), root="context")
         if not isinstance(parsed, dict):
             raise Malformed("context_malformed", "context: must be a JSON object")
@@ -73,8 +81,23 @@ def new_context(attributes: Sequence[str], number: int = 1) -> ContextForm:
 
 
 def form_of(context: dict[str, Any], attributes: Sequence[str]) -> ContextForm:
-    rows = [(name, text_of(value)) for name, value in context.items()]
+    rest: dict[str, Any] = deepcopy(context)
+    paths = [name for name in attributes if "." in name]
+    rows = [(name, text_of(value)) for name in paths if (value := _take(rest, name)) is not MISSING]
+    rows += [(name, text_of(value)) for name, value in rest.items()]
     return ContextForm(rows=list(_completed(rows, attributes)))
+
+
+def _take(context: dict[str, Any], name: str) -> Any:
+    """Remove the value at a path and return it, or MISSING. Empty objects go too."""
+    first, _, others = name.partition(".")
+    if not others:
+        return context.pop(first, MISSING)
+    inner = context.get(first)
+    value = _take(inner, others) if isinstance(inner, dict) else MISSING
+    if value is not MISSING and not inner:
+        del context[first]
+    return value
 
 
 def value_of(text: str) -> Any:

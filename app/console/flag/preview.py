@@ -11,9 +11,7 @@ from aiohttp import web
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.flag.actions import ActionEffect
 from app.console.flag.conflict import read_base
-from app.console.flag.context_forms import (
-    act_on_contexts,
-)
+from app.console.flag.context_forms import act_on_contexts
 from app.console.flag.editor import editor_page
 from app.console.flag.forms import parse
 from app.console.flag.preview_form import change_guards, read_posted
@@ -58,7 +56,7 @@ async def post_preview(request: web.Request) -> web.Response:
             key=entry.key,
             panel=panel_of(preview, posted.contexts, entry.value, posted.definition),
             is_draft="version" in form,
-            context_errors=context_errors(posted.forms),
+            context_errors=context_errors(posted.forms, posted.sample_error),
         )
 
     # The steps of ten contexts take longer than the event loop may be held.

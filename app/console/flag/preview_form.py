@@ -36,6 +36,7 @@ class PostedPreview:
     forms: list[ContextForm]
     contexts: Sequence[dict[str, Any]]
     sample: SampleRequest
+    sample_error: str
 
 
 async def read_posted(
@@ -50,13 +51,15 @@ async def read_posted(
         definition = base.value if result is None else result.definition
         attributes = _attributes(state.snapshot, entry.value, definition)
         forms = _contexts(form, attributes)
+        sample, sample_error = _sample(form)
         return PostedPreview(
             definition=definition,
             errors=[] if result is None else list(result.errors),
             attributes=attributes,
             forms=forms,
             contexts=list(_valid(forms)),
-            sample=_sample(form),
+            sample=sample,
+            sample_error=sample_error,
         )
 
     return await in_thread("preview form", read)
@@ -93,13 +96,14 @@ def _valid(forms: list[ContextForm]) -> Iterator[dict[str, Any]]:
             form.error = error.message
 
 
-def _sample(form: Form) -> SampleRequest:
-    """Return the sample of the form. Raises Malformed."""
-    text = form.get("sample-context", "").strip()
-    context = decoder.parse(text.encode(errors="surrogateescape"), root="sample") if text else {}
-    if not isinstance(context, dict):
-        raise malformed("sample", "must be a JSON object")
-    return SampleRequest(context=context, attribute=form.get("sample-attribute", "")[:255] or None)
+def _sample(form: Form) -> tuple[SampleRequest, str]:
+    """Return the sample of the form, and why its attributes cannot be used."""
+    attribute = form.get("sample-attribute", "")[:255] or None
+    attributes = ContextForm(is_json=True, json=form.get("sample-context", "").strip() or "{}")
+    try:
+        return SampleRequest(context=attributes.context, attribute=attribute), ""
+    except Malformed as error:
+        return SampleRequest(attribute=attribute), error.message
 
 
 def change_guards(draft: FlagDraft, form: Form) -> None:
@@ -113,7 +117,9 @@ def change_guards(draft: FlagDraft, form: Form) -> None:
         position = form["remove-guard"]
         guards = [guard for number, guard in enumerate(guards) if str(number) != position]
     else:
-        guards.append(decoder.parse(form["guard"].encode(errors="surrogateescape"), root="guard"))
+        guards.append(
+            decoder.parse(form.get("guard", "").encode(errors="surrogateescape"), root="guard")
+        )
     members = {**members, "guards": guards}
     if not guards:
         del members["guards"]

@@ -206,6 +206,9 @@ def _guard_rows(of_flag: FlagPreview | None, definition: Any) -> list[GuardRow]:
     ]
 
 
-def context_errors(forms: Sequence[ContextForm]) -> list[str]:
-    """Return the errors of the contexts, each with its number."""
-    return [f"Context {number}: {form.error}" for number, form in enumerate(forms, 1) if form.error]
+def context_errors(forms: Sequence[ContextForm], sample_error: str) -> list[str]:
+    """Return the errors of the contexts, each with its number, and that of the sampled keys."""
+    errors = [
+        f"Context {number}: {form.error}" for number, form in enumerate(forms, 1) if form.error
+    ]
+    return [*errors, f"Sampled keys: {sample_error}"] if sample_error else errors

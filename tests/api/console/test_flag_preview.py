@@ -293,3 +293,35 @@ async def test_long_lists_of_rules_show_the_one_that_decides(service: Service) -
     assert states == ["failed"] * 30 + ["matched"]
     assert "70 more rules not shown." in text
     assert "on if amount is 77" in text
+
+
+async def test_nested_attribute_is_a_field_of_its_own(service: Service) -> None:
+    rule = {"if": [{"==": [{"var": "user.team"}, "core"]}, "on", "off"]}
+    await put(service, KEY, flag(defaultVariant="off", targeting=rule))
+    typed = context(0, **{"user.team": "core", "user": '{"id": 1}'})
+
+    results = await post(service, typed)
+    as_text = await post(service, [*typed, ("context-action", "json 0")], "flag-contexts")
+    nested = as_json(0, '{"user": {"team": "core"}}')
+    back = await post(service, [*nested, ("context-action", "form 0")], "flag-contexts")
+
+    assert re.findall(r'<li data-state="(\w+)">', results) == ["matched", "skipped"]
+    field = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", as_text, re.DOTALL)
+    assert field is not None
+    assert json.loads(field[1]) == {"user": {"id": 1, "team": "core"}}
+    names = re.findall(r'name="context-0-name" value="([^"]*)"', back)
+    assert names == ["targetingKey", "user.team", ""]
+    assert 'name="context-0-value" value="core"' in back
+
+
+async def test_malformed_sample_is_named_beside_the_preview(
+    service: Service, fields: Fields
+) -> None:
+    text = await post(service, [*fields, ("sample-context", "{")])
+
+    assert "Sampled keys: context: must be JSON" in text
+    assert "none changes" in text
+    headers = {"Sec-Fetch-Site": "same-origin", "HX-Request": "true"}
+    path = f"{PAGE}/flag-guard/{KEY}"
+    async with service.client.post(path, data=fields, headers=headers) as answer:
+        assert answer.status == 400
