@@ -17,9 +17,13 @@ _ENVIRONMENT = f"/console/environments/{ENVIRONMENT}"
 # The name of each picture of the documentation, with its page and its width.
 _SHOWN = {
     "console-flags": (f"{_ENVIRONMENT}/flags", 1280),
+    "console-flags-narrow": (f"{_ENVIRONMENT}/flags", 390),
     "console-flag": (f"{_ENVIRONMENT}/flags/{FLAG}", 1280),
     "console-flag-narrow": (f"{_ENVIRONMENT}/flags/{FLAG}", 390),
+    "console-usage": (f"{_ENVIRONMENT}/flag-usage/{FLAG}", 1280),
     "console-changes": (f"{_ENVIRONMENT}/changes", 1280),
+    "console-compare": (f"{_ENVIRONMENT}/compare?against=staging", 1280),
+    "console-health": ("/console/health", 1280),
 }
 
 pytestmark = pytest.mark.usefixtures("filled")

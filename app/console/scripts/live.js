@@ -14,12 +14,16 @@ function show(change) {
   document.dispatchEvent(new Event("times:show"));
 }
 
-async function end(event) {
+function end() {
+  source.close();
+  document.getElementById("signed-out").hidden = false;
+}
+
+async function check() {
   // After a lost connection the browser connects again by itself.
-  if (event.type === "error" && source?.readyState !== EventSource.CLOSED) return;
-  source?.close();
+  if (source?.readyState !== EventSource.CLOSED) return;
   const answer = await fetch(location.href, {method: "HEAD"}).catch(() => ({}));
-  document.getElementById("signed-out").hidden = answer.status !== 401;
+  if (answer.status === 401) end();
 }
 
 function listen() {
@@ -31,7 +35,7 @@ function listen() {
     source = new EventSource(live);
     source.addEventListener("change", event => show(JSON.parse(event.data)));
     source.addEventListener("ended", end);
-    source.addEventListener("error", end);
+    source.addEventListener("error", check);
   }
 }
 
