@@ -37,6 +37,7 @@ async def filled(running: Service, cleaner: Admin) -> Service:
     running.app[RATE_LIMIT].forget()
     await sample.fill(running)
     await sample.backdate(running, cleaner)
+    await running.app[FOLLOWER].refresh()
     await running.app[USAGE].run_once()
     return running
 

@@ -246,18 +246,16 @@ async def backdate(service: Service, admin: Admin) -> None:
                 [environment, environment],
             )
         admin.execute(
-            "update flagstone.environments set hash = %s where name = %s", [previous, environment]
+            # Usage from before the environment was created belongs to an older one of its name.
+            "update flagstone.environments set hash = %s, created_at = now() - interval '60 days' "
+            "where name = %s",
+            [previous, environment],
         )
     _add_usage(admin)
 
 
 def _add_usage(admin: Admin) -> None:
     """Add a week of evaluations of one flag: more by day than by night, and more after a change."""
-    # Hours before the environment was created belong to an older one of its name.
-    admin.execute(
-        "update flagstone.environments set created_at = now() - interval '60 days' where name = %s",
-        [ENVIRONMENT],
-    )
     for ago in range(1, 24 * 7):
         by_day = 300 + 200 * math.sin(ago / 24 * 2 * math.pi)
         share = 0.25 if ago < 48 else 0.1

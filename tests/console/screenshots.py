@@ -34,6 +34,7 @@ async def test_picture_of_the_documentation(visit: Visit, name: str) -> None:
     path, width = _SHOWN[name]
     await visit.look(width=width, scheme="light")
     await visit.open_page(path)
+    await visit.page.wait_for_function("() => !document.querySelector('.htmx-request')")
     await visit.page.screenshot(path=_IMAGES / f"{name}.png")
 
 
