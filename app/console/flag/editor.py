@@ -63,6 +63,7 @@ async def editor_page(
             **data,
             view="json" if draft.view == "json" else "targeting",
             draft=draft,
+            is_refused=status >= 400,
             errors=errors or errors_of(result),
             pending=pending_changes(entry, result),
             texts=entry_texts(request, entry, result.definition, result.description, draft.message),
