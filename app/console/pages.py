@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from app.console.rendering import frame, page
+from app.console.rendering import COMPILER, frame, page
 from app.errors import AppError, Unauthenticated, Unavailable, Violation
 from app.http import problems
 from app.http.frame import route_of
@@ -35,6 +35,7 @@ def with_pages(handler: Handler) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         request[OWN_HEADERS] = dict(_HEADERS)
+        await request.app[COMPILER].ready()
         try:
             return await handler(request)
         except Unauthenticated:

@@ -1,5 +1,6 @@
 """Templates, and the frame around each page: navigation, environment, moment, who is signed in."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from app.console.static_files import STATIC
 from app.environments.models import Environment
 from app.names import counted
 from app.settings import Tier
+from app.threads import in_thread
 
 TEMPLATES = Path(__file__).parent / "templates"
 # The environment of the last visit.
@@ -122,6 +124,31 @@ class Frame:
         return f"{self.root}{self.path}" + (f"?{urlencode(parameters)}" if parameters else "")
 
 
+class TemplateCompiler:
+    """Compiles all templates in a thread before the first page: that takes most of a second."""
+
+    def __init__(self, environment: jinja2.Environment) -> None:
+        self._environment = environment
+        self._lock = asyncio.Lock()
+        self._is_done = False
+
+    async def ready(self) -> None:
+        """Wait until all templates are compiled. On the event loop, they would hold it."""
+        if self._is_done:
+            return
+        async with self._lock:
+            if not self._is_done:
+                await in_thread("templates", self._compile)
+                self._is_done = True
+
+    def _compile(self) -> None:
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
+
+
+COMPILER: web.AppKey[TemplateCompiler] = web.AppKey("template_compiler", TemplateCompiler)
+
+
 def add_templates(app: web.Application) -> None:
     """Set up the templates, with the functions that each of them can call."""
     environment = aiohttp_jinja2.setup(
@@ -141,6 +168,7 @@ def add_templates(app: web.Application) -> None:
         earlier_moments=earlier_moments,
     )
     environment.filters["exact"] = exact_time
+    app[COMPILER] = TemplateCompiler(environment)
 
 
 def page(

@@ -110,6 +110,8 @@ async def test_manager_promotes_by_keyboard(visit: Visit, page: Page) -> None:
     await visit.assert_accessible()
     await page.get_by_label("Message").focus()
     await page.keyboard.type("Ready for all staff")
+    await page.get_by_label("Type production to confirm").focus()
+    await page.keyboard.type("production")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Ready for all staff")).to_be_visible()
     await expect(page.locator("#main")).to_contain_text("Switched on")

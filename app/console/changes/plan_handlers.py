@@ -14,6 +14,7 @@ from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.views import AppliedChangeSets
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
+from app.console.confirmation import check_confirmation
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
@@ -34,13 +35,17 @@ _LATER_CHANGES_MAX = 5
 
 @dataclass(frozen=True, kw_only=True)
 class WriteBack:
-    """A revert or a restore: the plan, and the words of its page."""
+    """A revert or a restore: the plan, and the words of its page.
+
+    `confirms`: in production, a person types the name of the environment. An undo must be quick.
+    """
 
     plan: Plan
     title: str
     action: str
     default_message: str
     nothing: str
+    confirms: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,7 @@ def _restore(request: web.Request) -> WriteBack:
         action="Restore",
         default_message=f"Restore revision {revision}",
         nothing=f"The environment is already as it was at revision {revision}.",
+        confirms=True,
     )
 
 
@@ -107,6 +113,8 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
     message, next_ = form.get("message", "").strip(), form.get("next", "")
     try:
         check_message(message)
+        if write_back.confirms and (environment := frame(request).environment) is not None:
+            check_confirmation(form, environment)
         written = await _apply(request, write_back, message, dry_run=False)
     except AppError as error:
         status = problems.STATUS[type(error)]

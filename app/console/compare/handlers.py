@@ -12,6 +12,7 @@ from app.configuration.changes.history import Moment, revision_of
 from app.configuration.changes.views import AppliedChangeSets, Difference
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.changes.views import difference_details, planned_details
+from app.console.confirmation import check_confirmation
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
@@ -48,6 +49,8 @@ async def post_promote(request: web.Request) -> web.Response:
     is_confirmed = form.get("step") == "write"
     try:
         check_message(form.get("message", ""))
+        if is_confirmed and (environment := frame(request).environment) is not None:
+            check_confirmation(form, environment)
         planned = await _promote(request, form, source, keys, dry_run=not is_confirmed)
     except AppError as error:
         return _plan_page(

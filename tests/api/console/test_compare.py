@@ -10,12 +10,14 @@ STAGING = "/console/environments/staging"
 OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
-async def promote(service: Service, keys: list[str], **fields: str) -> tuple[int, str]:
-    """Post keys of local to staging. A redirect gives its location."""
+async def promote(
+    service: Service, keys: list[str], *, target: str = STAGING, **fields: str
+) -> tuple[int, str]:
+    """Post keys of local to the target. A redirect gives its location."""
     data: list[tuple[str, str]] = [("key", key) for key in keys]
     body = [*data, ("source", "local"), *fields.items()]
     async with service.client.post(
-        f"{STAGING}/promote", data=body, headers=OWN, allow_redirects=False
+        f"{target}/promote", data=body, headers=OWN, allow_redirects=False
     ) as answer:
         return answer.status, answer.headers.get("Location") or plain(await answer.text())
 
@@ -79,3 +81,18 @@ async def test_comparison_needs_access_to_both(service: Service) -> None:
 
     assert "You have no access to staging." in text
     assert (status, "You have no access to staging." in refusal) == (403, True)
+
+
+async def test_promotion_to_production_needs_its_name(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    production = "/console/environments/production"
+
+    shown = await promote(service, ["limit"], target=production)
+    wrong = await promote(service, ["limit"], target=production, step="write", confirmation="yes")
+    right = await promote(
+        service, ["limit"], target=production, step="write", confirmation="production"
+    )
+
+    assert "Type production to confirm" in shown[1]
+    assert (wrong[0], "must be production" in wrong[1]) == (422, True)
+    assert right == (303, f"{production}/changes/1?saved=1")
