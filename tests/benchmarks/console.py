@@ -103,6 +103,8 @@ async def _measured(served: Service, name: str, case: _Case) -> list[Figure]:
                 started = time.perf_counter()
                 await connection.ask(case.request)
                 seconds.append(time.perf_counter() - started)
+                # So that a probe waits for one request at most.
+                await asyncio.sleep(0.01)
     return [
         Figure(
             case=name,
