@@ -15,6 +15,7 @@ from aiohttp import web
 from app import VERSION
 from app.access.guard import CALLER
 from app.access.models import Caller, Scope
+from app.access.sessions.cookie import is_secure
 from app.configuration.changes.history import Moment
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.confirmation import needs_confirmation
@@ -225,6 +226,7 @@ def _remember(request: web.Request, response: web.Response, around: Frame) -> No
             environment.name,
             path=f"{around.root}/console",
             max_age=_REMEMBERED_SECONDS,
+            secure=is_secure(request),
             httponly=True,
             samesite="Strict",
         )

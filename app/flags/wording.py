@@ -42,7 +42,7 @@ def describe(definition: Any) -> Iterator[str]:
     default = flag.get("defaultVariant")
     tree = read(flag.get("targeting") or {})
     if isinstance(tree, Advanced):
-        yield "the rules have no short form; `configuration get` shows them"
+        yield "the rules have no short form; read them as JSON"
         return
     if tree.shorthand is not None:
         yield f"true if {condition_text(tree.shorthand)}, else false"

@@ -4,6 +4,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from aiohttp import web
 
+from app.access.sessions.cookie import is_secure
 from app.console.flags.filters import FlagFilter, read_filter
 from app.console.forms import read_form
 from app.console.pages import redirect
@@ -57,6 +58,7 @@ async def post_saved_filter(request: web.Request) -> web.Response:
         text,
         path=f"{around.root}/console",
         max_age=_SECONDS,
+        secure=is_secure(request),
         httponly=True,
         samesite="Strict",
     )

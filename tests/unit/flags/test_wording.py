@@ -57,7 +57,7 @@ HALVES = {"fractional": [["on"], ["off"]]}
         ),
         (
             {"if": [{"==": [EMAIL, {"var": "owner"}]}, "on"]},
-            ["the rules have no short form; `configuration get` shows them"],
+            ["the rules have no short form; read them as JSON"],
         ),
     ],
 )
