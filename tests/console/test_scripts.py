@@ -14,9 +14,16 @@ _DRAFT = """
 """
 
 
+_FILES = ("vendor/htmx.min.js", "vendor/idiomorph-ext.min.js")
+_CONFIG = """<meta name="htmx-config" content='{"includeIndicatorStyles": false}'>"""
+
+
 async def _show(visit: Visit, service: Service, content: str) -> Page:
+    libraries = "".join(
+        f'<script src="{service.app[STATIC].url(name)}" defer></script>' for name in _FILES
+    )
     await visit.show(
-        f'<p id="status" role="status"></p>{content}'
+        f'<p id="status" role="status"></p>{content}{_CONFIG}{libraries}'
         f'<script src="{service.app[STATIC].url("console.js")}" type="module"></script>'
     )
     return visit.page
