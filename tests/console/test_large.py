@@ -78,6 +78,8 @@ async def _write(operations: list[Operation], connection: Any) -> None:
 async def test_page_of_large_data_is_laid_out(large: Service, visit: Visit, path: str) -> None:
     del large
     await visit.open_page(ENVIRONMENT + path)
+    # The preview comes after the page.
+    await visit.page.wait_for_function("() => !document.querySelector('.htmx-request')")
     for width in (390, 1280):
         await visit.look(width=width)
         await visit.assert_laid_out()
