@@ -18,8 +18,9 @@ from app.configuration.changes.requests import (
 )
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.changes.write_requests import CHECKS, run_change_sets
+from app.console.state import read_moment
 from app.database import Connection
-from app.errors import Forbidden, invalid
+from app.errors import Conflict, Forbidden, invalid
 from app.secrets.reveal import VAULT
 
 
@@ -33,9 +34,12 @@ async def save(
     """Write the operations as the API's change sets do, and wait until they are served here.
 
     Each operation names the version that its entry must have; so nothing is overwritten. Raises
-    Stale when another change came first, Invalid with the field of each broken rule, Forbidden.
+    Stale when another change came first, Invalid with the field of each broken rule, Forbidden, and
+    Conflict on a page of the past.
     """
     check_message(message)
+    if read_moment(request) is not None:
+        raise Conflict("past_fixed", "The past cannot be changed. Open this page as it is now.")
     if not 1 <= len(operations) <= OPERATIONS_MAX:
         raise invalid("operations", f"must be 1 to {OPERATIONS_MAX}")
     environment = request.match_info["environment"]

@@ -106,19 +106,21 @@ async def post_copy(request: web.Request) -> web.Response:
     form = await read_form(request)
     entry, target = find_entry(request, state), form.get("to", "")
     message = form.get("message", "") or f"Copy from {state.snapshot.environment.name}"
+    targets = other_environments(request, state)
+    # The page of a refusal shows the entry of the target, so this comes first.
+    if target not in targets:
+        raise invalid("to", "must be another environment to which you may write")
     try:
-        if target not in other_environments(request, state):
-            raise invalid("to", "must be another environment to which you may write")
         written = await _copy(request, entry, target, read_version(form), message)
     except AppError as error:
-        current = current_of(request.app[FOLLOWER].get(target), entry.key) if target else None
+        current = current_of(request.app[FOLLOWER].get(target), entry.key)
         return page(
             request,
             "settings/copy.html",
             state=state,
             status=problems.STATUS[type(error)],
             entry=entry,
-            targets=other_environments(request, state),
+            targets=targets,
             target=target,
             current=current,
             change=await pending_change(entry.key, current, view_of(entry)),
