@@ -30,5 +30,5 @@ def check_same_origin(request: web.Request) -> None:
 
 def _names_us(request: web.Request, origin: str) -> bool:
     public = urlsplit(request.app[SETTINGS].http.public_url or "")
-    host = urlsplit(origin).netloc
+    _, _, host = origin.partition("://")
     return bool(host) and (host == request.host or origin == f"{public.scheme}://{public.netloc}")

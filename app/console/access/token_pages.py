@@ -16,7 +16,8 @@ from app.console.rendering import Frame, frame, page
 from app.database import Connection
 from app.errors import AppError, NotFound, Unavailable
 from app.http import problems
-from app.http.keys import DATABASE, SETTINGS
+from app.http.keys import DATABASE
+from app.http.service_address import service_address
 
 _READ_AT_ONCE = 500
 _READ_MAX = 1_000
@@ -171,7 +172,7 @@ async def _show_text(
         token=token,
         old=old,
         environment=_example(token, frame(request)),
-        base=request.app[SETTINGS].http.public_url or f"{request.scheme}://{request.host}",
+        base=service_address(request),
     )
 
 

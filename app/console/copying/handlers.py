@@ -12,7 +12,8 @@ from app.configuration.snapshots.snapshot import Configuration
 from app.console.copying.texts import CopyTexts, WriteOperation, copy_texts
 from app.console.rendering import page
 from app.console.state import read_state
-from app.http.keys import DATABASE, SETTINGS
+from app.http.keys import DATABASE
+from app.http.service_address import service_address
 
 
 async def get_copy(request: web.Request) -> web.Response:
@@ -31,9 +32,8 @@ def texts_for(
     request: web.Request, operations: list[WriteOperation], message: str
 ) -> CopyTexts | None:
     """Return the texts of a write to the environment of the path, None for a large one."""
-    public = request.app[SETTINGS].http.public_url
-    origin = public or str(request.url.origin())
-    return copy_texts(origin.rstrip("/"), request.match_info["environment"], operations, message)
+    environment = request.match_info["environment"]
+    return copy_texts(service_address(request), environment, operations, message)
 
 
 def entry_texts(

@@ -13,7 +13,8 @@ from app.console.state import read_state
 from app.errors import NotFound, Unavailable
 from app.flags.handlers import USAGE
 from app.flags.usage import read_flag_use
-from app.http.keys import DATABASE, SETTINGS
+from app.http.keys import DATABASE
+from app.http.service_address import service_address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +35,12 @@ async def get_use_it(request: web.Request) -> web.Response:
     entry = flag_in(state.snapshot, request.match_info["key"])
     if entry is None:
         raise NotFound("flag_unknown", "There is no such flag.")
-    public = request.app[SETTINGS].http.public_url
-    url = public.rstrip("/") if public else f"{request.scheme}://{request.host}"
     return flag_part(
         request,
         state,
         entry,
         "flag/use/content.html",
-        snippets=list(snippets(entry.key, entry.value, url)),
+        snippets=list(snippets(entry.key, entry.value, service_address(request))),
         seen=await _first_evaluation(request, entry.key),
     )
 

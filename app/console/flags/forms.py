@@ -83,13 +83,16 @@ def operations_of(form: NewFlagForm, current: str) -> list[PutOperation]:
     if not form.environments:
         raise invalid("environment", "must be at least one")
     variants = _variants(form)
+    off = next((name for name, value in variants.items() if value is False), None)
     served = form.variants[form.served][0] if form.served < len(form.variants) else ""
     metadata = _metadata(form)
     operations = []
     for environment in form.environments:
         name = served
         if form.type == "boolean" and environment != current:
-            name = next(name for name, value in variants.items() if value is False)
+            if off is None:
+                raise invalid("variants", "must have a false one, for the other environments")
+            name = off
         definition = {"state": "ENABLED", "variants": variants, "defaultVariant": name}
         operations.append(
             PutOperation(

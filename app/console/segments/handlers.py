@@ -13,7 +13,7 @@ from app.console.entry_index import entry_index
 from app.console.entry_pages import list_data, missing_entry
 from app.console.flag import editor_tools
 from app.console.flag.context_forms import value_of
-from app.console.flag.draft import FlagDraft
+from app.console.flag.draft import DraftRule, FlagDraft
 from app.console.flag.forms import parse
 from app.console.flag.views import editor_names
 from app.console.forms import Form, FormErrors, read_form
@@ -148,6 +148,8 @@ def segment_page(
 ) -> SegmentPage:
     """Return the data of the page that shows a draft of a segment."""
     found = None if is_new else state.snapshot.entries.get(key)
+    # A posted form may have no condition.
+    draft.rules = draft.rules or [DraftRule()]
     reason = ""
     if found is not None and draft.view == "json":
         condition = condition_in(found.configuration.value)

@@ -13,7 +13,8 @@ from aiohttp import web
 from app.access.directory import TokenDirectory
 from app.access.models import Caller, Scope, Token
 from app.crypto.derivation import Purpose, derive
-from app.errors import Unauthenticated, Unavailable, malformed
+from app.errors import Unauthenticated, Unavailable
+from app.http.service_address import request_address
 from app.settings import Secret
 
 STREAM_PATH = "/ofrep/v1/streams/"
@@ -34,7 +35,7 @@ class Tickets:
 
         Raises Malformed when PUBLIC_URL is not set and the Host header is not ASCII.
         """
-        base = self._public_url or _address(request)
+        base = self._public_url or request_address(request)
         return f"{base}{STREAM_PATH}{self._ticket(caller.token_id, environment)}"
 
     def open(self, ticket: str) -> tuple[str, Token]:
@@ -75,12 +76,6 @@ class Tickets:
 
 
 TICKETS: web.AppKey[Tickets] = web.AppKey("tickets", Tickets)
-
-
-def _address(request: web.Request) -> str:
-    if not request.host.isascii():
-        raise malformed("Host", "must be ASCII")
-    return f"{request.scheme}://{request.host}"
 
 
 def _refused(reason: str) -> Unauthenticated:

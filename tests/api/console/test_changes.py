@@ -320,3 +320,14 @@ async def test_past_of_a_secret_shows_no_value(service: Service) -> None:
         async with service.client.get(PAGE + path) as answer:
             assert "hunter2" not in await answer.text()
     assert "The secret mail was replaced" in await get(service, "/changes/2")
+
+
+@pytest.mark.parametrize(("host", "status"), [("x:99999", 200), ("", 200), ("\xe9", 400)])
+async def test_copied_command_has_the_host_unless_refused(
+    service: Service, host: str, status: int
+) -> None:
+    await write(service, a=(0, 1))
+
+    text = await get(service, "/copy/1", status, headers={"Host": host})
+
+    assert (f"curl --fail-with-body http://{host}/v1" in unescape(text)) is (status == 200)

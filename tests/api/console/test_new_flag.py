@@ -105,6 +105,7 @@ async def test_new_flag_of_a_type_has_its_values(
         (fields("x", message="m" * 1_001), "must have at most 1000 characters"),
         (fields("x", environment="none"), "There is no such environment."),
         (fields("x", environment=""), "must be at least one"),
+        (fields("x", [("a", "true")], served="0", environment="staging"), "must have a false one"),
     ],
 )
 async def test_refused_flag_keeps_what_was_typed(

@@ -88,3 +88,10 @@ def test_form_errors_of_a_field_include_its_parts(field: str, rules: list[str]) 
     )
 
     assert FormErrors.of(error).under(field) == rules
+
+
+@pytest.mark.parametrize("origin", ["http://[::1", "null", "http://127.0.0.1:1"])
+async def test_post_of_another_origin_is_refused(service: Service, origin: str) -> None:
+    headers = {"Origin": origin}
+    async with service.client.post("/console/sign-out", headers=headers) as answer:
+        assert answer.status == 403

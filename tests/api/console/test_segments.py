@@ -298,3 +298,13 @@ async def test_key_of_a_setting_leads_to_its_page(service: Service) -> None:
 
     async with service.client.get(f"{LOCAL}/segments/size", allow_redirects=False) as answer:
         assert answer.headers["Location"] == f"{LOCAL}/settings/size"
+
+
+@pytest.mark.parametrize("action", ["check", "save"])
+async def test_form_without_a_condition_asks_for_one(service: Service, action: str) -> None:
+    await put_segment(service, "beta", BETA)
+    status = 200 if action == "check" else 422
+
+    page = await post(service, "/segments-draft/beta", [("action", action)], status)
+
+    assert "rules.0.condition.operator" in page
