@@ -16,6 +16,7 @@ from app.console.flag.editor import editor_page
 from app.console.flag.forms import parse
 from app.console.flag.preview_form import change_guards, read_posted
 from app.console.flag.preview_panel import context_errors, panel_of
+from app.console.flag.sample_gaps import sample_gaps
 from app.console.flag.views import flag_in
 from app.console.forms import read_form
 from app.console.rendering import page
@@ -49,12 +50,19 @@ async def post_preview(request: web.Request) -> web.Response:
     )
 
     def render() -> web.Response:
+        panel = panel_of(preview, posted.contexts, entry.value, posted.definition)
         return page(
             request,
             "flag/preview/results.html",
             state=state,
             key=entry.key,
-            panel=panel_of(preview, posted.contexts, entry.value, posted.definition),
+            panel=panel,
+            gaps=sample_gaps(
+                posted.definition,
+                state.snapshot.rules.segments,
+                posted.sample.context,
+                panel.attributes,
+            ),
             is_draft="version" in form,
             context_errors=context_errors(posted.forms, posted.sample_error),
         )

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from app.configuration.changes.references import names_in
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
 from app.console.flag.conflict import read_base
 from app.console.flag.context_forms import ContextForm, new_context, read_contexts
 from app.console.flag.definition import definition_of
 from app.console.flag.draft import FlagDraft
 from app.console.flag.forms import parse
+from app.console.flag.sample_gaps import rules_with_segments
 from app.console.forms import Form
 from app.console.state import EnvironmentState
 from app.errors import Malformed, malformed
@@ -68,16 +68,8 @@ async def read_posted(
 def _attributes(snapshot: Snapshot, *definitions: Any) -> list[str]:
     """Return the attributes that the rules and their segments read, the targeting key first."""
     rules = [item.get("targeting") for item in definitions if isinstance(item, dict)]
-    segments: dict[str, Any] = {}
-    waiting = [name for rule in rules for name in names_in(rule)]
-    while waiting:
-        name = waiting.pop()
-        if name not in segments and name in snapshot.rules.segments:
-            segments[name] = snapshot.rules.segments[name]
-            waiting += names_in(segments[name])
-    found = dict.fromkeys(
-        name for rule in (*rules, *segments.values()) for name in variables_in(rule)
-    )
+    rules = rules_with_segments(rules, snapshot.rules.segments)
+    found = dict.fromkeys(name for rule in rules for name in variables_in(rule))
     found.pop(TARGETING_KEY, None)
     return [TARGETING_KEY, *list(found)[:_ATTRIBUTES_MAX]]
 

@@ -86,6 +86,24 @@ async def test_preview_of_unchanged_draft_changes_no_key(service: Service, field
     assert "<table" not in text
 
 
+async def test_attributes_that_sampled_keys_lack_are_named(
+    service: Service, fields: Fields
+) -> None:
+    bare = await post(service, fields)
+    attributes = '{"email": "a@example.net", "plan": "pro"}'
+    full = await post(service, [*fields, ("sample-context", attributes)])
+    varied = await post(service, [*fields, ("sample-attribute", "email")])
+
+    form = await post(service, fields, "flag-contexts")
+    assert "Rule 1 needs <code>email</code>, which the sampled keys do not have." in bare
+    assert "Rule 2 needs <code>plan</code>" in bare
+    assert 'href="#f-sample-context"' in bare
+    assert 'id="f-sample-context"' in form
+    assert "do not have" not in full
+    assert "Rule 1" not in varied
+    assert "Rule 2 needs <code>plan</code>" in varied
+
+
 async def test_preview_shows_who_changes_in_a_table(service: Service, fields: Fields) -> None:
     draft = changed(fields, otherwise__shares__0__percent="40", otherwise__shares__1__percent="60")
 
