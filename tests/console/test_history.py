@@ -101,7 +101,7 @@ async def test_manager_raises_a_rollout_and_undoes_it(visit: Visit, page: Page) 
 
 
 async def test_manager_promotes_by_keyboard(visit: Visit, page: Page) -> None:
-    await visit.open_page("/console/environments/production/compare?against=staging")
+    await visit.open_page("/console/environments/staging/compare?against=production")
     await page.get_by_role("checkbox", name="checkout/express-pay").focus()
     await page.keyboard.press("Space")
     await page.keyboard.press("Enter")

@@ -29,7 +29,7 @@ _PAGE_SIZE = 50
 
 
 async def get_compare(request: web.Request) -> web.Response:
-    """Compare an environment with another one (`against`), or with its own past (`from`, `to`)."""
+    """Show what a promotion would change in `against`, or compare two moments (`from`, `to`)."""
     environment = request.match_info["environment"]
     request.app[FOLLOWER].get(environment)
     against = request.query.get("against", "")
@@ -75,7 +75,7 @@ async def _difference(
     async with request.app[DATABASE].connection() as connection:
         if against:
             check_grant(request, against, Scope.READ)
-            return await between_environments(connection, environment, against, **position), None
+            return await between_environments(connection, against, environment, **position), None
         first = await revision_of(connection, environment, 0 if before is None else before)
         last = request.app[FOLLOWER].get(environment).revision
         if after is not None:

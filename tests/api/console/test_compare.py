@@ -6,6 +6,7 @@ from app.access.models import Scope
 from tests.api.console.test_changes import get, plain, post, rollout, write
 from tests.conftest import Service
 
+LOCAL = "/console/environments/local"
 STAGING = "/console/environments/staging"
 OWN = {"Sec-Fetch-Site": "same-origin"}
 
@@ -34,11 +35,38 @@ async def test_comparison_asks_what_to_compare(service: Service) -> None:
 async def test_two_environments_differ_in_words(service: Service) -> None:
     await write(service, checkout=(0, rollout(10)), limit=(0, 5))
 
-    async with service.client.get(f"{STAGING}/compare?against=local") as answer:
-        text = plain(await answer.text())
+    text = await get(service, "/compare?against=staging")
 
+    assert "After a promotion from local to staging" in text
     assert "What would change in staging to make it equal to local." in text
     assert "Flag shop/checkout was created: 10 % on, 90 % off by targetingKey for all" in text
+    assert "Preview the promotion to staging" in text
+
+
+async def test_swapped_comparison_changes_the_other(service: Service) -> None:
+    await write(service, limit=(0, 5))
+
+    async with service.client.get(f"{LOCAL}/compare?against=staging") as answer:
+        page = await answer.text()
+    async with service.client.get(f"{STAGING}/compare?against=local") as answer:
+        swapped = await answer.text()
+
+    assert f'href="{STAGING}/compare?against=local"' in page
+    assert f'action="{STAGING}/promote"' in page
+    assert f'action="{LOCAL}/promote"' in swapped
+    assert "limit was deleted" in plain(swapped)
+
+
+async def test_comparison_without_write_offers_no_promotion(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    token = await service.token(Scope.READ)
+
+    text = await get(
+        service, "/compare?against=staging", headers={"Authorization": f"Bearer {token}"}
+    )
+
+    assert "limit was created" in text
+    assert "Preview the promotion" not in text
 
 
 async def test_two_moments_differ_in_words(service: Service) -> None:
@@ -78,9 +106,14 @@ async def test_comparison_needs_access_to_both(service: Service) -> None:
 
     text = await get(service, "/compare?against=staging", 403, headers=headers)
     status, refusal = await post(service, "/promote", token, source="staging", key="a")
+    headers |= OWN
+    body = {"source": "local", "key": "a", "step": "write"}
+    async with service.client.post(f"{STAGING}/promote", data=body, headers=headers) as answer:
+        target_status = answer.status
 
     assert "You have no access to staging." in text
     assert (status, "You have no access to staging." in refusal) == (403, True)
+    assert target_status == 403
 
 
 async def test_promotion_to_production_needs_its_name(service: Service) -> None:
