@@ -14,11 +14,12 @@ from app.console.changes import plan_handlers as plan_pages
 from app.console.compare.handlers import get_compare, post_promote
 from app.console.copying.handlers import get_copy
 from app.console.environments import handlers as environments
+from app.console.flag.creation import copy_flag, get_copy_flag
 from app.console.flag.dependencies import get_dependencies
 from app.console.flag.draft_handlers import post_draft
 from app.console.flag.handlers import get_flag
 from app.console.flag.preview import post_contexts, post_guard, post_preview
-from app.console.flag.switch import copy_flag, get_switch, switch_flag
+from app.console.flag.switch import get_switch, switch_flag
 from app.console.flag.usage import get_usage
 from app.console.flag.use_it import get_first_evaluation, get_use_it
 from app.console.flags.actions import get_flag_actions, post_flag_actions
@@ -161,6 +162,7 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/flag-dependencies" + _KEY, get_dependencies, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/flag-switch" + _KEY, get_switch, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-switch" + _KEY, switch_flag, Scope.WRITE, _READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-copy" + _KEY, get_copy_flag, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-copy" + _KEY, copy_flag, Scope.WRITE, _READ),
 
     ConsolePage("GET", _ENVIRONMENT + "/copy/{revision:[0-9]{1,18}}", get_copy, Scope.READ),

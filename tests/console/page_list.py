@@ -39,6 +39,7 @@ _QUERIES = {
 # Pages that are nothing without a query.
 _NEEDED = {
     "/flag-actions": f"action=switch-off&flag={sample.FLAG}",
+    "/flag-copy/{key}": f"source={sample.ENVIRONMENT}",
 }
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
 

@@ -1,10 +1,9 @@
-"""The switch of a flag, and its creation from another environment."""
+"""The switch of a flag."""
 
 from typing import Any
 
 from aiohttp import web
 
-from app.access.models import Scope
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
@@ -12,9 +11,9 @@ from app.console.confirmation import check_confirmation, needs_confirmation
 from app.console.entry_pages import leave, read_version
 from app.console.flag.views import flag_in, head_of
 from app.console.forms import FormErrors, read_form
-from app.console.pages import is_fragment, redirect
+from app.console.pages import is_fragment
 from app.console.rendering import frame, page
-from app.console.saving import check_grant, save
+from app.console.saving import save
 from app.console.state import EnvironmentState
 from app.errors import AppError, Conflict, Invalid, NotFound, Stale, invalid
 from app.evaluation.validation import check_flag
@@ -52,27 +51,6 @@ async def switch_flag(request: web.Request) -> web.Response:
         return await _switch_page(request, state, entry, errors=errors, message=message)
     revision = written.change_sets[0].revision
     return leave(request, frame(request, state).url("flags", entry.key, saved=revision))
-
-
-async def copy_flag(request: web.Request) -> web.Response:
-    """Create a flag with the definition of another environment."""
-    form = await read_form(request)
-    key, source = request.match_info["key"], form.get("source", "")
-    check_grant(request, source, Scope.READ)
-    entry = flag_in(request.app[FOLLOWER].get(source), key)
-    if entry is None:
-        raise NotFound("flag_unknown", f"There is no flag {key} in {source}.")
-    operation = PutOperation(
-        key=key,
-        version=0,
-        value=entry.value,
-        kind="flag",
-        schema=entry.schema,
-        description=entry.description,
-    )
-    written = await save(request, [operation], f"Copy {key} from {source}")
-    revision = written.change_sets[0].revision
-    return redirect(frame(request).url("flags", key, saved=revision))
 
 
 def _current(request: web.Request) -> tuple[EnvironmentState, Configuration]:

@@ -238,10 +238,84 @@ async def test_flag_of_another_environment_is_copied(service: Service) -> None:
 
     text = await get(service, status=404)
     assert "Create it here from staging" in text
-    status, _ = await post(service, [("source", "staging")], path=f"/flag-copy/{KEY}")
+    text = await get(service, f"/flag-copy/{KEY}?source=staging")
+    assert "on if email ends with @example.org" in text
+    assert "It serves the same as in staging at once." in text
+    fields = form_fields(text, "copy")
+    assert ("state", "source") in fields
+    status, _ = await post(service, fields, path=f"/flag-copy/{KEY}")
 
     assert status == 303
     assert (await stored(service))["value"] == FLAG
+
+
+async def test_copy_to_production_is_disabled_with_its_rules(service: Service) -> None:
+    await put(service)
+    production = "/console/environments/production"
+    async with service.client.get(f"{production}/flag-copy/{KEY}?source=local") as answer:
+        fields = form_fields(await answer.text(), "copy")
+    assert ("state", "disabled") in fields
+
+    for path, more, expected in (
+        ("flag-copy", {}, 422),
+        ("flag-copy", {"confirmation": "production", "message": "Try"}, 303),
+        ("flag-switch", {"confirmation": "production"}, 303),
+    ):
+        url = f"{production}/{path}/{KEY}"
+        form = {**dict(fields), **more}
+        async with service.client.post(url, data=form, headers=OWN, allow_redirects=False) as saved:
+            assert saved.status == expected
+        if path == "flag-copy" and expected == 303:
+            created = await stored(service, environment="production")
+            assert created["value"] == {**FLAG, "state": "DISABLED"}
+
+    assert (await stored(service, environment="production"))["value"] == FLAG
+
+
+async def test_copy_without_its_segment_leads_to_promote(service: Service) -> None:
+    path = "/v1/environments/staging/configurations/staff"
+    body = {"kind": "segment", "value": {"==": [{"var": "plan"}, "staff"]}}
+    async with service.client.put(path, json=body, headers={"If-None-Match": "*"}) as answer:
+        assert answer.status == 201
+    await put(service, flag(targeting={"if": [{"$ref": "staff"}, "on"]}), environment="staging")
+    text = await get(service, f"/flag-copy/{KEY}?source=staging")
+    assert "local does not have the segment staff." in text
+    assert "promote the flag with its segments" in text
+
+    status, text = await post(service, form_fields(text, "copy"), path=f"/flag-copy/{KEY}")
+
+    assert status == 422
+    assert "refers to staff, which is no segment" in text
+
+
+async def test_copy_of_a_flag_that_exists_is_refused(service: Service) -> None:
+    await put(service, environment="staging")
+    fields = form_fields(await get(service, f"/flag-copy/{KEY}?source=staging"), "copy")
+    await put(service, flag(defaultVariant="on"))
+
+    status, text = await post(service, fields, path=f"/flag-copy/{KEY}")
+
+    assert status == 412
+    assert f"{KEY} is at version 1" in text
+
+
+async def test_copy_of_a_changed_flag_writes_nothing(service: Service) -> None:
+    await put(service, environment="staging")
+    fields = form_fields(await get(service, f"/flag-copy/{KEY}?source=staging"), "copy")
+    await put(service, flag(defaultVariant="on"), environment="staging", version=1)
+
+    status, text = await post(service, fields, path=f"/flag-copy/{KEY}")
+    assert status == 409
+    assert "changed in staging. Review it again." in text
+    status, _ = await post(service, changed(fields, state="none"), path=f"/flag-copy/{KEY}")
+    assert status == 409
+    await get(service, status=404)
+
+    status, text = await post(
+        service, changed(form_fields(text, "copy"), state="none"), path=f"/flag-copy/{KEY}"
+    )
+    assert status == 422
+    assert "must be disabled or source" in text
 
 
 async def test_switch_serves_one_variant_and_restores_the_rules(service: Service) -> None:
