@@ -164,5 +164,30 @@ async def test_focus_stays_near_a_removed_or_moved_part(service: Service, visit:
     await page.get_by_role("button", name="Variant", exact=True).click()
     await expect(field(page, "variants.2.name")).to_be_focused()
     await page.get_by_role("button", name="Save to local").click()
-    await expect(page.get_by_role("alert").filter(has_text="Not saved.")).to_be_focused()
+    await expect(page.get_by_role("alert").filter(has_text="Not saved.")).to_be_visible()
+    await expect(field(page, "variants.2.name")).to_be_focused()
+    visit.expect_fault("422")
+
+
+async def test_refused_save_leads_to_the_wrong_field(service: Service, visit: Visit) -> None:
+    await put(service)
+    page = visit.page
+    await visit.open_page(f"{EDITOR}?saved=1")
+    await expect(page.locator("#saved")).to_be_visible()
+    attribute = field(page, "rules.0.condition.attribute")
+
+    await page.get_by_role("button", name="Rule", exact=True).click()
+    await expect(attribute).to_be_focused()
+    await expect(page.locator("#flag-form .field-error")).to_have_count(0)
+    await field(page, "rules.0.condition.value").fill("DE")
+    await page.keyboard.press("Control+Enter")
+    await page.keyboard.type("AT")
+
+    await expect(page.get_by_role("link", name="Rule 1: attribute")).to_be_visible()
+    await expect(attribute).to_be_focused()
+    await expect(page.locator("#saved")).to_be_hidden()
+    typed = await field(page, "rules.0.condition.value").input_value()
+    assert typed + await attribute.input_value() == "DEAT"
+    await attribute.fill("country")
+    await expect(page.locator("#flag-form .field-error")).to_have_count(0)
     visit.expect_fault("422")

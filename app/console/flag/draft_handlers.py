@@ -79,7 +79,7 @@ async def _pending(
             "flag/_pending_changes.html",
             state=state,
             pending=pending_changes(base, result),
-            errors=errors_of(result),
+            problems=result.errors,
             tools=editor_tools,
             texts=entry_texts(request, base, result.definition, result.description, draft.message),
         )
@@ -108,7 +108,7 @@ async def _save(
 ) -> web.Response:
     result = definition_of(draft, base.value)
     if result.errors:
-        errors = FormErrors("Mend the marked fields.", result.errors)
+        errors = FormErrors("Correct the marked fields.", result.errors)
         return await editor_page(request, state, base, draft, errors=errors, status=422)
     if not pending_changes(base, result).is_changed:
         errors = FormErrors("Nothing has changed, so nothing was written.")

@@ -1,5 +1,6 @@
 """The page with the editor of a flag, or for htmx the form alone."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.console.flag.conditions import count_conditions
 from app.console.flag.conflict import FlagConflict, read_conflict
 from app.console.flag.definition import DraftResult, definition_of
 from app.console.flag.draft import FlagDraft
+from app.console.flag.draft_parts import part_at
 from app.console.flag.draft_reader import advanced_reason
 from app.console.flag.pending import pending_changes
 from app.console.flag.views import VIEWS, editor_names, flag_in, head_of, tabs_of
@@ -46,7 +48,6 @@ async def editor_page(
     data = {
         **head_data(request, state, current or entry),
         "announcement": effect.text if effect else "",
-        "focus": effect.focus if effect else "",
         "conflict": conflict,
         "names": await editor_names(state.snapshot),
     }
@@ -54,6 +55,9 @@ async def editor_page(
     def render() -> web.Response:
         fit(draft)
         result = definition_of(draft, entry.value)
+        problems = errors.by_field if errors and errors.by_field else result.errors
+        shown = errors or FormErrors("", filled_in(result.errors, draft))
+        first = next(iter(shown.by_field), "") if shown.message else ""
         return page(
             request,
             "flag/editor_fragment.html" if is_fragment(request) else "flag/editor.html",
@@ -64,7 +68,9 @@ async def editor_page(
             view="json" if draft.view == "json" else "targeting",
             draft=draft,
             is_refused=status >= 400,
-            errors=errors or errors_of(result),
+            errors=shown,
+            problems=problems,
+            focus=effect.focus if effect else first,
             pending=pending_changes(entry, result),
             texts=entry_texts(request, entry, result.definition, result.description, draft.message),
             advanced=advanced_reason(result.definition) if draft.view == "json" else None,
@@ -83,6 +89,18 @@ def is_large(draft: FlagDraft) -> bool:
 
 def errors_of(result: DraftResult) -> FormErrors:
     return FormErrors("", result.errors)
+
+
+def filled_in(errors: Mapping[str, Sequence[str]], draft: FlagDraft) -> dict[str, Sequence[str]]:
+    """Return the errors without those of empty fields, which a person has yet to fill."""
+    return {field: rules for field, rules in errors.items() if not _is_empty(draft, field)}
+
+
+def _is_empty(draft: FlagDraft, field: str) -> bool:
+    try:
+        return not part_at(draft, field, str).strip()
+    except (LookupError, AttributeError):
+        return False
 
 
 def head_data(

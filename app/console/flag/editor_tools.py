@@ -13,6 +13,8 @@ from app.console.json_text import pretty
 __all__ = ["OFFERED", "encode", "label_of", "list_count", "pretty"]
 
 _NAMED = {"attribute", "value", "segment", "percent", "variant", "name"}
+# Fields that are inputs, by the last part of their path.
+_INPUTS = {"attribute", "value", "segment", "percent", "name"}
 _WORDS = {"shares": "parts"}
 _PLACES = {"otherwise": "Last rule", "json": "Definition", "default": "Default variant"}
 
@@ -63,6 +65,11 @@ def place_name(field: str) -> str:
         place = _PLACES.get(name, name.capitalize())
     word = _word(field) if rest else ""
     return f"{place}: {word}" if word else place
+
+
+def has_input(field: str) -> bool:
+    """Return whether the field is one input, which `invalid` of the templates marks."""
+    return _word(field) in _INPUTS or field == "json"
 
 
 def rules_under(errors: FormErrors, path: str) -> list[str]:

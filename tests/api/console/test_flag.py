@@ -405,3 +405,16 @@ async def test_flag_of_texts_without_rules_is_neither_on_nor_off(service: Servic
     assert 'aria-checked="false"' in (text := await get(service))
     assert "No rules" in text
     assert "Serve to all" in await get(service, f"/flag-switch/{KEY}")
+
+
+async def test_new_rule_has_no_error_before_a_save(service: Service) -> None:
+    await put(service, flag(defaultVariant="off"))
+
+    _, text = await post(service, await read(service), "add rules")
+    assert "aria-invalid" not in text
+    assert "1 field is empty or wrong" in text
+    status, text = await post(service, form_fields(text, "flag-form"), "save")
+
+    assert status == 422
+    assert '<a href="#wrong-rules-0-condition-attribute">Rule 1: attribute</a>' in text
+    assert 'aria-invalid="true" id="wrong-rules-0-condition-attribute" data-focus' in text
