@@ -13,6 +13,7 @@ from app.console.flag.fragments import flag_part
 from app.console.flag.views import flag_in
 from app.console.state import read_state
 from app.errors import NotFound, Unavailable
+from app.flags.handlers import USAGE
 from app.flags.usage import HOURS_MAX, HourUse, read_flag_use, read_hours, usage_remarks
 from app.flags.views import OutcomeUse
 from app.http.keys import DATABASE
@@ -74,6 +75,7 @@ async def get_usage(request: web.Request) -> web.Response:
     now = datetime.now(UTC)
     environment = state.snapshot.environment.name
     data: dict[str, Any] = {"chart": None, "remarks": [], "range": range_, "ranges": RANGES}
+    data["waiting"] = request.app[USAGE].waiting(environment, entry.key)
     try:
         async with request.app[DATABASE].connection() as connection:
             outcomes = await read_flag_use(connection, environment, entry.key)

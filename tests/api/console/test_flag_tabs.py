@@ -92,6 +92,24 @@ async def test_usage_shows_counts_by_variant_and_hour(service: Service) -> None:
     assert 'viewBox="0 0 1680 3"' in week
 
 
+async def test_usage_agrees_with_use_it_before_counts_arrive(service: Service) -> None:
+    await put(service, KEY, flag(defaultVariant="off"))
+    await evaluate(service)
+
+    use = await get(service, f"/flag-first-evaluation/{KEY}")
+    first = await get(service, f"/flag-usage/{KEY}")
+    await service.app[USAGE].run_once()
+    await evaluate(service)
+    second = await get(service, f"/flag-usage/{KEY}")
+
+    assert "Evaluated once" in use
+    assert "Evaluated once" in first
+    assert "arrive within a minute" in first
+    assert "Not evaluated yet" not in first
+    assert "<strong>1 evaluation</strong>" in second
+    assert "1 more evaluation, just now." in second
+
+
 async def test_usage_counts_outcomes_without_a_variant(service: Service) -> None:
     await put(service, KEY, flag(state="DISABLED"))
     await evaluate(service)
