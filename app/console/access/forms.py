@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from multidict import MultiMapping
+
 from app.access.models import Scope
-from app.console.forms import Form
 from app.errors import invalid
 
 # Days, and their words. Without an expiry, an admin token gets 90 days.
@@ -31,14 +32,17 @@ class TokenForm:
     scopes: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     expires_days: str = ""
+    # The page to which the page of the new token leads back.
+    next: str = ""
 
     @classmethod
-    def of(cls, form: Form) -> "TokenForm":
+    def of(cls, form: MultiMapping[str]) -> "TokenForm":
         return cls(
             name=form.get("name", "").strip(),
             scopes=tuple(form.getall("scopes", [])),
             environments=tuple(form.getall("environments", [])),
             expires_days=form.get("expires_days", ""),
+            next=form.get("next", ""),
         )
 
     @property

@@ -1,5 +1,7 @@
 """The pages of tokens: list, create, rotate and revoke."""
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from app.access import tokens
@@ -7,6 +9,7 @@ from app.access.expiry import expiry
 from app.access.format import GeneratedToken, is_id
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.models import Grant, Scope
+from app.access.sessions.cookie import safe_next
 from app.access.token_views import TokenView
 from app.console.access.forms import EXPIRIES, GRACES, TokenForm, whole_number
 from app.console.access.views import SCOPE_TEXTS, token_row, token_rows
@@ -50,8 +53,9 @@ async def get_token(request: web.Request) -> web.Response:
 
 
 async def get_new_token(request: web.Request) -> web.Response:
-    """Show the form of a new token."""
-    return _form(request, TokenForm(scopes=(Scope.EVALUATE,)))
+    """Show the form of a new token, with what a link of the console chose."""
+    chosen = TokenForm.of(request.query)
+    return _form(request, replace(chosen, scopes=chosen.scopes or (Scope.EVALUATE,)))
 
 
 async def post_new_token(request: web.Request) -> web.Response:
@@ -75,7 +79,7 @@ async def post_new_token(request: web.Request) -> web.Response:
         new = await request.app[DATABASE].transact(create)
     except AppError as error:
         return _form(request, form, error)
-    return await _show_text(request, new, replaced=None)
+    return await _show_text(request, new, replaced=None, next_=form.next)
 
 
 async def post_rotation(request: web.Request) -> web.Response:
@@ -158,8 +162,9 @@ def _form(request: web.Request, form: TokenForm, error: AppError | None = None) 
 
 
 async def _show_text(
-    request: web.Request, new: GeneratedToken, *, replaced: str | None
+    request: web.Request, new: GeneratedToken, *, replaced: str | None, next_: str = ""
 ) -> web.Response:
+    around = frame(request)
     # The token is valid here at once, and within a second elsewhere.
     await request.app[TOKENS].refresh_if_possible()
     async with request.app[DATABASE].connection() as connection:
@@ -171,16 +176,23 @@ async def _show_text(
         text=new.text,
         token=token,
         old=old,
-        environment=_example(token, frame(request)),
+        evaluations=_evaluations(token, around),
         base=service_address(request),
+        next=safe_next(next_, around.root) if next_ else "",
     )
 
 
-def _example(token: TokenView, around: Frame) -> str:
-    """Return an environment of the token, for a command that works as printed."""
+def _evaluations(token: TokenView, around: Frame) -> str:
+    """Return the path of OFREP, for a command that works as printed.
+
+    A token for exactly one environment needs none in the path.
+    """
+    if len(token.environments) == 1 and token.environments != ["*"]:
+        return "/ofrep/v1/evaluate/flags"
     names = [environment.name for environment in around.environments]
     covered = [name for name in token.environments if name in names]
-    return (covered or names or ["ENVIRONMENT"])[0]
+    environment = (covered or names or ["ENVIRONMENT"])[0]
+    return f"/v1/environments/{environment}/ofrep/v1/evaluate/flags"
 
 
 def _id(request: web.Request) -> str:

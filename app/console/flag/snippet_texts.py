@@ -61,7 +61,7 @@ from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 
-headers = {"Authorization": f"Bearer {os.environ['TOKEN']}"}
+headers = {"Authorization": f"Bearer {os.environ['FLAGSTONE_TOKEN']}"}
 api.set_provider(
     OFREPProvider("__URL__", headers_factory=lambda: headers, timeout=1.0)
 )
@@ -80,7 +80,7 @@ import { OFREPProvider } from "@openfeature/ofrep-provider";
 
 const provider = new OFREPProvider({
   baseUrl: "__URL__",
-  headers: [["Authorization", `Bearer ${process.env.TOKEN}`]],
+  headers: [["Authorization", `Bearer ${process.env.FLAGSTONE_TOKEN}`]],
   fetchImplementation: (request, options) =>
     fetch(request, { ...options, signal: AbortSignal.timeout(1000) }),
 });
@@ -98,7 +98,7 @@ console.log(await OpenFeature.getClient().__METHOD__("__KEY__", __DEFAULT__, use
 import { OpenFeature } from "@openfeature/web-sdk";
 import { OFREPWebProvider } from "@openfeature/ofrep-web-provider";
 
-const headers = [["Authorization", `Bearer ${process.env.TOKEN}`]];
+const headers = [["Authorization", `Bearer ${process.env.FLAGSTONE_TOKEN}`]];
 await OpenFeature.setContext(__CONTEXT__);
 await OpenFeature.setProviderAndWait(
   new OFREPWebProvider({ baseUrl: "__URL__", headers }),
@@ -107,8 +107,9 @@ await OpenFeature.setProviderAndWait(
 console.log(OpenFeature.getClient().__METHOD__("__KEY__", __DEFAULT__));
 await OpenFeature.close();
 """,
-        note="In a page, write the token in place of process.env.TOKEN. Visitors can read it, so "
-        "it must have only the scope evaluate. Set CORS_ORIGINS to the origins of your pages.",
+        note="In a page, write the token in place of process.env.FLAGSTONE_TOKEN. Visitors can "
+        "read it, so it must have only the scope evaluate. Set CORS_ORIGINS to the origins of "
+        "your pages.",
     ),
     SnippetLanguage(
         name="React",
@@ -152,7 +153,7 @@ export const App = () => (
         empty_object="new Value(new MutableStructure())",
         program="""
 var headers = ImmutableMap.of(
-    "Authorization", ImmutableList.of("Bearer " + System.getenv("TOKEN")));
+    "Authorization", ImmutableList.of("Bearer " + System.getenv("FLAGSTONE_TOKEN")));
 var options = OfrepProviderOptions.builder()
     .baseUrl("__URL__")
     .headers(headers)
@@ -179,7 +180,7 @@ __TYPE__ value = api.getClient().__METHOD__("__KEY__", __DEFAULT__, user);
         empty_object="map[string]any{}",
         program="""
 provider := ofrep.NewProvider("__URL__",
-    ofrep.WithBearerToken(os.Getenv("TOKEN")), ofrep.WithTimeout(time.Second))
+    ofrep.WithBearerToken(os.Getenv("FLAGSTONE_TOKEN")), ofrep.WithTimeout(time.Second))
 if err := openfeature.SetProviderAndWait(provider); err != nil {
     log.Fatal(err)
 }
@@ -200,7 +201,7 @@ value, _ := openfeature.NewClient("shop").__METHOD__(ctx, "__KEY__", __DEFAULT__
         },
         empty_object="new Value(Structure.Empty)",
         program="""
-var token = Environment.GetEnvironmentVariable("TOKEN");
+var token = Environment.GetEnvironmentVariable("FLAGSTONE_TOKEN");
 var options = new OfrepOptions("__URL__")
 {
     Timeout = TimeSpan.FromSeconds(1),
@@ -220,7 +221,7 @@ var value = await Api.Instance.GetClient().__METHOD__("__KEY__", __DEFAULT__, us
         methods={},
         program="""
 curl "__URL__/ofrep/v1/evaluate/flags/__KEY__" \\
-  --header "Authorization: Bearer $TOKEN" \\
+  --header "Authorization: Bearer $FLAGSTONE_TOKEN" \\
   --json '{"context": __JSON_CONTEXT__}'
 """,
     ),

@@ -10,11 +10,14 @@ from aiohttp import ClientSession
 
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
+from app.configuration.snapshots.reading import FOLLOWER
 from app.console.access.views import browser_words
 from app.database import Database
 from app.http.keys import DATABASE
 from app.settings import Settings
+from tests.api.console.page_forms import form_fields
 from tests.conftest import Admin, Service
+from tests.factories import flag
 
 TOKENS_PAGE, NEW, SESSIONS, LOG = (
     "/console/tokens",
@@ -70,12 +73,14 @@ async def test_new_token_is_shown_once_and_works(service: Service, console: Clie
 
 
 async def test_example_of_an_evaluating_token_names_its_environment(
-    console: ClientSession,
+    service: Service, console: ClientSession
 ) -> None:
     form = FORM | {"scopes": "evaluate", "environments": "staging"}
-    page = html.unescape(await send(console, NEW, form))
+    one = html.unescape(await send(console, NEW, form))
+    both = html.unescape(await send(console, NEW, [*form.items(), ("environments", "local")]))
 
-    assert "/v1/environments/staging/ofrep/v1/evaluate/flags \\\n" in page
+    assert f"curl {service.url}/ofrep/v1/evaluate/flags \\\n" in one
+    assert f"curl {service.url}/v1/environments/local/ofrep/v1/evaluate/flags \\\n" in both
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,34 @@ async def test_refused_token_keeps_the_form(
     assert "Not saved." in page
     assert "name" in change or 'value="<b>ci"' in page
     assert all(item["name"] != "<b>ci" for item in await listed(service))
+
+
+async def test_link_of_a_flag_fills_in_the_new_token(
+    service: Service, console: ClientSession
+) -> None:
+    body = {"kind": "flag", "value": flag()}
+    path = "/v1/environments/local/configurations/checkout"
+    async with service.client.put(path, json=body, headers={"If-None-Match": "*"}) as answer:
+        assert answer.status == 201, await answer.text()
+    await service.app[FOLLOWER].refresh()
+    use = await read(console, "/console/environments/local/flag-use/checkout")
+    link = re.search(r'href="(/console/tokens/new[^"]*)"', use)
+    assert link is not None
+
+    fields = form_fields(await read(console, html.unescape(link[1])), "new-token")
+    created = await send(console, NEW, fields)
+
+    chosen = {"name": "my-program", "scopes": "evaluate", "environments": "local"}
+    assert chosen.items() <= set(fields)
+    assert 'href="/console/environments/local/flags/checkout?view=use"' in created
+    assert "export FLAGSTONE_TOKEN=" in created
+    assert "export FLAGSTONE_TOKEN=" in use
+
+
+async def test_new_token_leads_to_pages_of_the_console_only(console: ClientSession) -> None:
+    page = await send(console, NEW, FORM | {"next": "https://example.org/"})
+
+    assert "example.org" not in page
 
 
 async def test_token_name_is_escaped(console: ClientSession) -> None:

@@ -196,7 +196,7 @@ async def test_python_program_works_as_printed(
         for number in (1, 8)
     )
 
-    environ = {**os.environ, "TOKEN": token}
+    environ = {**os.environ, "FLAGSTONE_TOKEN": token}
     python = await _output(sys.executable, "-c", program, environ=environ)
     shell = await _output("bash", "-c", curl, environ=environ)
 
