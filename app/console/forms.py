@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import MultiDict
 
+from app.database.client.pool import REPEAT_ADVICE
 from app.errors import AppError, Unsupported, malformed
 from app.http.bodies import receive_body
 from app.http.decoder import BODY_BYTES_MAX
@@ -47,12 +48,18 @@ def _parse(raw: bytes) -> Form:
     return Form((name, value.replace("\r\n", "\n")) for name, value in fields)
 
 
+def message_of(error: AppError) -> str:
+    """Return the sentence of an error, with advice for a person instead of for a program."""
+    return error.message.replace(REPEAT_ADVICE, "Open the page again before you repeat it.")
+
+
 class FormErrors:
     """The errors of a form, by field. A template shows each beside its field, and all on top."""
 
     def __init__(self, message: str = "", by_field: Mapping[str, Sequence[str]] = {}) -> None:
         self.message = message
         self.by_field = by_field
+        self.may_be_saved = False
 
     @classmethod
     def of(cls, error: AppError) -> "FormErrors":
@@ -60,7 +67,9 @@ class FormErrors:
         by_field: dict[str, list[str]] = defaultdict(list)
         for violation in error.violations:
             by_field[_OPERATION.sub("", violation.field)].append(violation.rule)
-        return cls(_OPERATION.sub("", error.message), by_field)
+        errors = cls(_OPERATION.sub("", message_of(error)), by_field)
+        errors.may_be_saved = REPEAT_ADVICE in error.message
+        return errors
 
     def __bool__(self) -> bool:
         return bool(self.message or self.by_field)

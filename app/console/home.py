@@ -22,6 +22,13 @@ async def get_environment(request: web.Request) -> web.Response:
     return redirect(frame(request).url_in(environment.name, "flags"))
 
 
+async def get_database_away(request: web.Request) -> web.Response:
+    """Return the banner of an absent database again, or remove it from the page."""
+    is_back = not frame(request).stale_seconds
+    headers = {"HX-Reswap": "delete"} if is_back else {}
+    return page(request, "_database_away.html", headers=headers)
+
+
 async def get_unknown_page(request: web.Request) -> web.Response:
     """Answer a path of the console that does not exist. Raises NotFound."""
     raise NotFound("page_unknown", f"There is no page {request.path}.")

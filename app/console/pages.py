@@ -6,7 +6,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from app.console.forms import message_of
 from app.console.rendering import COMPILER, frame, page
+from app.database.client.pool import REPEAT_ADVICE
 from app.errors import AppError, Unauthenticated, Unavailable, Violation
 from app.http import problems
 from app.http.frame import route_of
@@ -65,7 +67,8 @@ def error_page(request: web.Request, error: AppError) -> web.Response:
     """Return an error as a page, or for htmx as a notice above the unchanged page."""
     status = problems.STATUS[type(error)]
     violations = [v for v in error.violations if str(v) != error.message]
-    response = _error(request, status, problems.title(status), error.message, violations)
+    text = message_of(error) + _result(request, error)
+    response = _error(request, status, problems.title(status), text, violations)
     response.headers.update(problems.headers_of(error))
     return response
 
@@ -80,6 +83,19 @@ def redirect_to(request: web.Request, location: str) -> web.Response:
     if is_fragment(request):
         return web.Response(headers={"HX-Redirect": location})
     return redirect(location)
+
+
+def _result(request: web.Request, error: AppError) -> str:
+    """Return what became of a form that could not be saved, and what to do."""
+    if not isinstance(error, Unavailable) or request.method != "POST":
+        return ""
+    if REPEAT_ADVICE in error.message:
+        return ""
+    if error.code == "request_timeout":
+        return " The write may have succeeded. Open the page again before you repeat it."
+    if is_fragment(request):
+        return " Not saved. Your input is still here; try again."
+    return " Not saved. Go back to your input, and try again."
 
 
 def _error(

@@ -76,6 +76,7 @@ class ConsolePage:
 # fmt: off
 PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", "/console", home.get_console, Scope.READ),
+    ConsolePage("GET", "/console/database-away", home.get_database_away, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT, home.get_environment, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/palette", search_palette, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/live", stream_page_changes, Scope.READ),

@@ -12,6 +12,7 @@ from tests.console import sample
 # Fragments, streams, downloads and redirects.
 NOT_PAGES = {
     "/console",
+    "/console/database-away",
     "/console/environments/{environment}",
     "/console/environments/{environment}/export",
     "/console/environments/{environment}/live",

@@ -30,9 +30,8 @@ Result = TypeVar("Result")
 _CLOSE_SECONDS = 2
 _READ_AWAY = "Try again."
 # A commit whose answer was lost may have succeeded.
-_WRITE_AWAY = (
-    "The write may have succeeded. Read the entry, or retry with the same Idempotency-Key."
-)
+REPEAT_ADVICE = "Read the entry, or retry with the same Idempotency-Key."
+_WRITE_AWAY = f"The write may have succeeded. {REPEAT_ADVICE}"
 _TRANSACTION_ATTEMPTS = 3
 _BACKOFF_SECONDS = 0.05
 # One environment's writers hold at most a quarter of the pool, rounded up.
@@ -169,8 +168,7 @@ class Database:
                     if self.primary.is_superseded(session):
                         raise Unavailable(
                             "database_superseded",
-                            "The database's primary changed during the write. Read the entry, or "
-                            "retry with the same Idempotency-Key.",
+                            f"The database's primary changed during the write. {REPEAT_ADVICE}",
                         )
                     for action in actions:
                         action()
