@@ -101,10 +101,10 @@ def _comparison_text(comparison: Comparison) -> str:
     if comparison.version_operator is not None:
         return f"version {name} {comparison.version_operator} {value}"
     if comparison.operator == "in" and comparison.is_reversed:
-        return f"{name} contains {value_text(value)}"
+        return f"{name} contains {_constant_text(value)}"
     if comparison.operator == "in":
         items = value if isinstance(value, list) else [value]
-        return f"{name} is one of {', '.join(map(value_text, items))}"
+        return f"{name} is one of {', '.join(map(item_text, items))}"
     return _operator_text(_OPERATORS.get(comparison.operator, comparison.operator), comparison)
 
 
@@ -114,8 +114,17 @@ def _operator_text(operator: str, comparison: Comparison) -> str:
         low, high = map(value_text, value)
         return f"{low} {operator} {name} {operator} {high}"
     if comparison.is_reversed:
-        return f"{value_text(value)} {operator} {name}"
-    return f"{name} {operator} {value_text(value)}"
+        return f"{_constant_text(value)} {operator} {name}"
+    return f"{name} {operator} {_constant_text(value)}"
+
+
+def item_text(value: Any) -> str:
+    """Return a value of a list: in quotes if it has a comma, or is empty."""
+    return f'"{value}"' if isinstance(value, str) and "," in value else _constant_text(value)
+
+
+def _constant_text(value: Any) -> str:
+    return value_text(value) if value != "" else '""'
 
 
 def value_text(value: Any) -> str:

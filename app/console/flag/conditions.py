@@ -6,7 +6,7 @@ import msgspec
 
 from app.console.flag.draft import NOT, DraftCondition, FieldRules
 from app.console.flag.operators import OPERATORS, operator_of
-from app.console.flag.values import encode, parse_value, value_text
+from app.console.flag.values import encode, parse_value, split_values, value_text
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import (
     Attribute,
@@ -118,7 +118,7 @@ def _comparison_of(draft: DraftCondition, path: str, errors: FieldRules) -> Comp
         value = source.value
     elif operator.operator is not None:
         try:
-            value = parse_value(draft.type, draft.value)
+            value = parse_value(draft.type, _typed_value(draft, source))
         except ValueError as error:
             errors[f"{path}.value"].append(str(error))
         if operator.is_between and not (isinstance(value, list) and len(value) == 2):
@@ -134,6 +134,12 @@ def _comparison_of(draft: DraftCondition, path: str, errors: FieldRules) -> Comp
         is_reversed=operator.is_reversed,
         is_between=operator.is_between,
     )
+
+
+def _typed_value(draft: DraftCondition, source: Comparison | None) -> str:
+    if draft.type != "texts":
+        return draft.value
+    return split_values(draft.value, source.value if source is not None else None)
 
 
 def _source_of(draft: DraftCondition) -> Comparison | None:
@@ -157,6 +163,8 @@ def fit_condition(draft: DraftCondition) -> None:
             if draft.type in ("texts", "numbers") and types[0] == "text":
                 draft.value = draft.value.split("\n", 1)[0]
             draft.type = types[0]
+        if "," in draft.value:
+            draft.value = _typed_value(draft, _source_of(draft))
 
 
 def count_conditions(draft: DraftCondition) -> int:

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from app.console.flag.conditions import draft_condition
 from app.console.flag.draft import DraftCondition
-from app.console.flag.operators import label_of
+from app.console.flag.operators import OPERATORS, label_of
 from app.console.flag.outcomes import percent_text
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, VariantSplit
@@ -63,10 +63,18 @@ def _condition(condition: DraftCondition, *, is_inner: bool = False) -> Iterator
             verb = "is " if label.startswith(_WITHOUT_VERB) else ""
             yield _name(condition.attribute)
             yield _text(f" {verb}{label} ")
-            for position, item in enumerate(condition.value.split("\n") if condition.value else []):
-                if position:
-                    yield _text(", ")
-                yield _name(item)
+            if OPERATORS[condition.base_operator].types:
+                yield from _value(condition)
+
+
+def _value(condition: DraftCondition) -> Iterator[SentencePart]:
+    is_list = condition.type in ("texts", "numbers")
+    items = condition.value.split("\n") if is_list else [condition.value]
+    for position, item in enumerate(items):
+        if position:
+            yield _text(", ")
+        is_quoted = not item or (is_list and "," in item)
+        yield _name(f'"{item}"' if is_quoted else item)
 
 
 def _outcome(outcome: Any, default: str | None) -> Iterator[SentencePart]:

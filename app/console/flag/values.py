@@ -91,6 +91,19 @@ def _texts(text: str) -> list[str]:
     return list(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
 
 
+def split_values(text: str, existing: Any) -> str:
+    """Return the values with one on each line: also commas separate them.
+
+    A value of `existing`, a list or one value, retains its commas.
+    """
+    known = existing if isinstance(existing, list) else [existing]
+    lines: list[str] = []
+    for line in text.split("\n"):
+        is_split = "," in line and line.strip() not in known
+        lines += [part.strip() for part in line.split(",") if part.strip()] if is_split else [line]
+    return "\n".join(lines)
+
+
 def _numbers(text: str) -> list[Any]:
     return [_number(line) for line in _texts(text)]
 

@@ -11,7 +11,7 @@ from app.evaluation.rule_tree import Comparison, Condition, ConditionGroup, Nega
 from app.evaluation.rule_writer import write
 from app.flags.change_words.sentences import Part, Sentence, name, names, sentence
 from app.flags.change_words.values import canonical
-from app.flags.wording import condition_text, value_text
+from app.flags.wording import condition_text, item_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def _describe_part(subject: Subject, before: Condition, after: Condition) -> Ite
         for verb, items in (("added to", change.added), ("removed from", change.removed)):
             if items:
                 were = "was" if len(items) == 1 else "were"
-                texts = names(map(value_text, items))
+                texts = names(map(item_text, items))
                 text = f" {were} {verb} the list of "
                 yield sentence("In ", *subject.within, ", ", *texts, text, attribute)
     elif (members := _member_change(before, after)) is not None:

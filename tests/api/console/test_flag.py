@@ -418,3 +418,24 @@ async def test_new_rule_has_no_error_before_a_save(service: Service) -> None:
     assert status == 422
     assert '<a href="#wrong-rules-0-condition-attribute">Rule 1: attribute</a>' in text
     assert 'aria-invalid="true" id="wrong-rules-0-condition-attribute" data-focus' in text
+
+
+async def test_values_of_one_line_split_at_commas(service: Service) -> None:
+    attribute = {"var": "place"}
+    await put(
+        service,
+        flag(defaultVariant="off", targeting={"if": [{"in": [attribute, ["Rome, IT"]]}, "on"]}),
+    )
+    unedited = await read(service)
+
+    _, text = await post(service, unedited, "check")
+    assert dict(form_fields(text, "flag-form"))["rules.0.condition.value"] == "Rome, IT"
+    edited = changed(unedited, rules__0__condition__value="Rome, IT\nDE, FR")
+    _, text = await post(service, edited, "check")
+    assert dict(form_fields(text, "flag-form"))["rules.0.condition.value"] == "Rome, IT\nDE\nFR"
+    status, _ = await post(service, edited, "save")
+
+    assert status == 303
+    values = ["Rome, IT", "DE", "FR"]
+    rule = {"if": [{"in": [attribute, values]}, "on"]}
+    assert (await stored(service))["value"]["targeting"] == rule

@@ -20,6 +20,8 @@ HALVES = {"fractional": [["on"], ["off"]]}
     [
         ({}, ["off for all"]),
         ({"if": ["on"]}, ["on for all"]),
+        ({"==": [EMAIL, ""]}, ['true if email is "", else false']),
+        ({"in": [EMAIL, ["a, b", "c"]]}, ['true if email is one of "a, b", c, else false']),
         ({"in": ["@", EMAIL]}, ["true if email contains @, else false"]),
         (
             {"if": [{"ends_with": [EMAIL, "@example.org"]}, "on"]},
