@@ -18,6 +18,7 @@ from app.console.flag.draft import FlagDraft
 from app.console.flag.draft_parts import part_at
 from app.console.flag.draft_reader import advanced_reason
 from app.console.flag.pending import pending_changes
+from app.console.flag.stored_rules import stored_rules
 from app.console.flag.views import VIEWS, editor_names, flag_in, head_of, tabs_of
 from app.console.forms import FormErrors
 from app.console.pages import is_fragment
@@ -49,6 +50,7 @@ async def editor_page(
         **head_data(request, state, current or entry),
         "announcement": effect.text if effect else "",
         "conflict": conflict,
+        "stored_rules": await stored_rules(request, current or entry),
         "names": await editor_names(state.snapshot),
     }
 

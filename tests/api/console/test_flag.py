@@ -439,3 +439,12 @@ async def test_values_of_one_line_split_at_commas(service: Service) -> None:
     values = ["Rome, IT", "DE", "FR"]
     rule = {"if": [{"in": [attribute, values]}, "on"]}
     assert (await stored(service))["value"]["targeting"] == rule
+
+
+async def test_flag_switched_off_names_its_stored_rules(service: Service) -> None:
+    await put(service)
+    await put(service, flag(defaultVariant="off"), version=1)
+
+    text = await get(service)
+
+    assert "Switched off. Its 1 rule returns when you switch it on." in text
