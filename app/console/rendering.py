@@ -47,7 +47,8 @@ class Frame:
 
     `caller` is None on pages that need no sign-in. `environment` is None on pages that belong to no
     environment; their menu leads to `menu_environment`, which was visited last. `saved` is the
-    revision that the last save made, which the page offers to undo.
+    revision that the last save made, which the page offers to undo. `reverted` is the revision that
+    this save reverted, None if it reverted none.
     """
 
     root: str
@@ -61,6 +62,7 @@ class Frame:
     moment: Moment | None
     stale_seconds: int
     saved: int | None
+    reverted: int | None
 
     @property
     def is_past(self) -> bool:
@@ -199,7 +201,6 @@ def page(
 def frame(request: web.Request, state: EnvironmentState | None = None) -> Frame:
     theme = request.cookies.get(THEME_COOKIE, "")
     caller = request.get(CALLER)
-    saved = request.query.get("saved", "")
     environments = tuple(_visible(request, caller))
     environment = _environment(request, state, environments)
     return Frame(
@@ -213,8 +214,14 @@ def frame(request: web.Request, state: EnvironmentState | None = None) -> Frame:
         menu_environment=environment or _last_visited(request, environments),
         moment=state.moment if state is not None else None,
         stale_seconds=round(request.app[FOLLOWER].stale_seconds),
-        saved=int(saved) if saved.isascii() and saved.isdecimal() and len(saved) <= 18 else None,
+        saved=_revision(request, "saved"),
+        reverted=_revision(request, "reverted"),
     )
+
+
+def _revision(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def _remember(request: web.Request, response: web.Response, around: Frame) -> None:

@@ -95,3 +95,18 @@ async def test_flag_is_created_by_keyboard(service: Service, visit: Visit) -> No
     await page.keyboard.press("Enter")
 
     await expect(page).to_have_url(re.compile("/flags/free[?]saved=2$"))
+
+
+async def test_chosen_target_changes_the_promotion(service: Service, visit: Visit) -> None:
+    await create(service, {"a": boolean(PRO)})
+    page = visit.page
+    await visit.open_page(f"{address(page='flag-actions')}?action=promote&flag=a")
+
+    await page.get_by_label("Promote to").focus()
+    await page.keyboard.press("p")
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Promote a to production")
+    await expect(page.get_by_role("button", name="Promote to production")).to_be_visible()
+    await expect(page.get_by_label("Promote to")).to_be_focused()
+    await expect(page).to_have_url(re.compile(r"target=production"))
+    await visit.assert_accessible()

@@ -6,6 +6,7 @@ Each first shows what it would write, by a dry run. Only the button of that page
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -38,6 +39,7 @@ class WriteBack:
     """A revert or a restore: the plan, and the words of its page.
 
     `confirms`: in production, a person types the name of the environment. An undo must be quick.
+    `reverted`: the revision that a revert undoes.
     """
 
     plan: Plan
@@ -46,6 +48,7 @@ class WriteBack:
     default_message: str
     nothing: str
     confirms: bool = False
+    reverted: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,7 @@ def _revert(request: web.Request) -> WriteBack:
         action="Revert",
         default_message=f"Revert revision {revision}",
         nothing="Everything is already as it was before this change set.",
+        reverted=revision,
     )
 
 
@@ -125,10 +129,12 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
     if not written.change_sets:
         return await _page(request, write_back, planned=written, next=next_)
     revision = written.change_sets[0].revision
+    saved = {"saved": revision, "reverted": write_back.reverted}
     if not next_:
-        return redirect(around.url("changes", str(revision), saved=revision))
+        return redirect(around.url("changes", str(revision), **saved))
     target = safe_next(next_, around.root)
-    return redirect(f"{target}{'&' if '?' in target else '?'}saved={revision}")
+    query = urlencode({name: value for name, value in saved.items() if value is not None})
+    return redirect(f"{target}{'&' if '?' in target else '?'}{query}")
 
 
 async def _apply(

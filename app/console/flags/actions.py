@@ -96,7 +96,10 @@ async def get_flag_actions(request: web.Request) -> web.Response:
     """Show what an action would change."""
     around = frame(request)
     selection = await _read_selection(request, around, request.query)
-    return await _review(request, around, selection)
+    response = await _review(request, around, selection)
+    if is_fragment(request):  # another target was chosen, which a reload must show too
+        response.headers["HX-Replace-Url"] = f"{around.root}{request.rel_url}"
+    return response
 
 
 def _review_address(around: Frame, form: Form) -> str | None:

@@ -63,4 +63,8 @@ def destinations(around: Frame) -> Mapping[str, Destination]:
         new = around.url("new-flag")
         create = Destination(name="Create a flag", kind="action", icon="plus", url=new)
         listed.insert(0, create)
+        if len(around.environments) > 1:
+            name = "Promote or copy to another environment"
+            url = around.url("compare")
+            listed.append(Destination(name=name, kind="action", icon="arrow-right", url=url))
     return {destination.name: destination for destination in listed}

@@ -10,6 +10,7 @@ import pytest
 from app.access.models import Scope
 from tests.conftest import Service
 from tests.factories import flag
+from tests.html import parse_html
 
 PAGE = "/console/environments/local"
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -185,13 +186,43 @@ async def test_revert_shows_its_change_before_it_writes(service: Service) -> Non
     await write(service, limit=(1, 10))
 
     shown = await get(service, "/revert/2")
+    assert "After the revert" in shown
     assert ("limit changed from 10 to 5" in shown, await value(service, "limit")) == (True, 10)
     status, location = await post(service, "/revert/2", message="Too high")
 
-    assert (status, location) == (303, f"{PAGE}/changes/3?saved=3")
+    assert (status, location) == (303, f"{PAGE}/changes/3?saved=3&reverted=2")
+    assert "Reverted revision 2 as revision 3." in await get(service, location.removeprefix(PAGE))
     assert await value(service, "limit") == 5
     assert "Too high" in await get(service, "/changes")
     assert "This cannot be written." in await get(service, "/revert/2")
+
+
+async def test_list_of_changes_offers_the_revert_of_each(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    await write(service, limit=(1, 10))
+
+    async with service.client.get(f"{PAGE}/changes") as answer:
+        html = await answer.text()
+
+    assert [f'href="{PAGE}/revert/{n}"' in html for n in (1, 2)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/revert/1", "Changes"),
+        ("/restore/0", "Changes"),
+        ("/new-flag", "Flags"),
+        ("/flag-actions?action=delete&flag=a", "Flags"),
+    ],
+)
+async def test_menu_marks_the_group_of_each_page(service: Service, path: str, name: str) -> None:
+    await write(service, limit=(0, 5))
+
+    async with service.client.get(PAGE + path) as answer:
+        menu = parse_html(await answer.text()).one("nav", class_="nav")
+
+    assert [link.text.strip() for link in menu.all("a", **{"aria-current": "page"})] == [name]
 
 
 async def test_revert_after_a_save_returns_to_the_page(service: Service) -> None:
@@ -199,7 +230,7 @@ async def test_revert_after_a_save_returns_to_the_page(service: Service) -> None
 
     status, location = await post(service, "/revert/1", next=f"{PAGE}/settings?view=tree")
 
-    assert (status, location) == (303, f"{PAGE}/settings?view=tree&saved=2")
+    assert (status, location) == (303, f"{PAGE}/settings?view=tree&saved=2&reverted=1")
 
 
 async def test_revert_never_leads_to_another_site(service: Service) -> None:
@@ -207,7 +238,7 @@ async def test_revert_never_leads_to_another_site(service: Service) -> None:
 
     _, location = await post(service, "/revert/1", next="//example.org/")
 
-    assert location == "/console?saved=2"
+    assert location == "/console?saved=2&reverted=1"
 
 
 async def test_revert_of_a_key_that_changed_again_is_refused(service: Service) -> None:

@@ -182,6 +182,23 @@ async def test_promotion_includes_segments_and_returns_to_the_target(service: Se
     assert (change_set["kind"], change_set["message"]) == ("promote", "Promote from local")
 
 
+async def test_chosen_target_replaces_title_and_button(service: Service) -> None:
+    await create(service, FLAGS, "local")
+    fields = [("action", "promote"), ("target", "staging"), *flags("a")]
+    headers = {"Origin": service.url, "HX-Request": "true"}
+
+    async with service.client.post(
+        address("local", "flag-actions"), data=fields, headers=headers
+    ) as answer:
+        review = parse_html(await answer.text())
+
+    assert review.one("h1").text == "Promote a to staging"
+    assert "Promote to staging" in review.text
+    assert answer.headers["HX-Replace-Url"] == (
+        address("local", "flag-actions") + "?action=promote&target=staging&flag=a"
+    )
+
+
 async def test_promotion_to_production_needs_its_name(service: Service) -> None:
     await create(service, FLAGS, "staging")
     fields = [("action", "promote"), ("target", "production"), *flags("a")]

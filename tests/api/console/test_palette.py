@@ -2,6 +2,8 @@ import re
 from html import unescape
 from typing import Any
 
+import pytest
+
 from app.access.models import Scope
 from tests.conftest import Service
 from tests.factories import flag
@@ -58,6 +60,15 @@ async def test_palette_without_query_lists_pages_and_actions(service: Service) -
 
 async def test_palette_of_a_reader_has_no_writing_action(service: Service) -> None:
     assert "Create a flag" not in await _search(service, "", Scope.READ)
+    assert await _search(service, "promote", Scope.READ) == {}
+
+
+@pytest.mark.parametrize("query", ["copy", "promote"])
+async def test_palette_leads_to_the_promotion(service: Service, query: str) -> None:
+    found = await _search(service, query)
+
+    name = "Promote or copy to another environment"
+    assert found[name] == "/console/environments/local/compare"
 
 
 async def test_palette_without_match_says_so(service: Service) -> None:
