@@ -29,7 +29,10 @@ CONSOLE = "/console"
 async def test_save_without_database_says_it_is_not_saved(
     service: Service, settings: Settings, headers: dict[str, str], advice: str
 ) -> None:
-    path, form = f"{CONSOLE}/environments/staging/flag-copy/f", {"source": "local"}
+    path, form = (
+        f"{CONSOLE}/environments/staging/flag-copy/f",
+        {"source": "local", "version": "1", "state": "source"},
+    )
     headers = headers | {"Origin": service.url}
     async with service.client.put(
         "/v1/environments/local/configurations/f",
