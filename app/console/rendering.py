@@ -1,6 +1,7 @@
 """Templates, and the frame around each page: navigation, environment, moment, who is signed in."""
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,7 @@ _EARLIER = (
     ("A week ago", timedelta(days=7)),
     ("30 days ago", timedelta(days=30)),
 )
+_PIECE = re.compile(r"[^_./-]+[_./-]*|[_./-]+")
 _TIERS = [str(tier) for tier in Tier]
 
 
@@ -171,6 +173,7 @@ def add_templates(app: web.Application) -> None:
         earlier_moments=earlier_moments,
     )
     environment.filters["exact"] = exact_time
+    environment.filters["pieces"] = pieces
     app[COMPILER] = TemplateCompiler(environment)
 
 
@@ -277,3 +280,8 @@ def earlier_moments() -> list[tuple[str, str]]:
 def exact_time(moment: datetime) -> str:
     """Return a time as RFC 3339 in UTC, for `<time datetime>` and without JavaScript."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pieces(key: str) -> list[str]:
+    """Return the parts of a key, each with the separators after it. Between them it may break."""
+    return _PIECE.findall(key)
