@@ -2,7 +2,7 @@
 
 from app.console.forms import Form
 from app.environments.models import Environment
-from app.errors import invalid
+from app.errors import Invalid, Violation
 from app.settings import Tier
 
 FIELD = "confirmation"
@@ -16,4 +16,5 @@ def needs_confirmation(environment: Environment) -> bool:
 def check_confirmation(form: Form, environment: Environment) -> None:
     """Raise Invalid unless the name was typed, where it is needed."""
     if needs_confirmation(environment) and form.get(FIELD, "").strip() != environment.name:
-        raise invalid(FIELD, f"must be {environment.name}")
+        rule = f"Type {environment.name}, exactly"
+        raise Invalid("field_invalid", f"{rule}.", [Violation(FIELD, rule)])

@@ -34,6 +34,9 @@ _REMEMBERED_SECONDS = 365 * 24 * 3600
 THEME_COOKIE = "flagstone-theme"
 THEMES = ("system", "light", "dark")
 _EARLIER = (
+    ("5 minutes ago", timedelta(minutes=5)),
+    ("10 minutes ago", timedelta(minutes=10)),
+    ("30 minutes ago", timedelta(minutes=30)),
     ("An hour ago", timedelta(hours=1)),
     ("Yesterday, at this time", timedelta(days=1)),
     ("A week ago", timedelta(days=7)),
@@ -41,6 +44,8 @@ _EARLIER = (
 )
 _PIECE = re.compile(r"[^_./-]+[_./-]*|[_./-]+")
 _TIERS = [str(tier) for tier in Tier]
+# The filters of the list of flags, which mean the same in each environment.
+_FLAG_FILTERS = ("q", "state", "prefix", "type", "stale", "differs", "week", "mine", "sort")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +117,13 @@ class Frame:
         if self.environment is None:
             return self.url_in(environment, "flags")
         rest = self.path.removeprefix(f"/console/environments/{self.environment.name}")
-        at = self.query.get("at")
-        moment = "?" + urlencode({"at": at}) if at else ""
-        return self.url_of("environments", environment) + rest + moment
+        names = ("at", *(_FLAG_FILTERS if rest == "/flags" else ()))
+        query = {name: self.query[name] for name in names if self.query.get(name)}
+        return (
+            self.url_of("environments", environment)
+            + rest
+            + (f"?{urlencode(query)}" if query else "")
+        )
 
     def url_of(self, *path: str, **query: object) -> str:
         """Return the address of a page of the console. Parameters that are None are left out."""
@@ -124,7 +133,7 @@ class Frame:
 
     def here(self, **query: object) -> str:
         """Return the address of this page with other parameters. None removes a parameter."""
-        changed = {**self.query, **query}
+        changed = {**{name: value for name, value in self.query.items() if value}, **query}
         parameters = {name: value for name, value in changed.items() if value is not None}
         return f"{self.root}{self.path}" + (f"?{urlencode(parameters)}" if parameters else "")
 

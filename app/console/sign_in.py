@@ -24,7 +24,7 @@ from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.database import Connection
 from app.errors import AppError, Forbidden, Unauthenticated, Unavailable
-from app.http import problems
+from app.http import problems, wire
 from app.http.keys import DATABASE, SETTINGS
 from app.settings import Tier
 
@@ -86,12 +86,20 @@ async def post_sign_out(request: web.Request) -> web.Response:
 
 async def get_signed_out(request: web.Request) -> web.Response:
     """Say that the session has ended."""
-    return page(request, "access/signed_out.html", is_ended="open" not in request.query)
+    sessions = wire.whole_number(request.query, "sessions")
+    is_ended = "open" not in request.query
+    return page(request, "access/signed_out.html", is_ended=is_ended, sessions=sessions)
 
 
-def signed_out(request: web.Request, *, is_ended: bool = True) -> web.Response:
-    """Return the answer that removes the session from the browser."""
-    address = frame(request).url_of("signed-out", open=None if is_ended else "")
+def signed_out(
+    request: web.Request, *, is_ended: bool = True, sessions: int | None = None
+) -> web.Response:
+    """Return the answer that removes the session from the browser.
+
+    `sessions` is the number of sessions that ended in all browsers.
+    """
+    open_ = None if is_ended else ""
+    address = frame(request).url_of("signed-out", open=open_, sessions=sessions)
     response = redirect(address)
     delete_cookie(request, response)
     response.headers["Clear-Site-Data"] = _CLEARED

@@ -11,6 +11,7 @@ from app.console.access.views import EVENT_TEXTS, access_row, session_row
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
 from app.console.sign_in import signed_out
+from app.database import Connection
 from app.errors import Unavailable, malformed
 from app.http import wire
 from app.http.keys import DATABASE
@@ -25,11 +26,14 @@ async def get_sessions(request: web.Request) -> web.Response:
         async with request.app[DATABASE].connection() as connection:
             views = await service.list_visible(connection, request[CALLER])
     except Unavailable as error:
-        return page(request, "access/sessions.html", status=503, rows=(), problem=error.message)
+        return page(
+            request, "access/sessions.html", status=503, rows=(), own_count=0, problem=error.message
+        )
     return page(
         request,
         "access/sessions.html",
         rows=[session_row(request, view) for view in views],
+        own_count=sum(view.is_own for view in views),
         problem="",
         ended="ended" in request.query,
     )
@@ -51,11 +55,16 @@ async def post_session_end(request: web.Request) -> web.Response:
 async def post_sessions_end(request: web.Request) -> web.Response:
     """End every session of the caller, in every browser."""
     caller, log, origin_ = request[CALLER], request.app[ACCESS_LOG], origin(request)
-    await request.app[DATABASE].transact(
-        lambda c: service.end_everywhere(c, log, caller, origin=origin_)
-    )
+
+    async def work(connection: Connection) -> int:
+        # Those that the page listed: others have expired.
+        views = await service.list_visible(connection, caller)
+        await service.end_everywhere(connection, log, caller, origin=origin_)
+        return sum(view.is_own for view in views)
+
+    ended = await request.app[DATABASE].transact(work)
     await request.app[TOKENS].refresh_if_possible()
-    return signed_out(request)
+    return signed_out(request, sessions=ended)
 
 
 async def get_access_log(request: web.Request) -> web.Response:

@@ -14,6 +14,8 @@ from app.access.guard import CALLER
 from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.views import AppliedChangeSets
+from app.configuration.snapshots.reading import FOLLOWER
+from app.console.changes.extent import Extent, extent_of
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
 from app.console.confirmation import check_confirmation
 from app.console.forms import FormErrors, read_form
@@ -106,25 +108,24 @@ def _restore(request: web.Request) -> WriteBack:
 async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
     next_ = request.query.get("next", "")
     try:
-        planned = await _apply(request, write_back, "", dry_run=True)
+        planned, extent = await _apply(request, write_back, "", dry_run=True)
     except Stale as error:
         return await _refused(request, write_back, error, next_=next_, status=200)
-    return await _page(request, write_back, planned=planned, next=next_)
+    return await _page(request, write_back, planned=planned, extent=extent, next=next_)
 
 
 async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
     form = await read_form(request)
     message, next_ = form.get("message", "").strip(), form.get("next", "")
+    fields = {"message": message, "typed": form.get("confirmation", "")}
     try:
         check_message(message)
         if write_back.confirms and (environment := frame(request).environment) is not None:
             check_confirmation(form, environment)
-        written = await _apply(request, write_back, message, dry_run=False)
+        written, _ = await _apply(request, write_back, message, dry_run=False)
     except AppError as error:
         status = problems.STATUS[type(error)]
-        return await _refused(
-            request, write_back, error, message=message, next_=next_, status=status
-        )
+        return await _refused(request, write_back, error, next_=next_, status=status, **fields)
     around = frame(request)
     if not written.change_sets:
         return await _page(request, write_back, planned=written, next=next_)
@@ -139,14 +140,18 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
 
 async def _apply(
     request: web.Request, write_back: WriteBack, message: str, *, dry_run: bool
-) -> AppliedChangeSets:
+) -> tuple[AppliedChangeSets, Extent]:
     actor, vault = request[CALLER].actor, request.app[VAULT]
+    snapshot = request.app[FOLLOWER].get(request.match_info["environment"])
+    extent = Extent()
 
     async def work(connection: Connection) -> AppliedChangeSets:
+        nonlocal extent
         plan = await write_back.plan(connection)
+        extent = await in_turn("extent", lambda: extent_of(plan.intent.operations, snapshot))
         return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
 
-    return await save_by(request, work, dry_run=dry_run)
+    return await save_by(request, work, dry_run=dry_run), extent
 
 
 async def _refused(
@@ -155,6 +160,7 @@ async def _refused(
     error: AppError,
     *,
     message: str = "",
+    typed: str = "",
     next_: str,
     status: int,
 ) -> web.Response:
@@ -167,6 +173,7 @@ async def _refused(
         conflicts=conflicts,
         conflicts_count=len(stale.violations) if stale else 0,
         message=message,
+        typed=typed,
         next=next_,
         status=status,
     )
@@ -206,6 +213,7 @@ async def _page(
     if planned is not None:
         details = await in_turn("words", lambda: planned_details(planned))
     shown: dict[str, Any] = {"errors": FormErrors(), "conflicts": (), "conflicts_count": 0}
+    shown |= {"message": "", "typed": "", "extent": Extent()}
     return page(
         request,
         "changes/write_back.html",
@@ -214,7 +222,7 @@ async def _page(
         details=details,
         is_refused=status != 200,
         revision=_revision(request),
-        **shown | {"message": ""} | data,
+        **shown | data,
     )
 
 

@@ -48,7 +48,8 @@ async def switch_flag(request: web.Request) -> web.Response:
         written = await save(request, [operation], message)
     except (Invalid, Conflict, Stale) as error:
         errors = FormErrors.of(error)
-        return await _switch_page(request, state, entry, errors=errors, message=message)
+        typed = {"message": message, "confirmation": form.get("confirmation", "")}
+        return await _switch_page(request, state, entry, errors=errors, **typed)
     revision = written.change_sets[0].revision
     return leave(request, frame(request, state).url("flags", entry.key, saved=revision))
 
@@ -81,6 +82,7 @@ async def _switch_page(
     *,
     errors: FormErrors | None = None,
     message: str = "",
+    confirmation: str = "",
 ) -> web.Response:
     effect: list[str] = []
     problem: AppError | None = None
@@ -99,6 +101,8 @@ async def _switch_page(
         problem="" if problem is None or needs_variant else problem.message,
         variants=list(entry.value["variants"]) if needs_variant else [],
         confirms=needs_confirmation(state.snapshot.environment),
+        has_rules=isinstance(entry.value, dict) and bool(entry.value.get("targeting")),
         message=message,
+        confirmation=confirmation,
         errors=errors,
     )

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from app.console.flags.elsewhere import count_elsewhere
 from app.console.flags.filters import SORTS, STATES, TOGGLES, TYPES, FlagFilter, read_filter
 from app.console.flags.listing import (
     INDEXES,
@@ -20,7 +21,8 @@ from app.http import wire
 from app.http.keys import DATABASE
 
 # The elements that htmx replaces, and the templates for them.
-_FRAGMENTS = {"flag-list": "flags/_list.html", "more-flags": "flags/_rows.html"}
+_LIST = "flags/renewed_list.html"
+_FRAGMENTS = {"flag-list": _LIST, "more-flags": "flags/_rows.html"}
 
 
 def add_flag_list(app: web.Application) -> None:
@@ -38,8 +40,8 @@ async def get_flags(request: web.Request) -> web.Response:
 
     template, headers = "flags/list.html", {"Vary": "HX-Request"}
     if is_fragment(request):
-        template = _FRAGMENTS.get(request.headers.get("HX-Target", ""), "flags/_list.html")
-        if template == "flags/_list.html":
+        template = _FRAGMENTS.get(request.headers.get("HX-Target", ""), _LIST)
+        if template == _LIST:
             headers |= _history(request, around, chosen)
     return page(
         request,
@@ -47,6 +49,7 @@ async def get_flags(request: web.Request) -> web.Response:
         state=state,
         headers=headers,
         listing=listing,
+        elsewhere=[] if listing.matching else await count_elsewhere(request, around, chosen),
         rows=list(rows_of(listing, around)),
         chosen=chosen,
         address=lambda **query: around.url("flags", **{**chosen.parameters, **query}),

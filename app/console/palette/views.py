@@ -4,18 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.console.rendering import Frame
+from app.flags.summary import FlagSummary
 
 _ICONS = {"flag": "flag", "segment": "users", "secret": "key-round"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """A result: where it leads, and the kind of thing that is there."""
+    """A result: where it leads, and the kind of thing that is there.
+
+    `state` is that of a flag, and `environment` is named for a match in another environment.
+    """
 
     name: str
     kind: str
     icon: str
     url: str
+    state: str = ""
+    environment: str = ""
 
 
 def describe(around: Frame, kind: str, key: str) -> Destination:
@@ -23,6 +29,19 @@ def describe(around: Frame, kind: str, key: str) -> Destination:
     page = {"flag": "flags", "segment": "segments"}.get(kind, "settings")
     icon = _ICONS.get(kind, "sliders-horizontal")
     return Destination(name=key, kind=kind, icon=icon, url=around.url(page, key))
+
+
+def describe_flag(around: Frame, environment: str, flag: FlagSummary) -> Destination:
+    """Return the page of a flag in an environment, with its state there."""
+    is_current = around.environment is not None and around.environment.name == environment
+    return Destination(
+        name=flag.key,
+        kind="flag",
+        icon="flag",
+        url=around.url_in(environment, "flags", flag.key),
+        state=flag.rollout.text,
+        environment="" if is_current else environment,
+    )
 
 
 def destinations(around: Frame) -> Mapping[str, Destination]:

@@ -20,7 +20,7 @@ function show() {
   for (const element of document.querySelectorAll("time[datetime]")) {
     const moment = new Date(element.dateTime);
     if (isNaN(moment)) continue;
-    const text = words(moment);
+    const text = "exact" in element.dataset ? exact.format(moment) : words(moment);
     if (element.textContent !== text) element.textContent = text;
     element.title = exact.format(moment);
   }

@@ -233,7 +233,10 @@ async def test_signing_out_everywhere_clears_this_browser(
     service: Service, console: ClientSession
 ) -> None:
     async with service.signed_in(service.admin_token) as other:
-        assert "/console/signed-out" in await send(console, f"{SESSIONS}/end", status=303)
+        assert "all your sessions, in every browser: 2." in await read(console, SESSIONS)
+        address = await send(console, f"{SESSIONS}/end", status=303)
+        assert address.endswith("/console/signed-out?sessions=2")
+        assert "2 sessions ended: all of yours" in await read(console, address)
 
         for browser in (console, other):
             async with browser.get(SESSIONS, allow_redirects=False) as answer:

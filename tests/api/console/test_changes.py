@@ -275,10 +275,29 @@ async def test_restore_shows_its_change_before_it_writes(service: Service) -> No
     shown = await get(service, "/restore/1")
     status, location = await post(service, "/restore/1")
 
+    assert "This deletes 1 setting and changes 1 setting in local. This would write" in shown
     assert "one new change set with 2 keys" in shown
     assert (status, location) == (303, f"{PAGE}/changes/3?saved=3")
     assert (await value(service, "limit"), await value(service, "size")) == (5, None)
     assert "already as it was at revision 1" in await get(service, "/restore/1")
+
+
+async def test_restore_that_deletes_has_a_red_button(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    await write(service, limit=(1, 10))
+
+    for path, is_red in (("/restore/0", True), ("/restore/1", False)):
+        async with service.client.get(PAGE + path) as answer:
+            assert ('<button class="button button-danger"' in await answer.text()) == is_red
+
+
+async def test_past_before_the_first_change_offers_no_restore(service: Service) -> None:
+    await write(service, limit=(0, 5))
+
+    text = await get(service, "/changes?revision=0")
+
+    assert "You see the past" in text
+    assert "Restore this state" not in text
 
 
 async def test_token_without_write_may_read_but_not_revert(service: Service) -> None:
@@ -324,6 +343,7 @@ async def test_past_pages_show_the_state_of_the_moment(service: Service, field: 
     text = await get(service, f"/changes?{field}={moment.replace('+', '%2B')}")
 
     assert "You see the past: local at" in text
+    assert "5 minutes ago" in text
     assert ("Before" in text, "After" in text) == (True, False)
     assert "Restore this state…" in text
 
@@ -362,3 +382,11 @@ async def test_copied_command_has_the_host_unless_refused(
     text = await get(service, "/copy/1", status, headers={"Host": host})
 
     assert (f"curl --fail-with-body http://{host}/v1" in unescape(text)) is (status == 200)
+
+
+async def test_page_of_one_change_set_has_no_clock(service: Service) -> None:
+    await write(service, limit=(0, 5))
+
+    for path, has_clock in (("/changes", True), ("/changes/1", False)):
+        async with service.client.get(PAGE + path) as answer:
+            assert ('id="as-of-links"' in await answer.text()) == has_clock

@@ -127,5 +127,5 @@ async def test_promotion_to_production_needs_its_name(service: Service) -> None:
     )
 
     assert "Type production to confirm" in shown[1]
-    assert (wrong[0], "must be production" in wrong[1]) == (422, True)
+    assert (wrong[0], "Type production, exactly" in wrong[1]) == (422, True)
     assert right == (303, f"{production}/changes/1?saved=1")

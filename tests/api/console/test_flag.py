@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from app.access.models import Scope
 from tests.api.console.page_forms import Fields, changed, form_fields
 from tests.conftest import Service
@@ -345,7 +347,20 @@ async def test_switch_in_production_needs_its_name(service: Service) -> None:
         ) as answer:
             assert answer.status == status
             if status == 422:
-                assert "must be production" in await answer.text()
+                text = await answer.text()
+                assert "Type production, exactly" in text
+                assert f'name="confirmation" type="text" value="{confirmation}"' in text
+
+
+@pytest.mark.parametrize(("value", "has_rules"), [(FLAG, True), (flag(), False)])
+async def test_switch_off_promises_only_existing_rules(
+    service: Service, *, value: Any, has_rules: bool
+) -> None:
+    await put(service, value)
+
+    text = await get(service, f"/flag-switch/{KEY}")
+
+    assert ("Its rules return" in text) == has_rules
 
 
 async def test_draft_of_a_changed_flag_shows_both_changes(service: Service) -> None:

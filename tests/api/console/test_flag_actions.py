@@ -78,7 +78,7 @@ async def test_switch_off_needs_the_name_of_a_production(service: Service) -> No
             service, "production", [*reviewed(page), ("confirmation", typed), ("message", "Why")]
         )
         assert status == HTTPStatus.UNPROCESSABLE_ENTITY
-        assert refused.one("p", class_="field-error").text == "must be production"
+        assert refused.one("p", class_="field-error").text == "Type production, exactly"
         assert refused.one("input", name="message")["value"] == "Why"
     assert len(await change_sets(service, "production")) == 1
 
@@ -209,7 +209,7 @@ async def test_promotion_to_production_needs_its_name(service: Service) -> None:
     )
 
     assert status == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert "must be production" in refused.text
+    assert "Type production, exactly" in refused.text
 
 
 @pytest.mark.parametrize(

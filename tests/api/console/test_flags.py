@@ -260,3 +260,41 @@ async def test_saved_filter_is_a_link_until_it_is_forgotten(service: Service) ->
         f"{address()}?q=form&state=rules"
     ]
     assert forgotten == ""
+
+
+async def test_list_without_match_names_others_with_matches(service: Service) -> None:
+    await create(service, {"theme": boolean()})
+    await create(service, {"ranking/a": boolean(), "ranking/b": boolean()}, "production")
+    await create(service, {"ranking/a": boolean()}, "staging")
+
+    page = await get_page(service, address(), {"q": "ranking", "stale": "true"})
+
+    assert "1 match in staging and 2 in production" in page.text
+    links = [link["href"] for link in page.all("a") if "in staging" in link.text]
+    assert links == [f"{address('staging')}?q=ranking"]
+    assert "in staging" not in (await get_page(service, address(), {"stale": "true"})).text
+
+
+async def test_list_without_match_hides_foreign_environments(service: Service) -> None:
+    await create(service, {"theme": boolean()})
+    await create(service, {"ranking": boolean()}, "production")
+    token = await service.token(Scope.READ, environments=("local",))
+
+    async with (
+        service.signed_in(token) as browser,
+        browser.get(address(), params={"q": "ranking"}) as answer,
+    ):
+        assert "in production" not in parse_html(await answer.text()).text
+
+
+async def test_search_is_retained_in_the_links_of_the_header(service: Service) -> None:
+    await create(service, {"theme": boolean()})
+    query = {"q": "them", "state": "", "revision": "1", "saved": "1"}
+    headers = {"HX-Request": "true", "HX-Target": "flag-list"}
+
+    for fragment in (None, headers):
+        page = await get_page(service, address(), query, fragment)
+        menu = page.one("ul", id="environment-menu")
+        assert f"{address('staging')}?q=them" in [link["href"] for link in menu.all("a")]
+        back = [link["href"] for link in page.all("a") if link.text == "Back to now"]
+        assert back == [f"{address()}?q=them"] * 2

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.access.models import Scope
+from tests.api.console.flag_list import boolean, create
 from tests.conftest import Service
 from tests.factories import flag
 
@@ -14,16 +15,20 @@ PALETTE = "/console/environments/local/palette"
 async def _search(service: Service, query: str, *scopes: Scope) -> dict[str, str]:
     """Return the URL of each result by its name, best first."""
     token = await service.token(*(scopes or (Scope.READ, Scope.WRITE)))
-    async with (
-        service.signed_in(token) as browser,
-        browser.get(PALETTE, params={"q": query}) as answer,
-    ):
-        assert answer.status == 200
-        text = await answer.text()
+    text = await _text(service, query, token)
     found = re.findall(
         r'role="option" id="[^"]*" href="([^"]*)".*?<span class="grow">(.*?)</span>', text
     )
     return {unescape(name): unescape(url) for url, name in found}
+
+
+async def _text(service: Service, query: str, token: str | None = None) -> str:
+    async with (
+        service.signed_in(token or service.admin_token) as browser,
+        browser.get(PALETTE, params={"q": query}) as answer,
+    ):
+        assert answer.status == 200
+        return await answer.text()
 
 
 async def _change(service: Service, message: str, **entries: Any) -> None:
@@ -72,8 +77,24 @@ async def test_palette_leads_to_the_promotion(service: Service, query: str) -> N
 
 
 async def test_palette_without_match_says_so(service: Service) -> None:
-    async with (
-        service.signed_in(service.admin_token) as browser,
-        browser.get(PALETTE, params={"q": "zzzz"}) as answer,
-    ):
-        assert "Nothing matches." in await answer.text()
+    assert "Nothing matches." in await _text(service, "zzzz")
+
+
+async def test_palette_without_own_match_searches_elsewhere(service: Service) -> None:
+    await create(service, {"search/ranking": boolean()}, "production")
+
+    text = await _text(service, "ranking")
+    await create(service, {"ranking": boolean(defaultVariant="on")})
+    own = await _text(service, "ranking")
+
+    assert "flag, off for all in production" in text
+    assert "/console/environments/production/flags/search/ranking" in text
+    assert "flag, on for all<" in own
+    assert "production/flags/search" not in own
+
+
+async def test_palette_searches_no_foreign_environment(service: Service) -> None:
+    await create(service, {"ranking": boolean()}, "production")
+    token = await service.token(Scope.READ, environments=("local",))
+
+    assert "Nothing matches." in await _text(service, "ranking", token)

@@ -1,10 +1,12 @@
 """Signing in to the console with a token or a one-time link, and signing out."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from http.cookies import Morsel
 
 import pytest
@@ -443,6 +445,22 @@ async def test_link_of_another_site_finds_the_session(
 
     # The page leads on, and now the browser sends the cookie.
     assert await status(console) == 200
+
+
+async def test_sign_in_leads_back_to_the_page_of_a_stranger(
+    service: Service, browser: ClientSession
+) -> None:
+    target = "/console/environments/local/flags?q=a%26b&state=on"
+    async with browser.get(target) as answer:
+        text = await answer.text()
+    shown = re.search(r'name="next" value="([^"]*)"', text)
+    assert shown is not None
+    next_ = unescape(shown[1])
+
+    await post(browser, SIGN_IN, token="wrong", next=next_)
+    answer = await post(browser, SIGN_IN, token=service.admin_token, next=next_)
+
+    assert answer.headers["Location"] == target
 
 
 async def test_sign_in_page_of_a_signed_in_person_leads_on(console: ClientSession) -> None:
