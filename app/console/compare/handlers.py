@@ -46,10 +46,14 @@ async def post_promote(request: web.Request) -> web.Response:
     """Show what a promotion of keys would write, and write it when the form says so."""
     form = await read_form(request)
     keys, source = form.getall("key", []), form.get("source", "")
-    is_confirmed = form.get("step") == "write"
+    is_confirmed, around = form.get("step") == "write", frame(request)
+    if not keys and source in {environment.name for environment in around.environments}:
+        target = request.match_info["environment"]
+        address = around.url_of("environments", source, "compare", against=target, chosen="none")
+        return redirect(address)
     try:
         check_message(form.get("message", ""))
-        if is_confirmed and (environment := frame(request).environment) is not None:
+        if is_confirmed and (environment := around.environment) is not None:
             check_confirmation(form, environment)
         planned = await _promote(request, form, source, keys, dry_run=not is_confirmed)
     except AppError as error:
@@ -58,7 +62,7 @@ async def post_promote(request: web.Request) -> web.Response:
         )
     if is_confirmed and planned.change_sets:
         revision = planned.change_sets[0].revision
-        return redirect(frame(request).url("changes", str(revision), saved=revision))
+        return redirect(around.url("changes", str(revision), saved=revision))
     details = await in_turn("words", lambda: planned_details(planned))
     return _plan_page(request, form, details=details)
 

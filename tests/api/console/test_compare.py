@@ -94,10 +94,15 @@ async def test_promotion_is_shown_and_then_written(service: Service) -> None:
     assert "The keys are already equal." in (await promote(service, ["limit"], step="write"))[1]
 
 
-async def test_promotion_without_a_key_is_refused(service: Service) -> None:
-    status, text = await promote(service, [])
+async def test_promotion_without_a_key_stays_on_compare(service: Service) -> None:
+    await write(service, limit=(0, 5))
 
-    assert (status, "choose at least one key" in text) == (422, True)
+    status, location = await promote(service, [])
+
+    assert (status, location) == (303, f"{LOCAL}/compare?against=staging&chosen=none")
+    text = await get(service, location.removeprefix(LOCAL))
+    assert "Choose at least one key." in text
+    assert "limit was created" in text
 
 
 async def test_comparison_needs_access_to_both(service: Service) -> None:
