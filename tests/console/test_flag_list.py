@@ -68,7 +68,7 @@ async def test_on_call_switches_a_flag_off_by_keyboard(service: Service, visit: 
     await page.get_by_role("button", name="Switch off").press("Enter")
     await page.get_by_label("Type production to confirm").fill("prod")
     await page.keyboard.press("Enter")
-    await expect(page.get_by_role("alert").first).to_contain_text("must be production")
+    await expect(page.get_by_role("alert").first).to_contain_text("Type production, exactly")
     await page.get_by_label("Type production to confirm").fill("production")
     await page.keyboard.press("Enter")
 

@@ -308,7 +308,7 @@ async def test_deletion_in_protected_environment_needs_its_name(service: Service
     path = "/../production/settings-delete/a/b"
 
     page = await post(service, path, [("version", "1"), ("confirmation", "a/b")], 422)
-    assert "must be production" in page
+    assert "Type production, exactly" in page
     await post(service, path, [("version", "1"), ("confirmation", "production")])
 
 
