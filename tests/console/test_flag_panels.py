@@ -89,3 +89,22 @@ async def test_first_evaluation_turns_green_by_itself(service: Service, visit: V
 
     await expect(notice).to_contain_text("Evaluated once")
     assert "hx-trigger" not in (await notice.evaluate("element => element.outerHTML"))
+
+
+async def test_filled_attribute_gets_an_empty_row_and_an_outcome(
+    service: Service, visit: Visit
+) -> None:
+    rule = {"if": [{"==": [{"var": "plan"}, "pro"]}, "on"]}
+    await put(service, "search", flag(defaultVariant="off", targeting=rule))
+    page = visit.page
+    await visit.open(PAGE)
+    outcome = page.locator("#context-0-outcome")
+    await expect(outcome).to_have_text("Gets off")
+
+    await page.get_by_label("plan", exact=True).fill("pro")
+    await page.get_by_label("Another attribute of context 1").fill("country")
+    await page.get_by_label("Its value").press_sequentially("KE")
+
+    await expect(outcome).to_have_text("Gets on")
+    await expect(page.get_by_label("Another attribute of context 1")).to_have_count(2)
+    await expect(page.get_by_label("Its value").last).to_have_value("")

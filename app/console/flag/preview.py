@@ -64,6 +64,9 @@ async def post_preview(request: web.Request) -> web.Response:
                 panel.attributes,
             ),
             is_draft="version" in form,
+            boxes=[n for n, item in enumerate(posted.forms) if not item.error]
+            if "context-shown" in form
+            else [],
             context_errors=context_errors(posted.forms, posted.sample_error),
         )
 

@@ -18,4 +18,14 @@ function store() {
   }
 }
 
+// A filled row for another attribute gets an empty one below it.
+form?.addEventListener("input", event => {
+  const row = event.target.closest("div.context-row");
+  const fields = row ? [...row.querySelectorAll("input")] : [];
+  if (!row || fields.some(field => !field.value) || row.nextElementSibling?.matches(".context-row")) return;
+  const empty = row.cloneNode(true);
+  for (const field of empty.querySelectorAll("input")) field.value = "";
+  row.after(empty);
+});
+
 for (const type of ["input", "htmx:afterSettle"]) form?.addEventListener(type, store);

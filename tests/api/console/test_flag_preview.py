@@ -174,6 +174,20 @@ async def test_malformed_context_is_named_and_others_shown(
     assert text.count("Outcome for context") == 1
 
 
+async def test_outcome_of_a_context_is_in_its_own_box(service: Service, fields: Fields) -> None:
+    draft = changed(fields, rules__0__outcome__serve='"off"')
+    contexts = [*context(0, email="a@example.org"), *as_json(1, "{"), *context(2, plan="pro")]
+
+    text = await post(service, [*draft, *contexts])
+    form = await post(service, [*draft, *contexts], "flag-contexts")
+
+    boxes = dict(re.findall(r'<p id="context-(\d)-outcome"[^>]*>(.*?)</p>', text))
+    assert boxes.keys() == {"0", "2"}
+    assert re.sub("<.*?>", "", boxes["0"]) == "Gets on →now, after the draft: off"
+    assert boxes["2"] == "Gets <strong>on</strong>"
+    assert all(f'id="context-{number}-outcome"' in form for number in range(3))
+
+
 async def test_contexts_form_offers_attributes_of_rules(service: Service, fields: Fields) -> None:
     first = await post(service, fields, "flag-contexts")
     added = await post(
