@@ -148,7 +148,7 @@ async def test_developer_creates_splits_and_reverts_by_keyboard(
     assert value["targeting"]["if"][0] == {"ends_with": [{"var": "plan"}, "-pro"]}
 
     await press("button", "Undo")
-    await page.wait_for_url("**saved=3")
+    await page.wait_for_url("**saved=3&reverted=2")
     assert "targeting" not in await stored(service, "local", "search/fast")
 
 
@@ -184,7 +184,7 @@ async def test_on_call_switches_a_flag_off_in_production_and_back(
     assert await evaluate("payments/newGateway", "production") is False
 
     await page.get_by_role("button", name="Undo").click()
-    await page.wait_for_url("**saved=3")
+    await page.wait_for_url("**saved=3&reverted=2")
     assert await evaluate("payments/newGateway", "production") is True
     await page.get_by_role("link", name="History", exact=True).click()
     await expect(page.locator("#key-history")).to_contain_text("Gateway times out")
