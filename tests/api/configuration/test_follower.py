@@ -227,14 +227,15 @@ async def test_schema_change_does_not_end_the_follower(
     await replica.app[FOLLOWER].at_least("local", await _write(service, "before"))
     try:
         with server.admin("suite") as connection:
-            connection.execute(change + "varchar(5000)")
+            # In a thread: the lock waits for polls, which run on this event loop.
+            await asyncio.to_thread(connection.execute, change + "varchar(5000)")
         for n in range(3):
             revision = await _write(service, f"after/{n}")
             snapshot = await replica.app[FOLLOWER].at_least("local", revision, seconds=8)
             assert f"after/{n}" in snapshot.entries
     finally:
         with server.admin("suite") as connection:
-            connection.execute(change + "text")
+            await asyncio.to_thread(connection.execute, change + "text")
     ready = await replica.stranger.get("/health/ready")
 
     assert ready.status == 200

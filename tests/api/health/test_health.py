@@ -246,13 +246,14 @@ async def test_follower_that_cannot_follow_fails_readiness(
     with service.replaced(follower):
         try:
             with server.admin("suite") as connection:
-                connection.execute(break_.encode())
+                # In a thread: the lock waits for polls, which run on this event loop.
+                await asyncio.to_thread(connection.execute, break_.encode())
                 try:
                     await until(has_failed)
                     failures = failed()
                     ready = await service.stranger.get("/health/ready")
                 finally:
-                    connection.execute(mend.encode())
+                    await asyncio.to_thread(connection.execute, mend.encode())
             await until(is_well)
         finally:
             following.cancel()
