@@ -23,7 +23,8 @@ from app.flags.summary import FlagSummary
 from app.http.keys import DATABASE
 from app.threads import in_thread
 
-PAGE_SIZE = 100
+# Drawing 100 rows holds the event loop for more than 20 ms.
+PAGE_SIZE = 60
 
 INDEXES: web.AppKey[FlagIndexes] = web.AppKey("flag_indexes", FlagIndexes)
 LAST_EVALUATIONS: web.AppKey[LastEvaluationsCache] = web.AppKey(

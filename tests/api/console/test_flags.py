@@ -1,4 +1,4 @@
-"""The list of flags: rows, search, filters, the past, and pages of 100 rows."""
+"""The list of flags: rows, search, filters, the past, and pages of 60 rows."""
 
 from datetime import UTC, datetime
 
@@ -171,8 +171,8 @@ async def test_list_of_many_flags_comes_in_pages(service: Service) -> None:
     )
     second = await get_page(service, more.one("a")["href"])
 
-    assert more["hx-get"] == f"{address()}?q=flag&start=100"
-    assert (len(keys_of(page)), keys_of(rest)[0], len(keys_of(rest))) == (100, "flag-100", 20)
+    assert more["hx-get"] == f"{address()}?q=flag&start=60"
+    assert (len(keys_of(page)), keys_of(rest)[0], len(keys_of(rest))) == (60, "flag-060", 60)
     assert not rest.all("table")
     assert keys_of(second) == keys_of(rest)
     assert second.all("a", href=f"{address()}?q=flag")
