@@ -4,7 +4,8 @@ Start at `routes.py`, which lists the pages. Each folder is a group of pages: `h
 requests, `views.py` prepares plain data for the templates, `forms.py` reads what a page posts.
 
 pages.py       the wrapper of each page: its headers, and errors as pages
-rendering.py   templates, and the frame around each page (navigation, environment, moment)
+rendering.py   pages as answers, and the frame around each (navigation, environment, moment)
+templating.py  the compiled templates, and the functions that they call
 state.py       the environment that a page shows, now or in the past
 forms.py       reading of posted forms, and errors beside their fields
 scripts/       our JavaScript: small modules that read data attributes, sent as one file

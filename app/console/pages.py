@@ -7,7 +7,8 @@ from urllib.parse import quote
 from aiohttp import web
 
 from app.console.forms import message_of
-from app.console.rendering import COMPILER, frame, page
+from app.console.rendering import frame, page
+from app.console.templating import COMPILER
 from app.database.client.pool import REPEAT_ADVICE
 from app.errors import AppError, Unauthenticated, Unavailable, Violation
 from app.http import problems

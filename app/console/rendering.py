@@ -1,19 +1,13 @@
-"""Templates, and the frame around each page: navigation, environment, moment, who is signed in."""
+"""Pages as answers, and the frame around each: navigation, environment, moment, caller."""
 
-import asyncio
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp_jinja2
-import jinja2
 from aiohttp import web
 
-from app import VERSION
 from app.access.guard import CALLER
 from app.access.models import Caller, Scope
 from app.access.sessions.cookie import is_secure
@@ -23,26 +17,13 @@ from app.console.confirmation import needs_confirmation
 from app.console.state import EnvironmentState
 from app.console.static_files import STATIC
 from app.environments.models import Environment
-from app.names import counted
 from app.settings import Tier
-from app.threads import in_thread
 
-TEMPLATES = Path(__file__).parent / "templates"
 # The environment of the last visit.
 ENVIRONMENT_COOKIE = "flagstone-environment"
 _REMEMBERED_SECONDS = 365 * 24 * 3600
 THEME_COOKIE = "flagstone-theme"
 THEMES = ("system", "light", "dark")
-_EARLIER = (
-    ("5 minutes ago", timedelta(minutes=5)),
-    ("10 minutes ago", timedelta(minutes=10)),
-    ("30 minutes ago", timedelta(minutes=30)),
-    ("An hour ago", timedelta(hours=1)),
-    ("Yesterday, at this time", timedelta(days=1)),
-    ("A week ago", timedelta(days=7)),
-    ("30 days ago", timedelta(days=30)),
-)
-_PIECE = re.compile(r"[^_./-]+[_./-]*|[_./-]+")
 _TIERS = [str(tier) for tier in Tier]
 # The filters of the list of flags, which mean the same in each environment.
 _FLAG_FILTERS = ("q", "state", "prefix", "type", "stale", "differs", "week", "mine", "sort")
@@ -81,9 +62,9 @@ class Frame:
 
     @property
     def latest_revision(self) -> int:
-        """The revision now of the environment of the page, 0 if it has none."""
-        names = (self.environment.name,) if self.environment is not None else ()
-        return next((item.revision for item in self.environments if item.name in names), 0)
+        """The revision that the environment of the page has now, 0 without an environment."""
+        name = self.environment.name if self.environment is not None else None
+        return next((item.revision for item in self.environments if item.name == name), 0)
 
     @property
     def confirms(self) -> bool:
@@ -136,54 +117,6 @@ class Frame:
         changed = {**{name: value for name, value in self.query.items() if value}, **query}
         parameters = {name: value for name, value in changed.items() if value is not None}
         return f"{self.root}{self.path}" + (f"?{urlencode(parameters)}" if parameters else "")
-
-
-class TemplateCompiler:
-    """Compiles all templates in a thread before the first page: that takes most of a second."""
-
-    def __init__(self, environment: jinja2.Environment) -> None:
-        self._environment = environment
-        self._lock = asyncio.Lock()
-        self._is_done = False
-
-    async def ready(self) -> None:
-        """Wait until all templates are compiled. On the event loop, they would hold it."""
-        if self._is_done:
-            return
-        async with self._lock:
-            if not self._is_done:
-                await in_thread("templates", self._compile)
-                self._is_done = True
-
-    def _compile(self) -> None:
-        for name in self._environment.list_templates():
-            self._environment.get_template(name)
-
-
-COMPILER: web.AppKey[TemplateCompiler] = web.AppKey("template_compiler", TemplateCompiler)
-
-
-def add_templates(app: web.Application) -> None:
-    """Set up the templates, with the functions that each of them can call."""
-    environment = aiohttp_jinja2.setup(
-        app,
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-        extensions=["jinja2.ext.do"],
-    )
-    environment.globals.update(
-        static=app[STATIC].url,
-        version=VERSION,
-        counted=counted,
-        earlier_moments=earlier_moments,
-    )
-    environment.filters["exact"] = exact_time
-    environment.filters["pieces"] = pieces
-    app[COMPILER] = TemplateCompiler(environment)
 
 
 def page(
@@ -278,19 +211,3 @@ def _visible(request: web.Request, caller: Caller | None) -> Iterator[Environmen
     for environment in sorted(every, key=lambda item: (_TIERS.index(item.tier), item.name)):
         if caller.grant.covers(environment.name):
             yield environment
-
-
-def earlier_moments() -> list[tuple[str, str]]:
-    """Return moments to look back to, with their names, as parameters `at`."""
-    now = datetime.now(UTC)
-    return [(name, exact_time(now - ago)) for name, ago in _EARLIER]
-
-
-def exact_time(moment: datetime) -> str:
-    """Return a time as RFC 3339 in UTC, for `<time datetime>` and without JavaScript."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def pieces(key: str) -> list[str]:
-    """Return the parts of a key, each with the separators after it. Between them it may break."""
-    return _PIECE.findall(key)

@@ -31,7 +31,6 @@ from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
 from app.console.past_states import PastStates
-from app.console.rendering import add_templates
 from app.console.segments import handlers as segments
 from app.console.segments.writes import post_segment_deletion, post_segment_draft
 from app.console.settings import actions as setting_actions
@@ -39,6 +38,7 @@ from app.console.settings import handlers as settings
 from app.console.settings import writes as setting_writes
 from app.console.state import PAST_STATES
 from app.console.static_files import add_static_files
+from app.console.templating import add_templates
 from app.console.transfer import handlers as transfer
 from app.console.transfer.forms import FORM_BYTES_MAX
 from app.http.decoder import BODY_BYTES_MAX
@@ -166,7 +166,7 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/flag-copy" + _KEY, get_copy_flag, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-copy" + _KEY, copy_flag, Scope.WRITE, _READ),
 
-    ConsolePage("GET", _ENVIRONMENT + "/copy/{revision:[0-9]{1,18}}", get_copy, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/copy" + _REVISION, get_copy, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/transfer", transfer.get_transfer, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/transfer", transfer.post_import, Scope.WRITE, _READ,
                 body_bytes_max=FORM_BYTES_MAX, is_large=True),

@@ -8,7 +8,8 @@ from urllib.parse import quote
 from app.console.flags.columns import Column
 from app.console.flags.filters import differs, stale_days
 from app.console.flags.listing import Listing
-from app.console.rendering import Frame, exact_time
+from app.console.rendering import Frame
+from app.console.templating import exact_time
 from app.flags.summary import FlagState, FlagSummary
 from app.names import counted
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from app.console.rendering import exact_time
+from app.console.templating import exact_time
 from app.database import Connection, sql
 from app.names import counted
 from app.settings import HealthSettings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.console.rendering import pieces
+from app.console.templating import pieces
 
 
 @pytest.mark.parametrize(
