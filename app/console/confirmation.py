@@ -15,6 +15,12 @@ def needs_confirmation(environment: Environment) -> bool:
 
 def check_confirmation(form: Form, environment: Environment) -> None:
     """Raise Invalid unless the name was typed, where it is needed."""
-    if needs_confirmation(environment) and form.get(FIELD, "").strip() != environment.name:
+    if needs_confirmation(environment):
+        check_typed_name(form, environment)
+
+
+def check_typed_name(form: Form, environment: Environment) -> None:
+    """Raise Invalid unless the name was typed."""
+    if form.get(FIELD, "").strip() != environment.name:
         rule = f"Type {environment.name}, exactly"
         raise Invalid("field_invalid", f"{rule}.", [Violation(FIELD, rule)])

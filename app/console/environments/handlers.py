@@ -9,7 +9,7 @@ from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.configuration.changes import administration, writes
 from app.configuration.changes.environment_handlers import DELETION_SECONDS
 from app.configuration.snapshots.reading import FOLLOWER, wait_until_served
-from app.console.confirmation import FIELD
+from app.console.confirmation import check_typed_name
 from app.console.entry_pages import read_version
 from app.console.environments.forms import (
     PropertiesForm,
@@ -24,7 +24,7 @@ from app.console.saving import save
 from app.console.state import EnvironmentState, read_state
 from app.database import Connection
 from app.environments.models import Environment
-from app.errors import AppError, Forbidden, Stale, Unavailable, invalid
+from app.errors import AppError, Forbidden, Stale, Unavailable
 from app.http import problems, wire
 from app.http.conditions import ExpectedVersion
 from app.http.writes import run_write
@@ -146,8 +146,7 @@ async def post_environment_deletion(request: web.Request) -> web.Response:
     form = await read_form(request)
     name = state.snapshot.environment.name
     try:
-        if form.get(FIELD, "").strip() != name:
-            raise invalid(FIELD, f"must be {name}")
+        check_typed_name(form, state.snapshot.environment)
         await _delete(request, name, read_version(form), form.get("message", ""))
     except AppError as error:
         status = problems.STATUS[type(error)]

@@ -153,7 +153,7 @@ async def test_deletion_needs_the_typed_name(service: Service) -> None:
     path = "/console/environments/team-a/environment-delete"
 
     page = await post(service, path, [("version", "2"), ("confirmation", "team")], 422)
-    assert "must be team-a" in page
+    assert "Type team-a, exactly" in page
     address = await post(service, path, [("version", "2"), ("confirmation", "team-a")])
     assert address == "/console/environments?deleted=team-a"
     assert "team-a was deleted" in await get(service, address)
