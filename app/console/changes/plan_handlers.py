@@ -13,7 +13,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
-from app.configuration.changes.views import AppliedChangeSets
+from app.configuration.changes.views import AppliedChangeSets, KeyChange
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.changes.extent import Extent, extent_of
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
@@ -182,7 +182,7 @@ async def _refused(
 async def _conflicts(request: web.Request, error: Stale) -> list[KeyConflict]:
     """Return the later changes of the first keys that were changed again."""
     environment, revision = request.match_info["environment"], _revision(request)
-    conflicts: list[KeyConflict] = []
+    later: dict[str, list[KeyChange]] = {}
     async with request.app[DATABASE].connection() as connection:
         for violation in error.violations[:_CONFLICTS_MAX]:
             key = violation.field
@@ -194,10 +194,12 @@ async def _conflicts(request: web.Request, error: Stale) -> list[KeyConflict]:
                 )
             except NotFound:
                 continue
-            later = [change for change in changes.items if change.revision > revision]
-            rows = [key_change_row(request, key, change) for change in later]
-            conflicts.append(KeyConflict(key=key, rows=rows))
-    return conflicts
+            later[key] = [change for change in changes.items if change.revision > revision]
+    return await in_turn("words", lambda: [_conflict(request, *item) for item in later.items()])
+
+
+def _conflict(request: web.Request, key: str, changes: Sequence[KeyChange]) -> KeyConflict:
+    return KeyConflict(key=key, rows=[key_change_row(request, key, change) for change in changes])
 
 
 async def _page(
