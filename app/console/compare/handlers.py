@@ -11,7 +11,7 @@ from app.configuration.changes.differences import between_environments, between_
 from app.configuration.changes.history import Moment, revision_of
 from app.configuration.changes.views import AppliedChangeSets, Difference
 from app.configuration.snapshots.reading import FOLLOWER
-from app.console.changes.views import difference_details, planned_details
+from app.console.changes.views import ChangeSetDetails, difference_details, planned_details
 from app.console.confirmation import check_confirmation
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
@@ -111,9 +111,13 @@ async def _promote(
 
 
 def _plan_page(
-    request: web.Request, form: Form, *, errors: FormErrors | None = None, **data: Any
+    request: web.Request,
+    form: Form,
+    *,
+    details: ChangeSetDetails | None = None,
+    errors: FormErrors | None = None,
+    status: int = 200,
 ) -> web.Response:
-    status = data.pop("status", 200)
     return page(
         request,
         "compare/promotion.html",
@@ -121,6 +125,6 @@ def _plan_page(
         source=form.get("source", ""),
         keys=form.getall("key", []),
         message=form.get("message", ""),
+        details=details,
         errors=errors or FormErrors(),
-        **{"details": None, **data},
     )
