@@ -99,8 +99,9 @@ class EntryIndex:
 
     def search(self, text: str, prefix: str, after: str = "", limit: int = PAGE_ROWS) -> Level:
         """Return the entries below a prefix whose key or description has every word."""
-        words = text.lower().split()
-        found = [row for row in self._below(prefix) if all(w in row.search_text for w in words)]
+        found = list(self._below(prefix))
+        for word in text.lower().split():
+            found = [row for row in found if word in row.search_text]
         rest = found[bisect_right(found, after, key=lambda row: row.key) :] if after else found
         return Level(
             folders=[],
