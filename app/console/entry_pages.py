@@ -27,14 +27,7 @@ def list_data(request: web.Request, index: EntryIndex) -> dict[str, Any]:
         "search": search,
         "after": after,
         "total": len(index.rows),
-        "trail_parts": _trail(prefix),
     }
-
-
-def _trail(prefix: str) -> list[tuple[str, str]]:
-    """Return the name and the prefix of each folder on the way to a prefix."""
-    names = prefix.split("/")[:-1]
-    return [(name, "/".join(names[: n + 1]) + "/") for n, name in enumerate(names)]
 
 
 def missing_entry(request: web.Request, state: EnvironmentState, group: str) -> web.Response:
