@@ -16,6 +16,7 @@ from app.configuration.changes import history
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import EntryView, KeyChange
+from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
 from app.console.actors import actor_name
 from app.console.json_text import DiffLine, diff
@@ -106,7 +107,32 @@ def are_same_json(left: Any, right: Any) -> bool:
     return left is right or (UNSET not in (left, right) and are_equal(left, right))
 
 
-async def find_conflict(
+async def find_base(
+    request: web.Request, snapshot: Snapshot, key: str, version: int
+) -> tuple[EntryView | None, DraftConflict | None]:
+    """Return the entry on which a draft is based, and what others changed since.
+
+    Raises NotFound when the base and the entry do not exist, and Unavailable when the history
+    cannot be read.
+    """
+    current = current_of(snapshot, key)
+    if version == (current.version if current is not None else 0):
+        return current, None
+    conflict = await _find_conflict(request, key, version, current)
+    if conflict.base is None and current is None:
+        raise NotFound("configuration_unknown", "There is no such configuration.")
+    return conflict.base or current, conflict
+
+
+async def newest_conflict(request: web.Request, key: str, version: int) -> DraftConflict:
+    """Return the changes since a version, also those that this instance does not serve yet."""
+    follower = request.app[FOLLOWER]
+    await follower.try_refresh()
+    current = current_of(follower.get(request.match_info["environment"]), key)
+    return await _find_conflict(request, key, version, current)
+
+
+async def _find_conflict(
     request: web.Request, key: str, version: int, current: EntryView | None
 ) -> DraftConflict:
     """Return the changes since a version. Raises Unavailable when the history cannot be read."""

@@ -5,15 +5,15 @@ from aiohttp import web
 from app.access.models import Scope
 from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.configuration.changes.views import EntryView
-from app.configuration.snapshots.reading import FOLLOWER
 from app.console.confirmation import check_confirmation
 from app.console.copying.handlers import texts_for
 from app.console.copying.texts import CopyTexts
 from app.console.entry_drafts import (
     DraftConflict,
     current_of,
-    find_conflict,
+    find_base,
     merged,
+    newest_conflict,
     pending_change,
     view_of,
 )
@@ -31,7 +31,7 @@ from app.console.segments.handlers import segment_page, show, typed_context
 from app.console.settings.forms import run_sized
 from app.console.settings.handlers import find_entry
 from app.console.state import EnvironmentState, read_state
-from app.errors import AppError, Invalid, NotFound, Stale, Violation
+from app.errors import AppError, Invalid, Stale, Violation
 from app.http import problems
 
 
@@ -45,7 +45,9 @@ async def post_segment_draft(request: web.Request) -> web.Response:
     is_new = "key" not in request.match_info
     key = form.get("key", "").strip() if is_new else request.match_info["key"]
     draft, action = parse(form.items()), form.get("action", "check")
-    base, conflict = await _base(request, state, key, draft.version, is_new=is_new)
+    base = conflict = None
+    if not is_new:
+        base, conflict = await find_base(request, state.snapshot, key, draft.version)
     if action == "save":
         return await _save(request, state, key, draft, base, conflict)
     if action == "discard":
@@ -88,21 +90,6 @@ async def post_segment_draft(request: web.Request) -> web.Response:
         focus=focus,
         template=template,
     )
-
-
-async def _base(
-    request: web.Request, state: EnvironmentState, key: str, version: int, *, is_new: bool
-) -> tuple[EntryView | None, DraftConflict | None]:
-    """Return the segment on which a draft is based, and what changed since. Raises NotFound."""
-    if is_new:
-        return None, None
-    current = current_of(state.snapshot, key)
-    if version == (current.version if current is not None else 0):
-        return current, None
-    conflict = await find_conflict(request, key, version, current)
-    if conflict.base is None and current is None:
-        raise NotFound("configuration_unknown", "There is no such configuration.")
-    return conflict.base or current, conflict
 
 
 def _in_view(draft: FlagDraft, base: EntryView | None, view: str) -> FlagDraft:
@@ -182,10 +169,7 @@ async def _save(
         written = await save(request, [operation], draft.message)
     except AppError as error:
         if isinstance(error, Stale) and conflict is None and "key" in request.match_info:
-            await request.app[FOLLOWER].try_refresh()
-            snapshot = request.app[FOLLOWER].get(state.snapshot.environment.name)
-            current = current_of(snapshot, key)
-            conflict = await find_conflict(request, key, draft.version, current)
+            conflict = await newest_conflict(request, key, draft.version)
         if found:
             errors = FormErrors("Complete the fields that are marked.", found)
         else:

@@ -6,14 +6,14 @@ from aiohttp import web
 
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import EntryView
-from app.configuration.snapshots.reading import FOLLOWER
 from app.console.copying.handlers import texts_for
 from app.console.entry_drafts import (
     DraftConflict,
     PendingChange,
     current_of,
-    find_conflict,
+    find_base,
     merged,
+    newest_conflict,
     pending_change,
 )
 from app.console.entry_pages import read_version, revision_in
@@ -30,7 +30,7 @@ from app.console.settings.forms import (
 )
 from app.console.settings.views import EntryPage, has_key_ring, show_entry
 from app.console.state import EnvironmentState, read_state
-from app.errors import AppError, Invalid, NotFound, Stale, invalid
+from app.errors import AppError, Invalid, Stale, invalid
 from app.http import problems
 
 
@@ -76,8 +76,7 @@ async def post_setting(request: web.Request) -> web.Response:
         written = await save(request, [entered.operation()], entered.message)
     except AppError as error:
         if isinstance(error, Stale) and conflict is None:
-            current = await _newest(request, entered.key)
-            conflict = await find_conflict(request, entered.key, entered.version, current)
+            conflict = await newest_conflict(request, entered.key, entered.version)
         shown = _shown(
             request,
             state,
@@ -97,17 +96,10 @@ async def _read(
 ) -> tuple[EntryForm, EntryView | None, DraftConflict | None]:
     """Return the form, its base, and the conflict if another version is current."""
     key = request.match_info.get("key") or form.get("key", "").strip()
-    version = read_version(form)
-    current = current_of(state.snapshot, key)
     if request.match_info.get("key") is None:
         # A new entry: that the key exists already is said when it is saved.
         return await read_entry_form(form, key, None), None, None
-    if version == (current.version if current is not None else 0):
-        return await read_entry_form(form, key, current), current, None
-    conflict = await find_conflict(request, key, version, current)
-    if conflict.base is None and current is None:
-        raise NotFound("configuration_unknown", "There is no such configuration.")
-    base = conflict.base or current
+    base, conflict = await find_base(request, state.snapshot, key, read_version(form))
     return await read_entry_form(form, key, base), base, conflict
 
 
@@ -136,12 +128,6 @@ def _rebased(
     if entered.kind == Kind.SECRET:
         form = replace(form, type=entered.type, text=entered.text)
     return replace(form, draft=content), current, None
-
-
-async def _newest(request: web.Request, key: str) -> EntryView | None:
-    """Return the stored content, which this instance may not serve yet."""
-    await request.app[FOLLOWER].try_refresh()
-    return current_of(request.app[FOLLOWER].get(request.match_info["environment"]), key)
 
 
 def _shown(
