@@ -13,6 +13,7 @@ from app.console.state import EnvironmentState
 from app.errors import malformed
 
 _SEARCH_MAX = 200
+_PAGES = {"flag": "flags", "segment": "segments"}
 
 
 def list_data(request: web.Request, index: EntryIndex) -> dict[str, Any]:
@@ -28,6 +29,11 @@ def list_data(request: web.Request, index: EntryIndex) -> dict[str, Any]:
         "after": after,
         "total": len(index.rows),
     }
+
+
+def page_of_kind(kind: str) -> str:
+    """Return the group of pages that shows entries of a kind."""
+    return _PAGES.get(kind, "settings")
 
 
 def missing_entry(request: web.Request, state: EnvironmentState, group: str) -> web.Response:

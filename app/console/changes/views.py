@@ -24,6 +24,7 @@ from app.configuration.changes.views import (
     PropertiesChangeView,
 )
 from app.console.actors import actor_name
+from app.console.entry_pages import page_of_kind
 from app.console.json_text import DiffLine, diff
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
 from app.flags.change_words.sentences import Sentence
@@ -32,8 +33,6 @@ from app.flags.change_words.sentences import Sentence
 _LISTED_MAX = 4
 # Lines of JSON for each key of a change set.
 _LINES_MAX = 300
-# The page of an entry, by its kind.
-_PAGES = {Kind.FLAG: "flags", Kind.SEGMENT: "segments"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +111,7 @@ def _details(
 def page_of_key(changes: Sequence[KeyChange]) -> str:
     """Return the group of pages that shows a key, by its latest change."""
     entry = changes[0].after or changes[0].before if changes else None
-    return _page(entry.kind if entry is not None else Kind.SETTING)
-
-
-def _page(kind: str) -> str:
-    return _PAGES.get(Kind(kind), "settings")
+    return page_of_kind(entry.kind if entry is not None else Kind.SETTING)
 
 
 def _row(
@@ -139,7 +134,7 @@ def _entry_change(change: ChangeView) -> EntryChange:
     return EntryChange(
         key=change.key,
         kind=kind,
-        page=_page(kind),
+        page=page_of_kind(kind),
         exists=change.after is not None,
         sentences=describe_change(change.key, change.before, change.after),
         lines=_lines(*_compared(change)),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.console.entry_pages import page_of_kind
 from app.console.rendering import Frame
 from app.flags.summary import FlagSummary
 
@@ -26,9 +27,8 @@ class Destination:
 
 def describe(around: Frame, kind: str, key: str) -> Destination:
     """Return the page of an entry."""
-    page = {"flag": "flags", "segment": "segments"}.get(kind, "settings")
     icon = _ICONS.get(kind, "sliders-horizontal")
-    return Destination(name=key, kind=kind, icon=icon, url=around.url(page, key))
+    return Destination(name=key, kind=kind, icon=icon, url=around.url(page_of_kind(kind), key))
 
 
 def describe_flag(around: Frame, environment: str, flag: FlagSummary) -> Destination:

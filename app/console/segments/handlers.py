@@ -10,7 +10,7 @@ from app.configuration.changes.models import Kind
 from app.configuration.changes.views import EntryView
 from app.console.entry_drafts import view_of
 from app.console.entry_index import entry_index
-from app.console.entry_pages import list_data, missing_entry
+from app.console.entry_pages import list_data, missing_entry, page_of_kind
 from app.console.flag import editor_tools
 from app.console.flag.context_forms import value_of
 from app.console.flag.draft import DraftRule, FlagDraft
@@ -36,7 +36,7 @@ from app.console.segments.views import (
     words_of,
 )
 from app.console.settings.forms import run_sized
-from app.console.settings.handlers import PAGES, find_entry
+from app.console.settings.handlers import find_entry
 from app.console.state import EnvironmentState, read_state
 from app.errors import AppError
 from app.evaluation.rule_tree import Advanced
@@ -65,7 +65,7 @@ async def get_segment(request: web.Request) -> web.Response:
         return missing_entry(request, state, "segments")
     entry = find_entry(request, state)
     if entry.kind != Kind.SEGMENT:
-        return redirect(frame(request, state).url(PAGES[Kind(entry.kind)], entry.key))
+        return redirect(frame(request, state).url(page_of_kind(entry.kind), entry.key))
     view = view_of(entry)
     as_json = request.query.get("view") == "json"
     size = len(state.snapshot.entries[entry.key].body)

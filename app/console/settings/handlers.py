@@ -7,7 +7,7 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.entry_drafts import current_of, pending_change, view_of
 from app.console.entry_index import entry_index
-from app.console.entry_pages import list_data, missing_entry
+from app.console.entry_pages import list_data, missing_entry, page_of_kind
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
 from app.console.settings.forms import form_of, new_form, run_sized
@@ -17,13 +17,6 @@ from app.errors import NotFound
 from app.http import wire
 
 KINDS = (Kind.SETTING, Kind.SECRET)
-# The page of each kind.
-PAGES = {
-    Kind.SETTING: "settings",
-    Kind.SECRET: "settings",
-    Kind.SEGMENT: "segments",
-    Kind.FLAG: "flags",
-}
 
 
 async def list_settings(request: web.Request) -> web.Response:
@@ -42,7 +35,7 @@ async def get_setting(request: web.Request) -> web.Response:
         return missing_entry(request, state, "settings")
     entry = find_entry(request, state)
     if entry.kind not in KINDS:
-        return redirect(frame(request, state).url(PAGES[Kind(entry.kind)], entry.key))
+        return redirect(frame(request, state).url(page_of_kind(entry.kind), entry.key))
     view = view_of(entry)
     as_json = request.query.get("as") == "json"
     size = len(state.snapshot.entries[entry.key].body)

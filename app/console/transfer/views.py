@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from app.configuration.changes.views import ChangeView
 from app.configuration.transfer.service import ImportResult
+from app.console.entry_pages import page_of_kind
 from app.flags.change_words.entries import describe_change, describe_properties
 from app.flags.change_words.sentences import Sentence
 
 WARNINGS_MAX = 50
-_PAGES = {"flag": "flags", "segment": "segments"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,6 @@ def _row(change: ChangeView) -> ImportRow:
         key=change.key,
         effect=effect,
         kind=kind,
-        page=_PAGES.get(kind, "settings") if before is not None else None,
+        page=page_of_kind(kind) if before is not None else None,
         words=describe_change(change.key, before, after),
     )
