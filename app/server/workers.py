@@ -139,13 +139,13 @@ class Supervisor:
                     for number in range(1, self._settings.http.workers + 1)
                 )
                 group.create_task(self._keep_running(first))
-                going_on = group.create_task(self._go_on(group, others, on_started))
+                starting = group.create_task(self._start_others(group, others, on_started))
                 await self._stopping.wait()
-                going_on.cancel()
+                starting.cancel()
         log.info("stopped")
         return self._exit_code
 
-    async def _go_on(
+    async def _start_others(
         self, group: asyncio.TaskGroup, others: Sequence[Worker], on_started: Callable[[], None]
     ) -> None:
         """Announce the start of the first worker, then start the others.
