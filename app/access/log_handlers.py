@@ -56,8 +56,6 @@ async def list_access_log(request: web.Request) -> web.Response:
     before, limit = wire.before(query), wire.page_size(query)
     event = wire.choice(query, "event", AccessEvent)
     environment = query.get("environment")
-    if environment is not None and not is_environment(environment):
-        raise malformed("environment", ENVIRONMENT_RULE)
     check_environment(request[CALLER].grant, environment)
 
     async with request.app[DATABASE].connection() as connection:
@@ -74,8 +72,15 @@ async def list_access_log(request: web.Request) -> web.Response:
 
 
 def check_environment(grant: Grant, environment: str | None) -> None:
-    """Check that the caller may see the rows of an environment. Raises Forbidden."""
-    if environment is not None and not grant.covers(environment):
+    """Check the name of an environment, and that the caller may see its rows.
+
+    Raises Malformed and Forbidden. None is every environment of the caller.
+    """
+    if environment is None:
+        return
+    if not is_environment(environment):
+        raise malformed("environment", ENVIRONMENT_RULE)
+    if not grant.covers(environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
 
 

@@ -46,7 +46,7 @@ async def get_token(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        token = await tokens.get(connection, _id(request))
+        token = await tokens.get(connection, read_id(request))
     tokens.check_reach(_grant(request), token)
 
     return wire.answer(token)
@@ -81,7 +81,7 @@ async def rotate_token(request: web.Request) -> web.Response:
     """
     wire.read_query(request, set())
     body = await wire.read_body(request, views.RotationRequest)
-    token_id, own = _id(request), _grant(request)
+    token_id, own = read_id(request), _grant(request)
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     async def rotate(connection: Connection) -> GeneratedToken:
@@ -100,7 +100,7 @@ async def revoke_token(request: web.Request) -> web.Response:
     Every instance refuses it within one second. A revocation cannot be undone.
     """
     wire.read_query(request, set())
-    token_id, own = _id(request), _grant(request)
+    token_id, own = read_id(request), _grant(request)
     log, caller = request.app[ACCESS_LOG], origin(request)
 
     async def revoke(connection: Connection) -> TokenView:
@@ -144,7 +144,8 @@ def _grant(request: web.Request) -> Grant:
     return request[CALLER].grant
 
 
-def _id(request: web.Request) -> str:
+def read_id(request: web.Request) -> str:
+    """Return the ID in the path. Raises NotFound for a text that is no ID."""
     token_id = request.match_info["id"]
     if not is_id(token_id):
         raise NotFound("token_unknown", "There is no such token.")

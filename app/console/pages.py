@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -123,9 +122,9 @@ def _error(
 
 def _sign_in(request: web.Request) -> web.Response:
     """Lead to the sign-in, and back afterwards. htmx keeps the page, so that no draft is lost."""
+    around = frame(request)
     if is_fragment(request) or request.method != "GET":
         text = "Your session has ended. Sign in again in a new tab, then repeat this."
-        link = frame(request).url_of("sign-in")
+        link = around.url_of("sign-in")
         return _error(request, 401, "Signed out", text, [], sign_in=link)
-    target = frame(request).here()
-    return redirect(f"{frame(request).root}/console/sign-in?next={quote(target, safe='')}")
+    return redirect(around.url_of("sign-in", next=around.here()))

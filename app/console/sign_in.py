@@ -5,7 +5,6 @@ and a code works only once: so only the button uses it.
 """
 
 from aiohttp import hdrs, web
-from multidict import istr
 
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
@@ -19,6 +18,7 @@ from app.access.sessions.cookie import (
     set_cookie,
 )
 from app.access.sessions.guard import authenticate
+from app.access.sessions.same_origin import SEC_FETCH_SITE
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
@@ -31,7 +31,6 @@ from app.settings import Tier
 # The API's sentence names headers, which a person does not send.
 _TOKEN_REFUSED = "This token is not valid: it is mistyped, expired or revoked."  # noqa: S105
 _FORM_BYTES_MAX = 16 * 1024
-_SEC_FETCH_SITE = istr("Sec-Fetch-Site")
 # Not "cookies": browsers then delete those of every host of the domain.
 _CLEARED = '"cache", "storage"'
 
@@ -42,7 +41,7 @@ async def get_sign_in(request: web.Request) -> web.Response:
     code = request.query.get("code", "")
     if not code and _signed_in(request) is not None:
         return redirect(next_)
-    if not code and request.headers.get(_SEC_FETCH_SITE) == "cross-site":
+    if not code and request.headers.get(SEC_FETCH_SITE) == "cross-site":
         # The browser sends no SameSite=Strict cookie when a link of another site is followed. It
         # does when this page leads on.
         return page(request, "access/continue.html", next=next_)

@@ -78,6 +78,5 @@ async def get_static_file(request: web.Request) -> web.Response:
 
 def add_static_files(app: web.Application) -> None:
     """Read the files, and register their URL. It needs no sign-in."""
-    public_url = app[SETTINGS].http.public_url
-    app[STATIC] = StaticFiles(root=urlsplit(public_url).path.rstrip("/") if public_url else "")
+    app[STATIC] = StaticFiles(root=urlsplit(app[SETTINGS].http.public_url or "").path)
     app.router.add_get(STATIC_PATH, get_static_file)

@@ -8,8 +8,7 @@ from app.http.keys import SETTINGS
 
 def service_address(request: web.Request) -> str:
     """Return PUBLIC_URL, by default the address of the request. Raises Malformed."""
-    public = request.app[SETTINGS].http.public_url
-    return public.rstrip("/") if public else request_address(request)
+    return request.app[SETTINGS].http.public_url or request_address(request)
 
 
 def request_address(request: web.Request) -> str:

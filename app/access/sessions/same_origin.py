@@ -9,7 +9,7 @@ from app.errors import Forbidden
 from app.http.keys import SETTINGS
 
 CROSS_SITE = "cross_site"
-_SEC_FETCH_SITE = istr("Sec-Fetch-Site")
+SEC_FETCH_SITE = istr("Sec-Fetch-Site")
 
 
 def check_same_origin(request: web.Request) -> None:
@@ -17,7 +17,7 @@ def check_same_origin(request: web.Request) -> None:
 
     Browsers send Sec-Fetch-Site to secure addresses only. Elsewhere, Origin must name this host.
     """
-    site = request.headers.get(_SEC_FETCH_SITE)
+    site = request.headers.get(SEC_FETCH_SITE)
     if site is None and _names_us(request, request.headers.get(hdrs.ORIGIN, "")):
         return
     if site != "same-origin":

@@ -10,6 +10,7 @@ from app.access.format import GeneratedToken, is_id
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.models import Grant, Scope
 from app.access.sessions.cookie import safe_next
+from app.access.token_handlers import read_id
 from app.access.token_views import TokenView
 from app.console.access.forms import EXPIRIES, GRACES, TokenForm, whole_number
 from app.console.access.views import SCOPE_TEXTS, token_row, token_rows
@@ -17,7 +18,7 @@ from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import Frame, frame, page
 from app.database import Connection
-from app.errors import AppError, NotFound, Unavailable
+from app.errors import AppError, Unavailable
 from app.http import problems
 from app.http.keys import DATABASE
 from app.http.service_address import service_address
@@ -84,7 +85,7 @@ async def post_new_token(request: web.Request) -> web.Response:
 
 async def post_rotation(request: web.Request) -> web.Response:
     """Replace a token, and show the text of the new one this once."""
-    form, token_id = await read_form(request), _id(request)
+    form, token_id = await read_form(request), read_id(request)
     log, key, origin_ = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     async def rotate(connection: Connection) -> GeneratedToken:
@@ -102,7 +103,7 @@ async def post_rotation(request: web.Request) -> web.Response:
 
 async def post_revocation(request: web.Request) -> web.Response:
     """Revoke a token."""
-    token_id, own = _id(request), request[CALLER].grant
+    token_id, own = read_id(request), request[CALLER].grant
     log, origin_ = request.app[ACCESS_LOG], origin(request)
 
     async def revoke(connection: Connection) -> None:
@@ -134,7 +135,7 @@ async def _details(
     request: web.Request, form: Form | None = None, error: AppError | None = None
 ) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
-        token = await tokens.get(connection, _id(request))
+        token = await tokens.get(connection, read_id(request))
     tokens.check_reach(request[CALLER].grant, token)
     return page(
         request,
@@ -193,10 +194,3 @@ def _evaluations(token: TokenView, around: Frame) -> str:
     covered = [name for name in token.environments if name in names]
     environment = (covered or names or ["ENVIRONMENT"])[0]
     return f"/v1/environments/{environment}/ofrep/v1/evaluate/flags"
-
-
-def _id(request: web.Request) -> str:
-    token_id = request.match_info["id"]
-    if not is_id(token_id):
-        raise NotFound("token_unknown", "There is no such token.")
-    return token_id
