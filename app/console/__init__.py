@@ -9,6 +9,6 @@ templating.py  the compiled templates, and the functions that they call
 state.py       the environment that a page shows, now or in the past
 forms.py       reading of posted forms, and errors beside their fields
 scripts/       our JavaScript: small modules that read data attributes, sent as one file
-saving.py      the one way to write: a change set with author and message
+saving.py      saving of what a page edits, as a change set with author and message
 entry_*.py     lists, drafts and conflicts of entries, for settings and segments
 """

@@ -1,6 +1,6 @@
-"""The one way to write: a change set with author and message, by the services of the API."""
+"""Saving of what a page edits: a change set with a message, by the services of the API."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -19,7 +19,6 @@ from app.configuration.changes.requests import (
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.changes.write_requests import CHECKS, run_change_sets
 from app.console.state import read_moment
-from app.database import Connection
 from app.errors import Conflict, Forbidden, invalid
 from app.secrets.reveal import VAULT
 
@@ -50,21 +49,11 @@ async def save(
         contents_of(body), lambda check: intents_of(body, environment, check)
     )
     actor, vault = request[CALLER].actor, request.app[VAULT]
-    return await save_by(
+    return await run_change_sets(
         request,
         lambda c: writes.apply(c, intents, actor=actor, message=message, vault=vault),
         dry_run=dry_run,
     )
-
-
-async def save_by(
-    request: web.Request,
-    work: Callable[[Connection], Awaitable[AppliedChangeSets]],
-    *,
-    dry_run: bool = False,
-) -> AppliedChangeSets:
-    """Run work that writes change sets, such as a revert. Raises as the work."""
-    return await run_change_sets(request, work, dry_run=dry_run)
 
 
 def check_message(message: str) -> None:

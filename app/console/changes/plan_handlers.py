@@ -14,6 +14,7 @@ from app.access.guard import CALLER
 from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.views import AppliedChangeSets, KeyChange
+from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.changes.extent import Extent, extent_of
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
@@ -21,7 +22,7 @@ from app.console.confirmation import check_confirmation
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
-from app.console.saving import check_message, save_by
+from app.console.saving import check_message
 from app.database import Connection
 from app.errors import AppError, NotFound, Stale
 from app.http import problems
@@ -151,7 +152,7 @@ async def _apply(
         extent = await in_turn("extent", lambda: extent_of(plan.intent.operations, snapshot))
         return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
 
-    return await save_by(request, work, dry_run=dry_run), extent
+    return await run_change_sets(request, work, dry_run=dry_run), extent
 
 
 async def _refused(

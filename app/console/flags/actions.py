@@ -12,6 +12,7 @@ from app.access.models import Scope
 from app.configuration.changes import writes
 from app.configuration.changes.requests import OPERATIONS_MAX
 from app.configuration.changes.views import AppliedChangeSets
+from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.confirmation import check_confirmation, needs_confirmation
@@ -29,7 +30,7 @@ from app.console.flags.listing import read_matching
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import is_fragment, redirect, redirect_to
 from app.console.rendering import Frame, frame, page
-from app.console.saving import check_grant, check_message, save, save_by
+from app.console.saving import check_grant, check_message, save
 from app.console.state import EnvironmentState
 from app.database import Connection
 from app.environments.models import Environment
@@ -184,7 +185,7 @@ async def _promote(
         planned.check_reviewed(tokens)
         return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
 
-    return await save_by(request, work)
+    return await run_change_sets(request, work, dry_run=False)
 
 
 async def _review(
