@@ -235,6 +235,9 @@ async def test_secrets_are_exported_by_post_alone_and_logged(service: Service) -
         ("notes.txt", "export A_b.c = 1", "env"),
         ("", "a: b=c", "yaml"),
         ("", "", "yaml"),
+        ("", "# no\n" * 9 + "\n \r\n\tA=1", "env"),
+        # Only the first 16 KiB are read.
+        ("", "\n" * 20_000 + "{", "yaml"),
     ],
 )
 def test_format_is_found_by_name_and_content(name: str, content: str, format_: str) -> None:
