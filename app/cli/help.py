@@ -168,6 +168,19 @@ class _Help:
             formatter.write(f"\nSee `{ctx.command_path} COMMAND --help` for one command.\n")
 
 
+def _check_texts(context: Any) -> None:
+    """Raise BadParameter for a text that is not UTF-8. Python has its bytes as surrogates."""
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        texts = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(text, str) and not _is_utf8(text) for text in texts):
+            raise typer.BadParameter("must be UTF-8", ctx=context, param=parameter)
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 class Command(_Help, TyperCommand):
     """A command on the database or on this host."""
 
@@ -175,6 +188,7 @@ class Command(_Help, TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, on a server if it can."""
+        _check_texts(ctx)
         begin_command(ctx, is_remote=self.is_remote)
         if not self.is_remote and "database" in help_text(ctx).notes.get("Works on", ""):
             warn_of_variable(ctx.command_path)

@@ -34,6 +34,17 @@ def test_errors_name_the_next_step(run: Run, tmp_path: Path) -> None:
         assert step in result.errors, (words, result)
 
 
+def test_argument_that_is_not_utf8_is_refused(run: Run) -> None:
+    for words in (
+        ("configuration", "get", "local", "\udcff"),
+        ("configuration", "promote", "local", "staging", "a", "\udcff"),
+        ("environment", "update", "local", "--metadata", "\udcff"),
+        ("flag", "evaluate", "local", "a", "--context", "\udcff"),
+    ):
+        result = run(*words)
+        assert (result.code, "must be UTF-8" in result.errors) == (2, True), (words, result)
+
+
 def test_unreachable_server_is_named_with_its_setting(run: Run) -> None:
     url = "postgresql://a@127.0.0.1:9/d"
 
