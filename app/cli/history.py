@@ -1,6 +1,6 @@
 """The commands of `configuration` that show, compare and restore earlier states."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated
 
 import typer
@@ -16,7 +16,6 @@ from app.configuration.changes.views import (
     ChangeSetPage,
     ChangeView,
     Difference,
-    EntryView,
     KeyChange,
     KeyHistory,
     PropertiesChangeView,
@@ -182,8 +181,9 @@ def write_and_show(
     for change_set in result.change_sets:
         if change_set.changes:
             show_changes(change_set.changes)
-            if rest := _rest(change_set.changes_count, change_set.changes):
-                console.print(rest.strip())
+            hidden = (change_set.changes_count or 0) - len(change_set.changes)
+            if hidden > 0:
+                console.print(f"and {hidden} more")
         show_properties(change_set.properties)
         if not dry_run:
             console.print(f"{change_set.environment} is at revision {change_set.revision}")
@@ -212,15 +212,8 @@ def _show_sentences(sentences: Iterable[Sentence]) -> None:
         console.print(plain_text(sentence))
 
 
-def _rest(count: int | None, shown: Sequence[ChangeView]) -> str:
-    """Return a text with the number of changes that are not shown, or an empty text."""
-    return f" and {count - len(shown)} more" if count and count > len(shown) else ""
-
-
-def text_of(entry: EntryView | Configuration | None) -> str:
+def text_of(entry: Configuration) -> str:
     """Return the value of an entry for a table: a flag in words, and no value of a secret."""
-    if entry is None:
-        return "-"
     if entry.kind == Kind.FLAG:
         return "; ".join(describe(entry.value))
     return MASK if entry.sealed else shortened(entry.value)

@@ -37,7 +37,6 @@ _PASSING = {502, 503, 504}
 class _Response(NamedTuple):
     status: int
     content_type: str
-    location: str
     pause_seconds: float
     body: bytes
 
@@ -134,7 +133,6 @@ class HttpClient:
                 return _Response(
                     status=answer.status,
                     content_type=answer.content_type,
-                    location=answer.headers.get("Location", ""),
                     pause_seconds=float(after) if after.isdecimal() else _PAUSE_SECONDS,
                     body=bytes(raw),
                 )

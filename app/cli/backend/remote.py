@@ -1,7 +1,7 @@
 """The operations of commands on a server, by its HTTP API."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -10,6 +10,7 @@ import msgspec
 
 from app.access.token_views import IssuedToken, NewToken, RotationRequest, TokenPage, TokenView
 from app.cli.backend.http_client import HttpClient
+from app.cli.backend.http_errors import ServerError
 from app.cli.backend.interface import Backend, Export
 from app.cli.server_options import Server
 from app.configuration.changes.history import Moment
@@ -26,7 +27,6 @@ from app.configuration.changes.requests import (
 from app.configuration.changes.views import (
     AppliedChangeSets,
     ChangeSetPage,
-    ChangeView,
     Difference,
     KeyHistory,
 )
@@ -43,6 +43,7 @@ from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUsage, FlagUse
 
 Result = TypeVar("Result")
+Page = TypeVar("Page", ConfigurationPage, Difference, TokenPage)
 _PAGE = 500
 
 
@@ -110,21 +111,10 @@ class RemoteBackend:
         prefix: str = "",
         kind: Kind | None = None,
     ) -> list[Configuration]:
-        items: list[Configuration] = []
+        path = f"{_environment(environment)}/configurations"
         query = {**_moment(moment), "prefix": prefix or None, "kind": kind}
-        after: str | None = None
-        while True:
-            page = await self._client.get(
-                f"{_environment(environment)}/configurations",
-                ConfigurationPage,
-                **query,
-                after=after,
-                limit=_PAGE,
-            )
-            items += page.items
-            after = page.next
-            if after is None:
-                return items
+        pages = self._pages(path, ConfigurationPage, query)
+        return [entry async for page in pages for entry in page.items]
 
     async def put_entry(
         self, environment: str, key: str, new: NewConfiguration, version: int
@@ -167,20 +157,10 @@ class RemoteBackend:
         return await self._compare(environment, {"against": against})
 
     async def _compare(self, environment: str, query: Mapping[str, Any]) -> Difference:
-        changes: list[ChangeView] = []
-        after_key: str | None = None
-        while True:
-            page = await self._client.get(
-                f"{_environment(environment)}/diff",
-                Difference,
-                **query,
-                after=after_key,
-                limit=_PAGE,
-            )
-            changes += page.changes
-            after_key = page.next
-            if after_key is None:
-                return msgspec.structs.replace(page, changes=changes)
+        path = f"{_environment(environment)}/diff"
+        pages = [page async for page in self._pages(path, Difference, query)]
+        changes = [change for page in pages for change in page.changes]
+        return msgspec.structs.replace(pages[-1], changes=changes)
 
     async def revert(
         self, environment: str, revision: int, message: str, *, dry_run: bool
@@ -280,14 +260,8 @@ class RemoteBackend:
         return await self._client.write("POST", path, Preview, body=request)
 
     async def list_tokens(self) -> list[TokenView]:
-        views: list[TokenView] = []
-        after: str | None = None
-        while True:
-            page = await self._client.get("/v1/tokens", TokenPage, after=after, limit=_PAGE)
-            views += page.items
-            after = page.next
-            if after is None:
-                return views
+        pages = self._pages("/v1/tokens", TokenPage, {})
+        return [token async for page in pages for token in page.items]
 
     async def get_token(self, token_id: str) -> TokenView:
         return await self._client.get(_token(token_id), TokenView)
@@ -303,6 +277,21 @@ class RemoteBackend:
 
     async def revoke_token(self, token_id: str) -> None:
         await self._client.write("DELETE", _token(token_id), TokenView)
+
+    async def _pages(
+        self, path: str, answer: type[Page], query: Mapping[str, Any]
+    ) -> AsyncIterator[Page]:
+        """Yield all pages. Raises ServerError for a page that was read before."""
+        after: str | None = None
+        seen: set[str | None] = set()
+        while after not in seen:
+            seen.add(after)
+            page = await self._client.get(path, answer, **query, after=after, limit=_PAGE)
+            yield page
+            after = page.next
+            if after is None:
+                return
+        raise ServerError(f"{path}: the server repeats a page. Check the URL and the proxy.")
 
 
 def _environment(name: str) -> str:

@@ -284,6 +284,17 @@ async def test_answers_that_are_not_flagstone_are_named(answers: Any, run: Run) 
         assert result.errors.count("\n") == 1, result
 
 
+async def test_repeated_page_ends_the_listing(answers: Any, run: Run) -> None:
+    requests, given, start = answers
+    environ = {"FLAGSTONE_URL": f"http://{await start()}", "FLAGSTONE_TOKEN": "t"}
+    given[:] = [(200, "application/json", b'{"items": [], "next": "a"}')]
+
+    result = await asyncio.to_thread(run, "token", "list", **environ)
+
+    assert (result.code, "repeats a page" in result.errors) == (1, True), result
+    assert [request.query.get("after") for request in requests] == [None, "a"]
+
+
 async def test_request_is_repeated_with_its_idempotency_key(answers: Any, run: Run) -> None:
     requests, given, start = answers
     host = await start()
