@@ -14,7 +14,8 @@ from app.console.entry_pages import read_version
 from app.console.forms import Form
 from app.console.json_text import parse_json, pretty
 from app.console.settings.typed_value import converted, read_typed, text_of, type_of
-from app.console.settings.value_form import NoForm, ValueField, build
+from app.console.settings.value_fields import ValueField
+from app.console.settings.value_form import NoForm, build
 from app.console.settings.value_reader import filled, read_value
 from app.errors import AppError, Invalid, Violation, invalid, malformed
 from app.threads import in_turn

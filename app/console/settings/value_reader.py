@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from app.console.forms import Form
 from app.console.settings.typed_value import read_number
-from app.console.settings.value_form import ValueField
+from app.console.settings.value_fields import ValueField
 from app.errors import AppError, Violation
 
 # The marker of a group or a list that the value had when the form was drawn.

@@ -11,7 +11,8 @@ from msgspec import UNSET
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.json_schema.validation import check
 from app.console.forms import Form
-from app.console.settings.value_form import NoForm, ValueField, build
+from app.console.settings.value_fields import ValueField
+from app.console.settings.value_form import NoForm, build
 from app.console.settings.value_reader import PRESENT, filled, read_value, unique_lines
 
 _NAMES = st.sampled_from(["a", "b", "limit", "Ünï code", "x-y", "a b"])
