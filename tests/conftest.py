@@ -323,7 +323,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     """Run the service with its real runner on its own port for the session."""
     with pytest.MonkeyPatch.context() as patch:
         # Tests flush themselves: a flush between two steps would split one row.
-        for interval in ("access.log.FLUSH", "access.directory.FLUSH", "flags.usage.FLUSH"):
+        for interval in ("access.log.FLUSH", "access.last_used.FLUSH", "flags.usage.FLUSH"):
             patch.setattr(f"app.{interval}_SECONDS", 3_600.0)
         # The running export would report each cleaned history as replaced.
         patch.setattr("app.audit.head_export.EXPORT_SECONDS", 3_600.0)

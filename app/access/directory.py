@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from aiohttp import web
 from prometheus_client import Metric
 
 from app.access import tokens
@@ -22,19 +21,13 @@ from app.access.mac import holds
 from app.access.models import Caller, Grant, Scope, Token
 from app.access.sessions import service as sessions
 from app.access.sessions.directory import SessionDirectory
-from app.components import Component, HealthCheck, ReportScope, Status, gauge
-from app.database import Connection, Database, sql
+from app.components import HealthCheck, ReportScope, Status, gauge
+from app.database import Database, sql
 from app.database.polling import PolledCopy
 from app.errors import Unauthenticated, Unavailable
-from app.log import logger
 from app.settings import Secret
-from app.tasks import repeat
-
-log = logger(__name__)
 
 REFRESH_SECONDS = 0.5
-# The interval in which the last use of tokens is written.
-FLUSH_SECONDS = 60.0
 # The payload of the notifications in sql/tokens.sql. That of an environment has a colon.
 CHANGE_OF_TOKENS = "tokens"
 # Ten times the interval. After that, this instance may accept a token that is revoked elsewhere.
@@ -210,43 +203,3 @@ def _refused(reason: str) -> Unauthenticated:
     return Unauthenticated(
         "token_refused", "Send a valid token in Authorization or X-API-Key.", reason=reason
     )
-
-
-class TokenUse(Component):
-    """Writes when tokens and sessions were used. A failure refuses no request."""
-
-    name = "token_use"
-
-    def __init__(self, database: Database, directory: TokenDirectory) -> None:
-        self._database = database
-        self._directory = directory
-
-    async def run(self) -> None:
-        await repeat(lambda: FLUSH_SECONDS, self.run_once, at_end=True)
-
-    async def run_once(self) -> None:
-        """Write the last use. Never raises: after a failure, the next run writes it."""
-        used, self._directory.used = self._directory.used, set()
-        seen = self._directory.sessions.take_seen()
-        if not used and not seen:
-            return
-
-        async def write(connection: Connection) -> None:
-            await sql.mark_tokens_used(connection, ids=sorted(used))
-            await sql.mark_sessions_seen(connection, ids=list(seen), seen_at=list(seen.values()))
-
-        try:
-            await self._database.transact(write)
-        except Unavailable as error:
-            log.debug("token_use_not_written", code=error.code)
-            self._put_back(used, seen)
-        except Exception as error:  # noqa: BLE001 - a failed task ends readiness
-            log.warning("token_use_not_written", error=type(error).__name__)
-            self._put_back(used, seen)
-
-    def _put_back(self, used: set[str], seen: Mapping[str, datetime]) -> None:
-        self._directory.used |= used
-        self._directory.sessions.put_back(seen)
-
-
-TOKEN_USE: web.AppKey[TokenUse] = web.AppKey("token_use", TokenUse)

@@ -10,8 +10,9 @@ from functools import partial
 from aiohttp import web
 
 from app import memory
-from app.access.directory import CHANGE_OF_TOKENS, TOKEN_USE, TokenDirectory, TokenUse
+from app.access.directory import CHANGE_OF_TOKENS, TokenDirectory
 from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.last_used import TOKEN_USE, TokenUse
 from app.access.local_credentials import ensure_admin_token, token_key
 from app.access.log import AccessLog
 from app.access.rate_limit import RATE_LIMIT, RateLimit

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import ClientSession
 
-from app.access.directory import TOKEN_USE, TokenDirectory
+from app.access.directory import TokenDirectory
 from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.last_used import TOKEN_USE
 from app.access.models import Caller, Grant, Principal, Scope
 from app.access.sessions import service as sessions
 from app.access.sessions.service import SESSIONS_PER_ACTOR_MAX

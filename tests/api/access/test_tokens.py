@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
-from app.access.directory import TOKEN_USE, TokenUse
 from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.last_used import TOKEN_USE, TokenUse
 from app.access.models import Scope
 from app.database import Database
 from app.http.keys import DATABASE
