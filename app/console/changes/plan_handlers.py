@@ -13,6 +13,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
+from app.configuration.changes.models import Operation
 from app.configuration.changes.views import AppliedChangeSets, KeyChange
 from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
@@ -109,9 +110,11 @@ def _restore(request: web.Request) -> WriteBack:
 async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
     next_ = request.query.get("next", "")
     try:
-        planned, extent = await _apply(request, write_back, "", dry_run=True)
+        planned, operations = await _apply(request, write_back, "", dry_run=True)
     except Stale as error:
         return await _refused(request, write_back, error, next_=next_, status=200)
+    snapshot = request.app[FOLLOWER].get(request.match_info["environment"])
+    extent = await in_turn("extent", lambda: extent_of(operations, snapshot))
     return await _page(request, write_back, planned=planned, extent=extent, next=next_)
 
 
@@ -141,18 +144,18 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
 
 async def _apply(
     request: web.Request, write_back: WriteBack, message: str, *, dry_run: bool
-) -> tuple[AppliedChangeSets, Extent]:
+) -> tuple[AppliedChangeSets, Sequence[Operation]]:
+    """Return the changes, and the operations of the plan."""
     actor, vault = request[CALLER].actor, request.app[VAULT]
-    snapshot = request.app[FOLLOWER].get(request.match_info["environment"])
-    extent = Extent()
+    operations: Sequence[Operation] = ()
 
     async def work(connection: Connection) -> AppliedChangeSets:
-        nonlocal extent
+        nonlocal operations
         plan = await write_back.plan(connection)
-        extent = await in_turn("extent", lambda: extent_of(plan.intent.operations, snapshot))
+        operations = plan.intent.operations
         return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
 
-    return await run_change_sets(request, work, dry_run=dry_run), extent
+    return await run_change_sets(request, work, dry_run=dry_run), operations
 
 
 async def _refused(
