@@ -71,6 +71,10 @@ class HttpClient:
         """Read a document. A parameter that is None or False is left out."""
         return self._decode(await self.send("GET", path, query=query), answer)
 
+    async def query(self, path: str, answer: type[Answer], body: Any) -> Answer:
+        """Send a body to a path that writes nothing."""
+        return self._decode(await self.send("POST", path, body=body), answer)
+
     async def write(
         self,
         method: str,
@@ -137,7 +141,8 @@ class HttpClient:
                     body=bytes(raw),
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise of_client(self._url, error, is_write=method != "GET") from None
+            is_write = "Idempotency-Key" in headers
+            raise of_client(self._url, error, is_write=is_write) from None
 
     def _checked(self, response: _Response) -> bytes:
         if 200 <= response.status < 300:

@@ -237,7 +237,7 @@ class RemoteBackend:
         self, environment: str, key: str, query: EvaluationQuery
     ) -> ExplainedEvaluation:
         path = f"{_environment(environment)}/flags/{_quoted(key)}/evaluate"
-        return await self._client.write("POST", path, ExplainedEvaluation, body=query)
+        return await self._client.query(path, ExplainedEvaluation, query)
 
     async def flag_source(self, environment: str, key: str, moment: Moment | None) -> FlagSource:
         state = await self.get_environment(environment, moment)
@@ -257,7 +257,7 @@ class RemoteBackend:
 
     async def preview(self, environment: str, request: PreviewRequest) -> Preview:
         path = f"{_environment(environment)}/preview"
-        return await self._client.write("POST", path, Preview, body=request)
+        return await self._client.query(path, Preview, request)
 
     async def list_tokens(self) -> list[TokenView]:
         pages = self._pages("/v1/tokens", TokenPage, {})

@@ -315,6 +315,21 @@ async def test_request_is_repeated_with_its_idempotency_key(answers: Any, run: R
     assert requests[4].raw_path == "/v1/environments/e/configurations/a%2Fk"
 
 
+async def test_only_a_lost_write_may_have_succeeded(answers: Any, run: Run) -> None:
+    _, given, start = answers
+    environ = {"FLAGSTONE_URL": f"http://{await start()}", "FLAGSTONE_TOKEN": "t"}
+    given[:] = [None]
+
+    for words, may_be_written in (
+        (("flag", "evaluate", "e", "f"), False),
+        (("flag", "preview", "e", "f", "--delete"), False),
+        (("configuration", "revert", "e", "1"), True),
+    ):
+        errors = (await asyncio.to_thread(run, *words, **environ)).errors
+        assert "the connection was lost" in errors
+        assert ("may have succeeded" in errors) == may_be_written, errors
+
+
 async def test_connection_errors_say_what_to_check(answers: Any, run: Run) -> None:
     _, given, start = answers
     authority = trustme.CA()
