@@ -34,6 +34,9 @@ def copy_texts(
 ) -> CopyTexts | None:
     """Return the texts of a write to the service at this origin, or None if it is too large."""
     masked = [_masked(operation) for operation in operations]
+    # The exact body has no nulls of optional members. It takes up to 1 s for 2 MiB.
+    if len(msgspec.json.encode(masked)) > 2 * _BYTES_MAX:
+        return None
     why = {"message": message} if message else {}
     body = _json({**why, "operations": [_members(operation) for operation in masked]})
     if len(body) > _BYTES_MAX:
