@@ -122,7 +122,7 @@ def find_reference_error(draft: Draft) -> AppError | None:
 
 
 def find_compile_error(draft: Draft, is_over: Callable[[], bool]) -> AppError | None:
-    """Return why flags and segments would no longer compile, as far as the time suffices."""
+    """Return why flags and segments would no longer compile. Stops when the time is over."""
     before, after = _rules(draft.before), _rules(draft.after)
     users = ((key, _targeting(draft.definition_before(key))) for key in draft.users)
     checked = takewhile(lambda _: not is_over(), chain(after.items(), users))

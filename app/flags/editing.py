@@ -29,7 +29,7 @@ DECIMALS_MAX = 3
 
 
 def variant_of(definition: Definition, option: str, *, value: bool) -> str:
-    """Return the only variant with this value; for false the default variant will do.
+    """Return the only variant with this value. For false, the default variant is the fallback.
 
     Raises Invalid, which asks for the option.
     """

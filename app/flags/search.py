@@ -22,7 +22,7 @@ def words_of(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class SearchText:
-    """The searchable text of a thing: its key without separators, and then all its words too."""
+    """The searchable text: the key without separators, its words, and words of other texts."""
 
     key: str
     text: str

@@ -8,7 +8,7 @@ from app.evaluation.ruleset import Ruleset, decode_definition
 
 
 def referring_keys(rules: Ruleset, segments: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield each flag and segment that names one of these segments itself, with the segment."""
+    """Yield each flag and segment that directly names a segment, with that segment."""
     # Only the few definitions that have such a text are decoded.
     texts = [f'"{segment}"'.encode() for segment in segments]
     for key, raw in rules.definitions.items():

@@ -110,9 +110,9 @@ class Usage(Component):
     def waiting(self, environment: str, key: str) -> int:
         """Return the number of evaluations of a flag that are not in the table yet."""
         start = b'{"key":%b,' % msgspec.json.encode(key)
-        bodies = self._counts[environment] if environment in self._counts else Counter()
+        bodies = self._counts.get(environment, Counter())
         count = sum(times for body, times in bodies.items() if body.startswith(start))
-        blocks = self._blocks[environment] if environment in self._blocks else Counter()
+        blocks = self._blocks.get(environment, Counter())
         # Joined first: a block has the bodies of many flags.
         count += sum(
             times

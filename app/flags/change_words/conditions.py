@@ -1,6 +1,5 @@
 """Say how the condition of a rule or of a segment changed."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import msgspec
 from app.evaluation.rule_tree import Comparison, Condition, ConditionGroup, Negation, Targeting
 from app.evaluation.rule_writer import write
 from app.flags.change_words.sentences import Part, Sentence, name, names, sentence
-from app.flags.change_words.values import canonical
+from app.flags.change_words.values import canonical, missing_items
 from app.flags.wording import condition_text, item_text
 
 
@@ -163,16 +162,7 @@ def _members(condition: Condition) -> Sequence[Condition]:
 
 
 def _other_members(members: Sequence[Condition], others: Sequence[Condition]) -> list[Condition]:
-    """Return the members that the others lack. A member that occurs twice is counted twice."""
-    available = Counter(map(condition_key, others))
-    missing = []
-    for condition in members:
-        key = condition_key(condition)
-        if available[key]:
-            available[key] -= 1
-        else:
-            missing.append(condition)
-    return missing
+    return missing_items(members, others, condition_key)
 
 
 def _has_other_kind(before: Condition, after: Condition) -> bool:

@@ -1,13 +1,12 @@
 """Say which guards of a flag were added, removed or changed."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from app.flags.change_words.sentences import Part, Sentence, name, sentence
-from app.flags.change_words.values import canonical, describe_value, value_text
+from app.flags.change_words.values import canonical, describe_value, missing_items, value_text
 
 _CONTEXT_MAX = 60
 
@@ -17,7 +16,8 @@ def describe_guards(before: Any, after: Any) -> Iterator[Sentence]:
     if not isinstance(before, list | UnsetType) or not isinstance(after, list | UnsetType):
         yield from describe_value(("Guards",), before, after)
         return
-    removed, added = _missing(before or [], after or []), _missing(after or [], before or [])
+    removed = missing_items(before or [], after or [], canonical)
+    added = missing_items(after or [], before or [], canonical)
     successors = {_name_of(guard): guard for guard in added if _name_of(guard)}
     for guard in removed:
         successor = successors.pop(_name_of(guard), None)
@@ -33,19 +33,6 @@ def describe_guards(before: Any, after: Any) -> Iterator[Sentence]:
         yield sentence("Guards are in another order")
     elif not before and not after:
         yield from describe_value(("Guards",), before, after)
-
-
-def _missing(guards: list[Any], others: list[Any]) -> list[Any]:
-    """Return the guards that the others lack."""
-    available = Counter(map(canonical, others))
-    missing = []
-    for guard in guards:
-        key = canonical(guard)
-        if available[key]:
-            available[key] -= 1
-        else:
-            missing.append(guard)
-    return missing
 
 
 def _name_of(guard: Any) -> str:

@@ -1,4 +1,4 @@
-"""Say how it changed what a flag serves: its state, targeting and default variant."""
+"""Say how a flag serves other variants: by its state, targeting or default variant."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

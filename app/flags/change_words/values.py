@@ -1,8 +1,9 @@
 """Say how a JSON value changed: from what to what, or which of its paths."""
 
 import json
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import UNSET
 
@@ -14,6 +15,8 @@ _VALUE_MAX = 60
 _SHORT_VALUE_MAX = 24
 # Characters before the first difference of two long texts.
 _LEAD = 12
+
+T = TypeVar("T")
 
 
 class ValueDifference(NamedTuple):
@@ -52,7 +55,7 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[ValueDiffer
 
 
 def _of_lists(before: list[Any], after: list[Any], path: str) -> Iterator[ValueDifference]:
-    """Compare by position, after the same elements at the start and at the end are left out."""
+    """Compare by position, without the equal elements at the start and at the end."""
     shorter = min(len(before), len(after))
     if len(before) == len(after):
         start, end = 0, 0
@@ -81,6 +84,19 @@ def value_text(value: Any, limit: int = _SHORT_VALUE_MAX) -> str:
 def canonical(value: Any) -> str:
     """Return a text that is the same for equal values only."""
     return json.dumps(value, sort_keys=True)
+
+
+def missing_items(items: Iterable[T], others: Iterable[T], key: Callable[[T], str]) -> list[T]:
+    """Return the items that the others lack, by key. An item that occurs twice is counted twice."""
+    available = Counter(map(key, others))
+    missing = []
+    for item in items:
+        item_key = key(item)
+        if available[item_key]:
+            available[item_key] -= 1
+        else:
+            missing.append(item)
+    return missing
 
 
 def _from_to(before: Any, after: Any, limit: int) -> tuple[str, ...]:

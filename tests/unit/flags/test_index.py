@@ -95,8 +95,8 @@ def test_index_names_the_first_broken_guard() -> None:
 def test_index_follows_a_changed_segment() -> None:
     pros = entry("pros", {"==": [{"var": "plan"}, "pro"]}, "segment")
     first = snapshot(pros, entry("a", guarded({"if": [{"$ref": "pros"}, "on"]})))
-    nobody = entry("pros", {"==": [{"var": "plan"}, "none"]}, "segment", version=2)
-    second = first.advanced(LOCAL, [("pros", nobody)])
+    matching_none = entry("pros", {"==": [{"var": "plan"}, "none"]}, "segment", version=2)
+    second = first.advanced(LOCAL, [("pros", matching_none)])
 
     before = index_of(first)
     after = index_of(second, before)
