@@ -31,7 +31,7 @@ OWNER, TAGS, EXPIRES = "owner", "tags", "expires"
 
 
 class FlagState(StrEnum):
-    """What a flag serves: one variant to all (`on`, `off`), by conditions, or by shares.
+    """How a flag serves variants: one to all (`on`, `off`), by conditions, or by shares.
 
     `off` is the variant false. A disabled flag serves nothing, so programs use their own default.
     """
@@ -45,7 +45,7 @@ class FlagState(StrEnum):
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """The state of a flag, and the same in a few words. `has_split`: also within rules."""
+    """The state of a flag, and its description. `has_split`: also within rules."""
 
     state: FlagState
     text: str
@@ -84,9 +84,7 @@ def summary_of(configuration: Configuration, broken_guard: str = "") -> FlagSumm
     value = configuration.value
     definition: Definition = value if isinstance(value, dict) else {}
     variants, metadata = _object(definition, "variants"), _object(definition, "metadata")
-    # Files of other tools have the owner beside the metadata.
-    owner = str(metadata.get(OWNER) or definition.get(OWNER) or "")
-    tags = tuple(filter(None, map(str.strip, str(metadata.get(TAGS, "")).split(","))))
+    owner, tags = owner_of(definition), tags_of(definition)
     description = configuration.description or ""
     return FlagSummary(
         key=configuration.key,
@@ -103,6 +101,16 @@ def summary_of(configuration: Configuration, broken_guard: str = "") -> FlagSumm
         search=SearchText.of(configuration.key, [*variants, owner, *tags, description]),
         broken_guard=broken_guard,
     )
+
+
+def owner_of(definition: Definition) -> str:
+    # Files of other tools have the owner beside the metadata.
+    return str(_object(definition, "metadata").get(OWNER) or definition.get(OWNER) or "")
+
+
+def tags_of(definition: Definition) -> tuple[str, ...]:
+    text = str(_object(definition, "metadata").get(TAGS, ""))
+    return tuple(filter(None, map(str.strip, text.split(","))))
 
 
 def type_of(variants: Mapping[str, Any]) -> str:

@@ -12,13 +12,13 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import check_confirmation, needs_confirmation
 from app.console.entry_pages import read_version
-from app.console.flag.views import flag_in, status_of
+from app.console.flag.views import require_flag, status_of
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.saving import check_grant, save
 from app.console.state import EnvironmentState
-from app.errors import Conflict, Invalid, NotFound, Stale, invalid
+from app.errors import Conflict, Invalid, Stale, invalid
 from app.flags.wording import describe
 from app.http import problems
 
@@ -57,12 +57,8 @@ async def copy_flag(request: web.Request) -> web.Response:
 
 def _source(request: web.Request, name: str) -> Configuration:
     """Return the flag in the environment that it is copied from. Raises Forbidden, NotFound."""
-    key = request.match_info["key"]
     check_grant(request, name, Scope.READ)
-    entry = flag_in(request.app[FOLLOWER].get(name), key)
-    if entry is None:
-        raise NotFound("flag_unknown", f"There is no flag {key} in {name}.")
-    return entry
+    return require_flag(request.app[FOLLOWER].get(name), request.match_info["key"])
 
 
 def _check_reviewed(form: Form, entry: Configuration) -> None:

@@ -10,10 +10,9 @@ from app.configuration.changes.references import names_in, reachable
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
 from app.console.flag.fragments import flag_part
-from app.console.flag.views import flag_in
+from app.console.flag.views import flag_in, require_flag
 from app.console.rendering import frame
 from app.console.state import read_state
-from app.errors import NotFound
 from app.flags.change_words.definitions import describe_definition
 from app.flags.change_words.sentences import Sentence, bounded
 from app.flags.segment_users import flags_using
@@ -49,9 +48,7 @@ async def get_dependencies(request: web.Request) -> web.Response:
     """Show the segments of a flag, the other flags that use them, and other environments."""
     state = await read_state(request)
     snapshot = state.snapshot
-    entry = flag_in(snapshot, request.match_info["key"])
-    if entry is None:
-        raise NotFound("flag_unknown", "There is no such flag.")
+    entry = require_flag(snapshot, request.match_info["key"])
     segments = await in_thread("dependencies", lambda: list(_used_segments(snapshot, entry)))
     return flag_part(
         request,

@@ -1,6 +1,5 @@
 """A flag's definition as the draft that opens the editor."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from app.console.flag.conditions import draft_condition
@@ -12,22 +11,16 @@ from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, TargetingRule
 from app.evaluation.validation import STATES
 from app.flags.editing import Definition
+from app.flags.summary import type_of
 
 # The members that the rules show; all others are in `FlagDraft.rest`.
 MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata")
-# The types of a variant's value, by the name on the page.
-_TYPES: dict[str, tuple[type, ...]] = {
-    "boolean": (bool,),
-    "string": (str,),
-    "number": (int, float),
-    "object": (dict,),
-}
 
 
 def draft_of(
     definition: Any, description: str | None, version: int, *, view: str = "rules"
 ) -> FlagDraft:
-    """Return the draft without an edit. What the rules cannot show is shown as JSON."""
+    """Return the draft without an edit. A definition that the rules cannot show is JSON."""
     reason = advanced_reason(definition)
     if view == "json" or reason is not None:
         return FlagDraft(
@@ -49,7 +42,7 @@ def advanced_reason(definition: Any) -> str | None:
             pass
         case _:
             return "The definition needs a state and variants."
-    if type_of(variants) is None:
+    if not type_of(variants):
         return "The values of the variants have different types."
     if not isinstance(definition.get("defaultVariant"), str | None):
         return "defaultVariant is not the name of a variant."
@@ -61,17 +54,6 @@ def advanced_reason(definition: Any) -> str | None:
     tree = read(definition.get("targeting", {}))
     if isinstance(tree, Advanced):
         return f"{f'targeting.{tree.path}'.rstrip('.')} {tree.reason}."
-    return None
-
-
-def type_of(variants: Mapping[str, Any]) -> str | None:
-    """Return the type of the variants' values, if they have the same one."""
-    for name, types in _TYPES.items():
-        if all(
-            isinstance(value, types) and isinstance(value, bool) is (bool in types)
-            for value in variants.values()
-        ):
-            return name
     return None
 
 
@@ -104,7 +86,7 @@ def metadata_type(value: Any) -> str:
 
 
 def value_as_text(value: Any) -> str:
-    """Return the text that a text field gives back for a value."""
+    """Return the text that a browser sends back for a value in a text field."""
     return value.replace("\r\n", "\n") if isinstance(value, str) else encode(value)
 
 

@@ -17,11 +17,10 @@ from app.console.flag.forms import parse
 from app.console.flag.preview_form import change_guards, read_posted
 from app.console.flag.preview_panel import context_errors, panel_of
 from app.console.flag.sample_gaps import sample_gaps
-from app.console.flag.views import flag_in
+from app.console.flag.views import require_flag
 from app.console.forms import read_form
 from app.console.rendering import page
 from app.console.state import EnvironmentState, read_state
-from app.errors import NotFound
 from app.flags.handlers import PREVIEWS
 from app.flags.preview_views import DraftEntry, PreviewRequest
 from app.threads import in_thread
@@ -107,7 +106,4 @@ async def post_guard(request: web.Request) -> web.Response:
 
 
 def _flag(request: web.Request, state: EnvironmentState) -> Configuration:
-    entry = flag_in(state.snapshot, request.match_info["key"])
-    if entry is None:
-        raise NotFound("flag_unknown", "There is no such flag.")
-    return entry
+    return require_flag(state.snapshot, request.match_info["key"])

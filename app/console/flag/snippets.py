@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from app.console.flag.draft_reader import type_of
 from app.console.flag.snippet_texts import LANGUAGES, SnippetLanguage
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import (
@@ -17,6 +16,7 @@ from app.evaluation.rule_tree import (
     Negation,
 )
 from app.flags.sampling import TARGETING_KEY
+from app.flags.summary import type_of
 
 _ATTRIBUTES_MAX = 2
 

@@ -9,13 +9,13 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import check_confirmation, needs_confirmation
 from app.console.entry_pages import leave, read_version
-from app.console.flag.views import flag_in, head_of
+from app.console.flag.views import head_of, require_flag
 from app.console.forms import FormErrors, read_form
 from app.console.pages import is_fragment
 from app.console.rendering import frame, page
 from app.console.saving import save
 from app.console.state import EnvironmentState
-from app.errors import AppError, Conflict, Invalid, NotFound, Stale, invalid
+from app.errors import AppError, Conflict, Invalid, Stale, invalid
 from app.evaluation.validation import check_flag
 from app.flags.switching import read_latest_with_targeting, switched_off, switched_on
 from app.flags.wording import describe
@@ -57,10 +57,7 @@ async def switch_flag(request: web.Request) -> web.Response:
 def _current(request: web.Request) -> tuple[EnvironmentState, Configuration]:
     name, key = request.match_info["environment"], request.match_info["key"]
     state = EnvironmentState(snapshot=request.app[FOLLOWER].get(name))
-    entry = flag_in(state.snapshot, key)
-    if entry is None:
-        raise NotFound("flag_unknown", f"There is no flag {key} in {name}.")
-    return state, entry
+    return state, require_flag(state.snapshot, key)
 
 
 async def _switched(request: web.Request, entry: Configuration, variant: str | None) -> Any:

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.flag.fragments import flag_part
-from app.console.flag.views import flag_in
+from app.console.flag.views import require_flag
 from app.console.state import read_state
-from app.errors import NotFound, Unavailable
+from app.errors import Unavailable
 from app.flags.handlers import USAGE
 from app.flags.usage import HOURS_MAX, HourUse, read_flag_use, read_hours, usage_remarks
 from app.flags.views import OutcomeUse
@@ -67,9 +67,7 @@ class UsageChart:
 async def get_usage(request: web.Request) -> web.Response:
     """Show how often each variant of a flag was served."""
     state = await read_state(request)
-    entry = flag_in(state.snapshot, request.match_info["key"])
-    if entry is None:
-        raise NotFound("flag_unknown", "There is no such flag.")
+    entry = require_flag(state.snapshot, request.match_info["key"])
     range_ = request.query.get("range", "day")
     range_ = range_ if range_ in RANGES else "day"
     now = datetime.now(UTC)

@@ -7,10 +7,10 @@ from aiohttp import web
 
 from app.console.flag.fragments import flag_part
 from app.console.flag.snippets import snippets
-from app.console.flag.views import flag_in
+from app.console.flag.views import require_flag
 from app.console.rendering import page
 from app.console.state import read_state
-from app.errors import NotFound, Unavailable
+from app.errors import Unavailable
 from app.flags.handlers import USAGE
 from app.flags.usage import read_flag_use
 from app.http.keys import DATABASE
@@ -32,9 +32,7 @@ class FirstEvaluation:
 async def get_use_it(request: web.Request) -> web.Response:
     """Show programs that evaluate the flag."""
     state = await read_state(request)
-    entry = flag_in(state.snapshot, request.match_info["key"])
-    if entry is None:
-        raise NotFound("flag_unknown", "There is no such flag.")
+    entry = require_flag(state.snapshot, request.match_info["key"])
     return flag_part(
         request,
         state,

@@ -10,9 +10,11 @@ from aiohttp import web
 
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
-from app.console.flag.draft_reader import advanced_reason, type_of
+from app.console.flag.draft_reader import advanced_reason
 from app.environments.models import Environment
+from app.errors import NotFound
 from app.flags.editing import serves_all
+from app.flags.summary import OWNER, TAGS, owner_of, tags_of, type_of
 from app.threads import in_thread
 
 VIEWS = {
@@ -67,21 +69,20 @@ def head_of(key: str, entry: Configuration) -> FlagHead:
     metadata = definition.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     variants = definition.get("variants")
-    tags = str(metadata.get("tags", "")).split(",")
     return FlagHead(
         key=key,
         entry=entry,
         status=status_of(definition),
-        type=(type_of(variants) if isinstance(variants, dict) and variants else None) or "mixed",
-        owner=str(metadata.get("owner") or definition.get("owner") or ""),
-        tags=tuple(tag.strip() for tag in tags if tag.strip()),
-        metadata={k: v for k, v in metadata.items() if k not in ("owner", "tags")},
+        type=(type_of(variants) if isinstance(variants, dict) else "") or "mixed",
+        owner=owner_of(definition),
+        tags=tags_of(definition),
+        metadata={k: v for k, v in metadata.items() if k not in (OWNER, TAGS)},
         advanced=advanced_reason(entry.value),
     )
 
 
 def status_of(definition: Any) -> str:
-    """Return On, Off or Disabled, or "No rules" if one variant that is no boolean is for all."""
+    """Return On, Off, Disabled, or "No rules" if all get one variant that is not a boolean."""
     match definition:
         case {"state": "ENABLED", "variants": dict(variants)}:
             served = serves_all(definition)
@@ -107,6 +108,15 @@ def flag_in(snapshot: Snapshot, key: str) -> Configuration | None:
     """Return the flag of a snapshot, None for another kind or no entry."""
     entry = snapshot.entries.get(key)
     return entry.configuration if entry is not None and entry.kind == "flag" else None
+
+
+def require_flag(snapshot: Snapshot, key: str) -> Configuration:
+    """Return the flag of a snapshot. Raises NotFound."""
+    entry = flag_in(snapshot, key)
+    if entry is None:
+        name = snapshot.environment.name
+        raise NotFound("flag_unknown", f"There is no flag {key} in {name}.")
+    return entry
 
 
 async def editor_names(snapshot: Snapshot) -> EditorNames:
