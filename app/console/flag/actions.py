@@ -30,7 +30,7 @@ _NEW_VALUES = {"boolean": "true", "number": "0", "object": "{}"}
 
 @dataclass(frozen=True, kw_only=True)
 class ActionEffect:
-    """What a button did. `focus` is the path of the part that gets the focus."""
+    """The effect of a button. `focus` is the path of the part that gets the focus."""
 
     text: str = ""
     focus: str = ""

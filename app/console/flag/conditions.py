@@ -6,7 +6,7 @@ import msgspec
 
 from app.console.flag.draft import NOT, DraftCondition, FieldRules
 from app.console.flag.operators import OPERATORS, operator_of
-from app.console.flag.values import encode, parse_value, split_values, value_text
+from app.console.flag.values import decode, encode, parse_value, split_values, value_text
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import (
     Attribute,
@@ -143,12 +143,7 @@ def _typed_value(draft: DraftCondition, source: Comparison | None) -> str:
 
 
 def _source_of(draft: DraftCondition) -> Comparison | None:
-    if not draft.source:
-        return None
-    try:
-        tree = read(msgspec.json.decode(draft.source.encode()))
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return None
+    tree = read(decode(draft.source))
     condition = tree.shorthand if isinstance(tree, Targeting) else None
     return condition if isinstance(condition, Comparison) else None
 
@@ -173,5 +168,5 @@ def count_conditions(draft: DraftCondition) -> int:
 
 
 def _line(text: str) -> str:
-    """Return the text as an input of one line gives it back."""
+    """Return the text as a browser sends it from a one-line input."""
     return "".join(char for char in text if char not in "\r\n").strip()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
@@ -144,15 +145,13 @@ async def _history(request: web.Request, key: str) -> Sequence[KeyChange]:
 
 
 def _configuration(entry: Configuration, change: KeyChange, view: EntryView) -> Configuration:
-    return Configuration(
-        environment=entry.environment,
-        key=entry.key,
+    return msgspec.structs.replace(
+        entry,
         kind=view.kind,
         value=view.value,
         schema=view.schema,
         description=view.description,
         version=view.version,
         updated_revision=change.revision,
-        created_at=entry.created_at,
         updated_at=change.created_at,
     )

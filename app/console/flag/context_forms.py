@@ -89,7 +89,7 @@ def form_of(context: dict[str, Any], attributes: Sequence[str]) -> ContextForm:
 
 
 def _take(context: dict[str, Any], name: str) -> Any:
-    """Remove the value at a path and return it, or MISSING. Empty objects go too."""
+    """Remove the value at a path and return it, or MISSING. Remove empty objects too."""
     first, _, others = name.partition(".")
     if not others:
         return context.pop(first, MISSING)

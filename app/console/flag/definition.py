@@ -15,7 +15,7 @@ from app.console.flag.draft import (
 )
 from app.console.flag.draft_reader import metadata_type, value_as_text, variant_text
 from app.console.flag.outcomes import outcome_of
-from app.console.flag.values import encode, parse_json, parse_value
+from app.console.flag.values import decode, encode, parse_json, parse_value
 from app.evaluation.rule_tree import Targeting, TargetingRule
 from app.evaluation.rule_writer import write
 from app.flags.editing import Definition
@@ -47,7 +47,7 @@ def definition_of(draft: FlagDraft, base: Any) -> DraftResult:
     renamed = {encode(variant.was): variant.name for variant in draft.variants if variant.was}
     members: Definition = {"state": draft.state, "variants": _variants_of(draft, errors)}
     if draft.default != "":
-        members["defaultVariant"] = _decoded(_renamed(draft.default, renamed))
+        members["defaultVariant"] = decode(_renamed(draft.default, renamed))
     targeting = write(_tree_of(draft, renamed, errors))
     members["targeting"] = targeting
     members["metadata"] = _metadata_of(draft, errors)
@@ -58,7 +58,7 @@ def definition_of(draft: FlagDraft, base: Any) -> DraftResult:
 def _in_order(members: Definition, base: Any) -> Definition:
     """Return the members in the order of `base`, without those that became empty."""
     before = base if isinstance(base, dict) else {}
-    empty_before = {name for name in _OPTIONAL if name in before and is_same(before[name], {})}
+    empty_before = {name for name in _OPTIONAL if name in before and before[name] == {}}
     names = [name for name in before if name in members]
     names += [name for name in members if name not in before]
     return {
@@ -66,11 +66,6 @@ def _in_order(members: Definition, base: Any) -> Definition:
         for name in names
         if members[name] != {} or name not in _OPTIONAL or name in empty_before
     }
-
-
-def is_same(left: Any, right: Any) -> bool:
-    """Compare JSON, because True equals 1 in Python."""
-    return msgspec.json.encode(left, order="sorted") == msgspec.json.encode(right, order="sorted")
 
 
 def _variants_of(draft: FlagDraft, errors: FieldRules) -> Definition:
@@ -93,7 +88,7 @@ def _variants_of(draft: FlagDraft, errors: FieldRules) -> Definition:
 
 
 def _variant_value(type_: str, variant: DraftVariant) -> Any:
-    source = _decoded(variant.source) if variant.source else None
+    source = decode(variant.source) if variant.source else None
     if source is not None and variant_text(type_, source) == variant.value:
         return source
     match type_:
@@ -116,7 +111,7 @@ def _metadata_of(draft: FlagDraft, errors: FieldRules) -> Definition:
             errors[f"{field}.name"].append("must not be empty")
         elif row.name in metadata:
             errors[f"{field}.name"].append("must be given once")
-        source = _decoded(row.source) if row.source else None
+        source = decode(row.source) if row.source else None
         try:
             is_unchanged = source is not None and row.value == value_as_text(source)
             is_unchanged = is_unchanged and row.type == metadata_type(source)
@@ -156,13 +151,6 @@ def _renamed(text: str, renamed: Mapping[str, str]) -> str:
     return encode(renamed[text]) if text in renamed else text
 
 
-def _decoded(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text.encode())
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return None
-
-
 def _decoded_object(text: str) -> Definition:
-    value = _decoded(text)
+    value = decode(text)
     return value if isinstance(value, dict) else {}

@@ -51,7 +51,7 @@ class DraftShare(msgspec.Struct, kw_only=True):
 
 
 class DraftOutcome(msgspec.Struct, kw_only=True):
-    """What a rule serves: a variant as JSON, SPLIT, or nothing where the definition omits it."""
+    """The outcome of a rule: a variant as JSON, SPLIT, or empty where the definition omits it."""
 
     serve: str = "null"
     shares: list[DraftShare] = []

@@ -7,12 +7,12 @@ import msgspec
 from msgspec import UNSET
 
 from app.console.flag.draft import SPLIT, DraftOutcome, DraftShare, FieldRules
-from app.console.flag.values import encode
+from app.console.flag.values import decode, encode
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Attribute, Outcome, Targeting, VariantShare, VariantSplit
 from app.evaluation.rule_writer import write
+from app.flags.editing import DECIMALS_MAX
 
-DECIMALS_MAX = 3
 _TOLERANCE = Decimal("0.001")
 
 
@@ -115,12 +115,7 @@ def parse_percent(text: str) -> Decimal | None:
 
 
 def _source_of(draft: DraftOutcome) -> VariantSplit | None:
-    if not draft.source:
-        return None
-    try:
-        tree = read(msgspec.json.decode(draft.source.encode()))
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return None
+    tree = read(decode(draft.source))
     split = tree.otherwise if isinstance(tree, Targeting) else None
     return split if isinstance(split, VariantSplit) else None
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-from app.configuration.changes.views import EntryView
+import msgspec
+
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.flag.definition import DraftResult, is_same
+from app.console.entry_drafts import has_same_content, view_of
+from app.console.flag.definition import DraftResult
 from app.console.json_text import DiffLine, diff
 from app.errors import Violation
 from app.evaluation.advice import flag_advice
@@ -29,22 +30,14 @@ class PendingChanges:
 
 def pending_changes(base: Configuration, result: DraftResult) -> PendingChanges:
     """Compare the draft with the flag from which it began."""
-    before = _view(base, base.value, base.description)
-    after = _view(base, result.definition, result.description)
-    is_changed = not is_same([before], [after])
+    before = msgspec.structs.replace(view_of(base), description=base.description or None)
+    after = msgspec.structs.replace(
+        before, value=result.definition, description=result.description or None
+    )
+    is_changed = not has_same_content(before, after)
     return PendingChanges(
         sentences=describe_change(base.key, before, after) if is_changed else [],
         lines=diff(before.value, after.value) if is_changed else [],
         advice=list(islice(flag_advice(after.value), _ADVICE_MAX)),
         is_changed=is_changed,
-    )
-
-
-def _view(base: Configuration, value: Any, description: str | None) -> EntryView:
-    return EntryView(
-        kind=base.kind,
-        value=value,
-        schema=base.schema,
-        description=description or None,
-        version=base.version,
     )

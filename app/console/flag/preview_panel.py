@@ -9,6 +9,7 @@ from typing import Any
 from app.console.flag.context_forms import ContextForm
 from app.console.flag.rule_trace import RuleTrace, rule_trace
 from app.evaluation.explain import Explanation
+from app.flags.change_words.sentences import shortened
 from app.flags.preview import MISSING_FLAG
 from app.flags.preview_views import ContextPreview, FlagPreview, Movement, Preview, Refusal
 from app.flags.sampling import outcome_name
@@ -186,7 +187,7 @@ def _title(context: dict[str, Any]) -> str:
         f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for name, value in context.items()
     )
-    return text if len(text) <= _TITLE_CHARACTERS else text[: _TITLE_CHARACTERS - 1] + "…"
+    return shortened(text, _TITLE_CHARACTERS)
 
 
 def _guard_rows(of_flag: FlagPreview | None, definition: Any) -> list[GuardRow]:

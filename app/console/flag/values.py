@@ -27,6 +27,14 @@ def encode(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def decode(text: str) -> Any:
+    """Return the value of a JSON text, None if it is not JSON."""
+    try:
+        return msgspec.json.decode(text.encode())
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+
+
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
