@@ -81,7 +81,7 @@ def read_filter(query: Mapping[str, str]) -> FlagFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class ListFacts:
-    """What filters need besides the flags.
+    """Facts that filters need besides the flags.
 
     `last` is None when the usage is unknown. `production` finds a flag there; it is None in
     production itself and without access to it. `mine` are the keys that the caller has changed.

@@ -116,7 +116,7 @@ def _variants(form: NewFlagForm) -> dict[str, Any]:
         if not name:
             raise invalid(f"variants[{position}]", "must have a name")
         if name in variants:
-            raise invalid(f"variants[{position}]", f"must be named once, but {name} is there twice")
+            raise invalid(f"variants[{position}]", f"must be unique, but {name} occurs twice")
         value = text or name if form.type == "string" else text
         variants[name] = _value(form.type, value, f"variants[{position}]")
     return variants

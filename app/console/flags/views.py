@@ -13,7 +13,7 @@ from app.console.templating import exact_time
 from app.flags.summary import FlagState, FlagSummary
 from app.names import counted
 
-# As static/times.js, which then repeats this in the zone of the reader.
+# As in scripts/times.js, which repeats this in the time zone of the reader.
 _UNITS = (("second", 60), ("minute", 60), ("hour", 24), ("day", 30))
 
 
