@@ -76,6 +76,7 @@ class Visit:
     context: BrowserContext
     page: Page
     url: str
+    is_traced: bool = True
     faults: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
@@ -92,6 +93,23 @@ class Visit:
             for fault in self.faults
             if not any(re.search(pattern, fault) for pattern in self._expected)
         ]
+
+    async def forget(self) -> None:
+        """Become a new visit in the same page: without cookies, stored data, cache and faults."""
+        await self.page.goto("about:blank")
+        await self.context.clear_cookies()
+        session = await self.context.new_cdp_session(self.page)
+        await session.send("Network.clearBrowserCache")
+        # It evicts what the page has in its memory too.
+        await session.send("Network.enable")
+        await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        await session.send("Network.setCacheDisabled", {"cacheDisabled": False})
+        stored = {"origin": self.url, "storageTypes": "all"}
+        await session.send("Storage.clearDataForOrigin", stored)
+        await session.detach()
+        await self.look(scheme="light")
+        for recorded in (self.faults, self.requests, self.dialogs, self._expected):
+            recorded.clear()
 
     async def open_page(self, path: str) -> None:
         """Open a page of the console. Fail unless it is a whole page with status 200."""
@@ -121,11 +139,11 @@ class Visit:
         if scheme is not None:
             await self.page.emulate_media(color_scheme=scheme)
 
-    async def assert_accessible(self) -> None:
-        """Fail if axe-core finds a violation on the open page."""
+    async def assert_accessible(self, *, only: tuple[str, ...] | None = None) -> None:
+        """Fail if axe-core finds a violation on the open page, `only` of these rules if given."""
         if not await self.page.evaluate("() => 'axe' in window"):
             await self.page.evaluate(_script(_AXE))
-        violations = await self.page.evaluate(_script("probes/accessibility.js"))
+        violations = await self.page.evaluate(_script("probes/accessibility.js"), only)
         assert not violations, "\n".join([self.page.url, *violations])
 
     async def assert_laid_out(self) -> None:
@@ -173,14 +191,17 @@ class Visit:
             self.faults.append(f"request to another origin: {request.url}")
 
     async def save(self, name: str) -> None:
-        """Save a screenshot of the open page and the trace of the visit."""
+        """Save a screenshot of the open page, and the trace of the visit if it has one."""
         ARTIFACTS.mkdir(exist_ok=True)
         await self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
-        await self.context.tracing.stop(path=ARTIFACTS / f"{name}.zip")
+        if self.is_traced:
+            await self.context.tracing.stop(path=ARTIFACTS / f"{name}.zip")
 
 
 @asynccontextmanager
-async def visiting(browser: Browser, url: str, **options: Any) -> AsyncIterator[Visit]:
+async def visiting(
+    browser: Browser, url: str, *, trace: bool = True, **options: Any
+) -> AsyncIterator[Visit]:
     """Open a new context with one page. `options` are those of Playwright's `new_context`."""
     defaults = {
         "viewport": {"width": 1280, "height": HEIGHT},
@@ -191,8 +212,9 @@ async def visiting(browser: Browser, url: str, **options: Any) -> AsyncIterator[
     async with await browser.new_context(**defaults | options) as ctx:
         ctx.set_default_timeout(HANG_SECONDS * 1000 / 4)
         await ctx.add_init_script(_script("probes/violations.js"))
-        await ctx.tracing.start(snapshots=True)
-        visit = Visit(context=ctx, page=await ctx.new_page(), url=url)
+        if trace:
+            await ctx.tracing.start(snapshots=True)
+        visit = Visit(context=ctx, page=await ctx.new_page(), url=url, is_traced=trace)
         visit.listen()
         yield visit
 

@@ -55,9 +55,7 @@ async def stranger(
     """Yield the visit of a person who is not signed in. The test fails on any fault of a page."""
     async with visiting(browser, running.url) as visit:
         yield visit
-        if visit.unexpected or request.node.stash.get(_FAILED, False):
-            await visit.save(re.sub(r"[^\w-]+", "-", request.node.name))
-        assert not visit.unexpected, "\n".join(visit.unexpected)
+        await _assert_no_fault(visit, request)
 
 
 @pytest.fixture
@@ -65,6 +63,32 @@ async def visit(stranger: Visit, running: Service) -> Visit:
     """Return the visit of an administrator who is signed in."""
     await sign_in(stranger, running.admin_token)
     return stranger
+
+
+@pytest.fixture(scope="module")
+async def _tab(browser: Browser, running: Service) -> AsyncIterator[Visit]:
+    async with visiting(browser, running.url, trace=False) as visit:
+        yield visit
+
+
+@pytest.fixture
+async def swept(
+    _tab: Visit, running: Service, request: pytest.FixtureRequest
+) -> AsyncIterator[Visit]:
+    """Yield a visit as `visit` does, for tests of each page: a new browser page costs as much.
+
+    The tests of the module share the page. It forgets all before each test.
+    """
+    await _tab.forget()
+    await sign_in(_tab, running.admin_token)
+    yield _tab
+    await _assert_no_fault(_tab, request)
+
+
+async def _assert_no_fault(visit: Visit, request: pytest.FixtureRequest) -> None:
+    if visit.unexpected or request.node.stash.get(_FAILED, False):
+        await visit.save(re.sub(r"[^\w-]+", "-", request.node.name))
+    assert not visit.unexpected, "\n".join(visit.unexpected)
 
 
 @pytest.fixture
