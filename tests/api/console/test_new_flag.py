@@ -99,7 +99,10 @@ async def test_new_flag_of_a_type_has_its_values(
         (fields("x", [("n", "true")], type="number", served="0"), "must be a number"),
         (fields("x", [("n", "[1]")], type="object", served="0"), "must be a JSON object"),
         (fields("x", [("", "1")], type="number", served="0"), "must have a name"),
-        (fields("x", [("a", "1"), ("a", "2")], type="number", served="0"), "must be named once"),
+        (
+            fields("x", [("a", "1"), ("a", "2")], type="number", served="0"),
+            "must be unique, but a occurs twice",
+        ),
         (fields("x", [("<", "1")], type="number", served="0"), "must have names without quotes"),
         (fields("x", expires="soon"), "must be a day such as 2026-12-31"),
         (fields("x", message="m" * 1_001), "must have at most 1000 characters"),
