@@ -17,19 +17,21 @@ join lateral (
     limit 1
 ) as last_change on true;
 
--- name: insert_change_set(environment, revision, kind, actor, message, hash)$
--- Stores its hash for the next change set, in the row that advance_revision has locked, and sends a
--- notification. That is delivered at commit. A client that misses it finds the revision by polling.
+-- name: insert_change_set(environment, revision, kind, actor, message, hash)!
+-- Stores its hash for the next change set, in the row that advance_revision has locked.
 with chained as (
     update environments
     set hash = :hash
     where environments.name = :environment
-),
-inserted as (
-    insert into change_sets (environment, revision, kind, actor, message, hash)
-    values (:environment, :revision, :kind, :actor, :message, :hash)
 )
-select pg_notify('flagstone', :environment::text || ':' || :revision::bigint)::text;
+insert into change_sets (environment, revision, kind, actor, message, hash)
+values (:environment, :revision, :kind, :actor, :message, :hash);
+
+-- name: announce_revisions(environments, revisions)!
+-- Notifies the other processes after the commit. A process that misses it finds the revision by
+-- polling.
+select pg_notify('flagstone', latest.environment || ':' || latest.revision)::text as announced
+from unnest(:environments::text[], :revisions::bigint[]) as latest (environment, revision);
 
 -- name: write_changes(environment, revision, changes)!
 -- Write the current entries and their history in one statement, so neither exists without the other.

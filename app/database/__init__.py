@@ -4,7 +4,8 @@ Knows no HTTP and no feature's code, so that a script or another service can use
 it must know of the tables is in one place, `privileges.py`.
 """
 
-from app.database.client.pool import Connection, Database, PoolUse, after_commit
+from app.database.client.commits import Commit
+from app.database.client.pool import Connection, Database, PoolUse, after_commit, announce
 from app.database.client.statements import sql
 
-__all__ = ["Connection", "Database", "PoolUse", "after_commit", "sql"]
+__all__ = ["Commit", "Connection", "Database", "PoolUse", "after_commit", "announce", "sql"]

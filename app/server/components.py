@@ -147,6 +147,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         ),
         FunctionComponent("seed", start=partial(seed, settings, database)),
         follower,
+        FunctionComponent("announcer", run=database.announcer.run),
         FunctionComponent("collector", run=memory.run),
         app[TOKEN_USE],
         disk_copy,

@@ -12,7 +12,7 @@ from app.configuration.changes.models import (
     PropertiesChange,
 )
 from app.configuration.changes.offload import size_of
-from app.database import Connection, sql
+from app.database import Commit, Connection, announce, sql
 from app.environments.models import Properties
 from app.secrets.envelope import sealed_of
 
@@ -91,7 +91,7 @@ def properties_change_of(row: Any) -> PropertiesChange:
 
 
 async def write(connection: Connection, change_set: ChangeSet, hash_: bytes) -> None:
-    """Write a change set, its changes, the entries and the properties."""
+    """Write a change set, its changes, the entries and the properties. Announce it."""
     await sql.insert_change_set(
         connection,
         environment=change_set.environment,
@@ -117,6 +117,7 @@ async def write(connection: Connection, change_set: ChangeSet, hash_: bytes) -> 
         )
     if change_set.properties is not None:
         await _write_properties(connection, change_set, change_set.properties)
+    announce(Commit(environment=change_set.environment, revision=change_set.revision))
 
 
 def _members(side: str, content: Content | None, version: int | None) -> dict[str, Any]:

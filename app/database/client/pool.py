@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
 
+from app.database.client.commits import Announcer, Commit
 from app.database.client.connector import Connector
 from app.database.client.faults import is_of_driver, translated
 from app.database.client.pooler import MISCONFIGURED, explained
@@ -45,10 +46,17 @@ RETRIED = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
-# Actions to run after the commit of the current transaction.
-_after_commit: ContextVar[list[Callable[[], None]] | None] = ContextVar(
-    "after_commit", default=None
-)
+
+
+@dataclass(kw_only=True)
+class _Transaction:
+    """The actions to run after the commit, and the change sets to announce."""
+
+    actions: list[Callable[[], None]] = field(default_factory=list)
+    commits: list[Commit] = field(default_factory=list)
+
+
+_transaction: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +80,9 @@ class Database:
         self.shares = Shares(
             limit=-(-settings.pool_max // _SHARES), wait_seconds=settings.acquire_timeout_seconds
         )
+        self.announcer = Announcer(self.connection)
+        # Called after each commit with the change sets of the transaction, in order.
+        self.commit_listeners: list[Callable[[Sequence[Commit]], None]] = []
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._has_several_hosts = False
         self._waiting = 0
@@ -152,8 +163,8 @@ class Database:
         with self._translate_faults(_WRITE_AWAY):
             backoff = Backoff(_BACKOFF_SECONDS)
             for attempt in range(1, _TRANSACTION_ATTEMPTS + 1):
-                actions: list[Callable[[], None]] = []
-                outer = _after_commit.set(actions)
+                transaction = _Transaction()
+                outer = _transaction.set(transaction)
                 try:
                     async with self._acquired() as connection:
                         session = session_of(connection)
@@ -170,12 +181,22 @@ class Database:
                             "database_superseded",
                             f"The database's primary changed during the write. {REPEAT_ADVICE}",
                         )
-                    for action in actions:
-                        action()
+                    await self._finish(transaction)
                     return result
                 finally:
-                    _after_commit.reset(outer)
+                    _transaction.reset(outer)
         raise AssertionError("unreachable")
+
+    async def _finish(self, transaction: _Transaction) -> None:
+        """Run the actions of a committed transaction, and announce its change sets."""
+        for action in transaction.actions:
+            action()
+        if transaction.commits:
+            for listener in self.commit_listeners:
+                listener(transaction.commits)
+            self.announcer.add(transaction.commits)
+            if not self.announcer.is_running:
+                await self.announcer.send()
 
     @contextmanager
     def _translate_faults(self, away: str) -> Iterator[None]:
@@ -259,11 +280,20 @@ def after_commit(action: Callable[[], None]) -> None:
 
     Outside of `transact`, run it at once.
     """
-    actions = _after_commit.get()
-    if actions is None:
+    transaction = _transaction.get()
+    if transaction is None:
         action()
     else:
-        actions.append(action)
+        transaction.actions.append(action)
+
+
+def announce(commit: Commit) -> None:
+    """Announce the change set after `transact` has committed, and never after a rollback.
+
+    Outside of `transact`, other processes find the change set when they poll.
+    """
+    if (transaction := _transaction.get()) is not None:
+        transaction.commits.append(commit)
 
 
 async def _nothing_to_reset(_: AsyncpgConnection) -> None: ...
