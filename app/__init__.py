@@ -5,7 +5,7 @@ Folders import only from folders below them; `pyproject.toml` has the contract.
 cli/            the commands of `python -m app`
 scripts/        async scripts that reuse the pool, and how to write one
 server/         start here: `application.py` builds the service, `routes.py` lists the URLs,
-                `components.py` lists the running parts, `workers.py` runs several processes,
+                `components.py` lists the running parts, `supervisor.py` runs several processes,
                 `api/` has the texts and examples of the API's documentation
 console/        the web pages, which use the services of the folders below
 health/         heartbeat, probes, report

@@ -15,7 +15,6 @@ from app import VERSION
 from app.cli.help import CommandGroup, Commands
 from app.scripts import foreseen_errors
 
-_HIDDEN = "serve-worker"
 _PANELS = {
     "Start": {"serve": "serve:serve", "doctor": "doctor:doctor"},
     "Flags and configuration": {
@@ -30,7 +29,6 @@ _PANELS = {
         "seal": "seal:cli",
     },
     "Database": {"database": "database:cli", "backup": "backup:cli", "audit": "audit:cli"},
-    "Workers": {_HIDDEN: "serve:serve_worker"},
 }
 _COMMANDS = {
     name: (path, panel) for panel, names in _PANELS.items() for name, path in names.items()
@@ -47,7 +45,7 @@ class _Lazy(UserDict[str, Any]):
         if isinstance(command, typer.Typer):
             parent.add_typer(command, name=name, rich_help_panel=panel)
         else:
-            parent.command(name, hidden=name == _HIDDEN, rich_help_panel=panel)(command)
+            parent.command(name, rich_help_panel=panel)(command)
         return get_group(parent).commands[name]
 
 

@@ -5,25 +5,25 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, TypeVar
 
-import typer
 from aiohttp import web
 
 from app import log
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from app.cli.console import EVERYWHERE, sign_in_link
-from app.database.targets import open_targets_async
+from app.database.targets import open_targets
 from app.errors import Unavailable
 from app.http.keys import DATABASE, SETTINGS
-from app.scripts import configured_settings
+from app.scripts import configured_settings, foreseen_errors
 from app.server.application import create_app
 from app.server.banner import has_banner, print_banner
 from app.server.serving import serve as run
-from app.server.workers import ONLY, Supervisor, Worker, report_started, stop_seconds_max
+from app.server.supervisor import Supervisor
+from app.server.workers import ONLY, Worker, report_started, stop_seconds_max
 from app.settings import Settings, Tier
 
 Result = TypeVar("Result")
@@ -50,27 +50,8 @@ def serve() -> None:
         log.logger(__name__).warning("settings", problem=warning)
     if settings.http.workers == 1:
         _run(_serve(settings, ONLY))
-        return
-    sys.exit(_run(_supervise(settings)))
-
-
-def serve_worker(
-    number: Annotated[int, typer.Option()],
-    socket: Annotated[list[int], typer.Option()],
-    lifeline: Annotated[int, typer.Option()],
-    folder: Annotated[Path, typer.Option()],
-    *,
-    first: Annotated[bool, typer.Option("--first")] = False,
-) -> None:
-    """Run one of several workers; only `serve` starts it."""
-    worker = Worker(
-        number=number,
-        listens_at_start=first,
-        sockets=tuple(socket),
-        lifeline=lifeline,
-        folder=folder,
-    )
-    _run(_serve(configured_settings(), worker))
+    else:
+        sys.exit(_supervise(settings))
 
 
 def _run(main: Coroutine[Any, Any, Result]) -> Result:
@@ -116,12 +97,17 @@ def _abort_stop() -> None:
     os._exit(STOP_ABORTED)
 
 
-async def _supervise(settings: Settings) -> int:
-    async with AsyncExitStack() as stack:
+def _supervise(settings: Settings) -> int:
+    def run_worker(worker: Worker) -> None:
+        instance = f"{settings.instance}.{worker.number}"
+        with foreseen_errors():
+            _run(_serve(replace(settings, instance=instance), worker))
+
+    with ExitStack() as stack:
         if settings.database.target is None:
             # Hold the embedded server, so that it survives a worker that is killed.
-            await stack.enter_async_context(open_targets_async(settings))
-        return await Supervisor(settings).run(lambda: print_banner(settings))
+            stack.enter_context(open_targets(settings))
+        return Supervisor(settings, run_worker).run(lambda: print_banner(settings))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -26,7 +27,7 @@ Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 X_REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_PROCESS = secrets.token_hex(8)
+_process = secrets.token_hex(8)
 _numbers = itertools.count(1)
 
 # The headers of every answer.
@@ -146,4 +147,12 @@ def request_id(request: web.BaseRequest) -> str:
 
 def new_request_id() -> str:
     """Return an ID that is unique across processes, without a system call."""
-    return f"{_PROCESS}{next(_numbers):012x}"
+    return f"{_process}{next(_numbers):012x}"
+
+
+def _name_process() -> None:
+    global _process  # noqa: PLW0603 - workers are forks of one process
+    _process = secrets.token_hex(8)
+
+
+os.register_at_fork(after_in_child=_name_process)
