@@ -17,28 +17,40 @@ join lateral (
     limit 1
 ) as last_change on true;
 
--- name: insert_change_set(environment, revision, kind, actor, message, hash)!
--- Stores its hash for the next change set, in the row that advance_revision has locked.
-with chained as (
-    update environments
-    set hash = :hash
-    where environments.name = :environment
-)
-insert into change_sets (environment, revision, kind, actor, message, hash)
-values (:environment, :revision, :kind, :actor, :message, :hash);
-
 -- name: announce_revisions(environments, revisions)!
 -- Notifies the other processes after the commit. A process that misses it finds the revision by
 -- polling.
 select pg_notify('flagstone', latest.environment || ':' || latest.revision)::text as announced
 from unnest(:environments::text[], :revisions::bigint[]) as latest (environment, revision);
 
--- name: write_changes(environment, revision, changes)!
--- Write the current entries and their history in one statement, so neither exists without the other.
--- `changes` is an array of objects. A member that is missing is null; a key without an after_version
--- is deleted. Not jsonb_to_recordset: that turns a value that is JSON's null into SQL's.
-with changed as (
+-- name: write_change_sets(environment, revision, hash, change_sets, changes, returns_entries)
+-- Writes change sets with their changes, the current entries, and the head of the environment, which
+-- lock_entries has locked. In one statement, so none exists without the others. The changes of a large
+-- change set come in several statements, the later ones without change sets.
+-- `change_sets` and `changes` are arrays of objects. A member that is missing is null; a key without
+-- an after_version is deleted. A key has at most one change. Not jsonb_to_recordset: that turns a
+-- value that is JSON's null into SQL's.
+with head as (
+    update environments
+    set revision = :revision,
+        hash = :hash
+    where environments.name = :environment
+      and environments.revision < :revision
+),
+inserted as (
+    insert into change_sets (environment, revision, kind, actor, message, hash)
     select
+        :environment,
+        (change_set ->> 'revision')::bigint,
+        change_set ->> 'kind',
+        change_set ->> 'actor',
+        change_set ->> 'message',
+        (change_set ->> 'hash')::bytea
+    from jsonb_array_elements(:change_sets::jsonb) as element (change_set)
+),
+changed as (
+    select
+        (change ->> 'revision')::bigint as revision,
         change ->> 'key' as key,
         change ->> 'before_kind' as before_kind,
         change -> 'before_value' as before_value,
@@ -82,7 +94,7 @@ put as (
         changed.after_schema,
         changed.after_description,
         changed.after_version,
-        :revision
+        changed.revision
     from changed
     where changed.after_version is not null
     on conflict on constraint configurations_environment_key_unique do update
@@ -94,44 +106,72 @@ put as (
         version = excluded.version,
         updated_revision = excluded.updated_revision,
         updated_at = current_timestamp
-)
-insert into changes (
-    environment,
-    revision,
-    key,
-    before_kind,
-    before_value,
-    before_sealed,
-    before_schema,
-    before_description,
-    before_version,
-    after_kind,
-    after_value,
-    after_sealed,
-    after_schema,
-    after_description,
-    after_version
+    returning
+        id,
+        key,
+        kind,
+        value,
+        sealed,
+        schema,
+        description,
+        version,
+        updated_revision,
+        created_at,
+        updated_at
+),
+recorded as (
+    insert into changes (
+        environment,
+        revision,
+        key,
+        before_kind,
+        before_value,
+        before_sealed,
+        before_schema,
+        before_description,
+        before_version,
+        after_kind,
+        after_value,
+        after_sealed,
+        after_schema,
+        after_description,
+        after_version
+    )
+    select
+        :environment,
+        changed.revision,
+        changed.key,
+        changed.before_kind,
+        changed.before_value,
+        changed.before_sealed,
+        changed.before_schema,
+        changed.before_description,
+        changed.before_version,
+        changed.after_kind,
+        changed.after_value,
+        changed.after_sealed,
+        changed.after_schema,
+        changed.after_description,
+        changed.after_version
+    from changed
 )
 select
-    :environment,
-    :revision,
-    changed.key,
-    changed.before_kind,
-    changed.before_value,
-    changed.before_sealed,
-    changed.before_schema,
-    changed.before_description,
-    changed.before_version,
-    changed.after_kind,
-    changed.after_value,
-    changed.after_sealed,
-    changed.after_schema,
-    changed.after_description,
-    changed.after_version
-from changed;
+    put.id::text as id,
+    put.key,
+    put.kind,
+    put.value,
+    put.sealed is not null as sealed,
+    put.schema,
+    put.description,
+    put.version,
+    put.updated_revision,
+    put.created_at,
+    put.updated_at
+from put
+where :returns_entries::boolean;
 
 -- name: write_properties(environment, revision, version, before_metadata, before_fractional, before_protected, after_metadata, after_fractional, after_protected)!
--- Like write_changes, for properties of the environment.
+-- Like write_change_sets, for properties of the environment.
 with changed as (
     update environments
     set metadata = :after_metadata,

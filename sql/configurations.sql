@@ -1,4 +1,4 @@
--- Configurations as they are now; `write_changes` in changes.sql writes them.
+-- Configurations as they are now; `write_change_sets` in changes.sql writes them.
 -- Owner: configuration/entries/.
 
 -- name: find_configuration(environment, key)^
@@ -80,9 +80,79 @@ order by
     environment,
     key;
 
+-- name: lock_entries(environment, keys)
+-- Locks the environment, so that its writers wait here and revisions have no gaps. Returns the
+-- environment and, for each key, its entry. Without an entry there is only the last version of the key.
+-- The entries are as of the start of the statement: if `is_current` is false, another writer has
+-- committed while this one waited for the lock, and list_entries must read them again.
+-- `keys` is JSON, because a plan for an array depends on its length and would not be reused.
+with locked as materialized (
+    select
+        name,
+        tier::text as tier,
+        revision,
+        first_revision,
+        epoch::text as epoch,
+        encode(hash, 'hex') as hash,
+        protected,
+        fractional,
+        metadata,
+        version
+    from environments
+    where name = :environment
+      and deleted_at is null
+    for no key update
+)
+select
+    locked.name,
+    locked.tier,
+    locked.revision,
+    locked.first_revision,
+    locked.epoch,
+    locked.hash,
+    locked.protected,
+    locked.fractional,
+    locked.metadata,
+    locked.version as properties_version,
+    current_timestamp as created_at,
+    (locked.revision, locked.epoch) = (seen.revision, seen.epoch::text) as is_current,
+    requested.key,
+    entry.kind,
+    entry.value,
+    entry.sealed,
+    entry.schema,
+    entry.description,
+    entry.version,
+    last_change.before_version as last_version
+from locked
+join environments as seen
+    on seen.name = locked.name
+left join jsonb_array_elements_text(:keys::jsonb) as requested (key) on true
+left join lateral (
+    select
+        configurations.kind,
+        configurations.value,
+        configurations.sealed,
+        configurations.schema,
+        configurations.description,
+        configurations.version
+    from configurations
+    where configurations.environment = :environment
+      and configurations.key = requested.key
+    limit 1
+) as entry on true
+left join lateral (
+    select changes.before_version
+    from changes
+    where entry.version is null
+      and changes.environment = :environment
+      and changes.key = requested.key
+    order by changes.revision desc
+    limit 1
+) as last_change on true;
+
 -- name: list_entries(environment, keys)
--- The entries that a change set will change. Read after advance_revision, whose lock prevents other
--- writes.
+-- The entries that a change set will change, under the lock of lock_entries.
 select
     key,
     kind,

@@ -43,24 +43,6 @@ where name = any(:names::text[])
 order by name
 for share;
 
--- name: advance_revision(environment)^
--- Locks the row, so that writers of one environment wait here and revisions have no gaps: a
--- rollback restores the counter. Returns the hash that the new change set follows, and the
--- properties that it may change.
-update environments
-set revision = revision + 1
-where name = :environment
-  and deleted_at is null
-returning
-    revision,
-    epoch::text as epoch,
-    hash as previous_hash,
-    current_timestamp as created_at,
-    metadata,
-    fractional,
-    protected,
-    version;
-
 -- name: lock_environment_creation()$
 -- Creations of environments wait for each other, so that the count stays true.
 select pg_advisory_xact_lock(1701736041)::text;

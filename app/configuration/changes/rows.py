@@ -1,10 +1,11 @@
 """Read entries from rows, and write the rows of a change set."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from app.configuration.changes.models import (
-    Change,
     ChangeSet,
     Content,
     Entry,
@@ -13,12 +14,64 @@ from app.configuration.changes.models import (
 )
 from app.configuration.changes.offload import size_of
 from app.database import Commit, Connection, announce, sql
-from app.environments.models import Properties
+from app.environments.models import Environment, Properties
+from app.environments.service import unknown_environment
 from app.secrets.envelope import sealed_of
 
 # The limits of one statement, so that it ends in time.
 _ROWS_AT_ONCE = 1_000
 _BYTES_AT_ONCE = 1024 * 1024
+# Each row of lock_entries repeats the environment, so more entries are read by another statement.
+_KEYS_WITH_LOCK = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """An environment that the transaction has locked, and the entries that it may change.
+
+    `created_at` is the time of the transaction's change sets.
+    """
+
+    environment: Environment
+    created_at: datetime
+    entries: dict[str, Entry]
+
+
+async def lock_entries(connection: Connection, environment: str, keys: Sequence[str]) -> Locked:
+    """Lock the environment, and return it with the entry of each key. Raises NotFound."""
+    joined = keys if len(keys) <= _KEYS_WITH_LOCK else []
+    rows = [row async for row in sql.lock_entries(connection, environment=environment, keys=joined)]
+    if not rows:
+        raise unknown_environment()
+    head = rows[0]
+    entries = {row["key"]: _locked_entry(environment, row) for row in rows if joined}
+    # Resealing changes sealed values under the lock without a new revision.
+    may_be_old = any(entry.content and entry.content.sealed for entry in entries.values())
+    if len(entries) < len(keys) or may_be_old or not head["is_current"]:
+        entries = await read_entries(connection, environment, keys)
+    return Locked(
+        environment=Environment(
+            name=head["name"],
+            tier=head["tier"],
+            revision=head["revision"],
+            epoch=head["epoch"],
+            hash=head["hash"],
+            protected=head["protected"],
+            fractional=head["fractional"],
+            metadata=head["metadata"],
+            version=head["properties_version"],
+            first_revision=head["first_revision"],
+        ),
+        created_at=head["created_at"],
+        entries=entries,
+    )
+
+
+def _locked_entry(environment: str, row: Any) -> Entry:
+    if row["version"] is not None:
+        return entry_of(environment, row)
+    last_version = row["last_version"] or 0
+    return Entry(key=row["key"], content=None, version=None, last_version=last_version)
 
 
 async def read_entries(
@@ -90,34 +143,38 @@ def properties_change_of(row: Any) -> PropertiesChange:
     return PropertiesChange(before=before, after=after)
 
 
-async def write(connection: Connection, change_set: ChangeSet, hash_: bytes) -> None:
-    """Write a change set, its changes, the entries and the properties. Announce it."""
-    await sql.insert_change_set(
-        connection,
-        environment=change_set.environment,
-        revision=change_set.revision,
-        kind=change_set.kind,
-        actor=change_set.actor,
-        message=change_set.message,
-        hash=hash_,
-    )
-    for changes in _batches(change_set.changes):
-        await sql.write_changes(
+async def write(connection: Connection, change_sets: Sequence[tuple[ChangeSet, bytes]]) -> None:
+    """Write change sets of one environment, each with its hash, and announce them.
+
+    No key may have two changes.
+    """
+    (last, hash_) = change_sets[-1]
+    heads = [
+        {
+            "revision": change_set.revision,
+            "kind": change_set.kind,
+            "actor": change_set.actor,
+            "message": change_set.message,
+            "hash": f"\\x{hash_.hex()}",
+        }
+        for change_set, hash_ in change_sets
+    ]
+    for changes in _batches(change_sets):
+        rows = sql.write_change_sets(
             connection,
-            environment=change_set.environment,
-            revision=change_set.revision,
-            changes=[
-                {
-                    "key": change.key,
-                    **_members("before", change.before.content, change.before.version),
-                    **_members("after", change.after, change.version),
-                }
-                for change in changes
-            ],
+            environment=last.environment,
+            revision=last.revision,
+            hash=hash_,
+            change_sets=heads,
+            changes=changes,
+            returns_entries=False,
         )
-    if change_set.properties is not None:
-        await _write_properties(connection, change_set, change_set.properties)
-    announce(Commit(environment=change_set.environment, revision=change_set.revision))
+        [row async for row in rows]
+        heads = []
+    for change_set, _ in change_sets:
+        if change_set.properties is not None:
+            await _write_properties(connection, change_set, change_set.properties)
+        announce(Commit(environment=change_set.environment, revision=change_set.revision))
 
 
 def _members(side: str, content: Content | None, version: int | None) -> dict[str, Any]:
@@ -154,14 +211,22 @@ async def _write_properties(
     )
 
 
-def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    batch: list[Change] = []
+def _batches(change_sets: Sequence[tuple[ChangeSet, bytes]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the changes in batches; the first may be empty."""
+    batch: list[dict[str, Any]] = []
     size = 0
-    for change in changes:
-        size += size_of(change)
-        if batch and (len(batch) == _ROWS_AT_ONCE or size > _BYTES_AT_ONCE):
-            yield batch
-            batch, size = [], size_of(change)
-        batch.append(change)
-    if batch:
-        yield batch
+    for change_set, _ in change_sets:
+        for change in change_set.changes:
+            size += size_of(change)
+            if batch and (len(batch) == _ROWS_AT_ONCE or size > _BYTES_AT_ONCE):
+                yield batch
+                batch, size = [], size_of(change)
+            batch.append(
+                {
+                    "revision": change_set.revision,
+                    "key": change.key,
+                    **_members("before", change.before.content, change.before.version),
+                    **_members("after", change.after, change.version),
+                }
+            )
+    yield batch

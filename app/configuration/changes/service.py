@@ -1,7 +1,6 @@
 """Write a change set in the caller's transaction."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.flag_checks import check_compiling, check_guards
@@ -18,11 +17,10 @@ from app.configuration.changes.models import (
 from app.configuration.changes.offload import run_by_size
 from app.configuration.changes.properties import PropertiesPatch, patched
 from app.configuration.changes.references import check_references
-from app.configuration.changes.rows import read_entries, write
+from app.configuration.changes.rows import lock_entries, write
 from app.configuration.changes.sealing import seal_secrets
-from app.database import Connection, sql
-from app.environments.models import Properties
-from app.environments.service import unknown_environment
+from app.database import Connection
+from app.environments.models import Environment
 from app.errors import Conflict, Invalid, NotFound, Stale, Violation
 from app.names import KEY_RULE, is_key
 from app.secrets.vault import Vault
@@ -62,17 +60,15 @@ async def apply(
     """
     if kind not in _UNDOING:
         _check_keys(operations)
-    advanced = await sql.advance_revision(connection, environment=environment)
-    if advanced is None:
-        raise unknown_environment()
-    properties = _properties(advanced, patch) if patch is not None else None
-    entries = await read_entries(
+    locked = await lock_entries(
         connection, environment, [operation.key for operation in operations]
     )
+    head, entries = locked.environment, locked.entries
+    properties = _properties(head, patch) if patch is not None else None
 
     def check() -> list[Change]:
         _check_format(operations, entries)
-        _check_versions(operations, entries, advanced["epoch"])
+        _check_versions(operations, entries, head.epoch)
         _check_kinds(operations, entries, may_change=kind in _KIND_CHANGING)
         return [_change(operation, entries[operation.key]) for operation in operations]
 
@@ -88,19 +84,19 @@ async def apply(
     )
     change_set = ChangeSet(
         environment=environment,
-        revision=advanced["revision"],
-        epoch=advanced["epoch"],
+        revision=head.revision + 1,
+        epoch=head.epoch,
         kind=kind,
         actor=actor,
         message=message,
-        created_at=advanced["created_at"],
+        created_at=locked.created_at,
         changes=changes,
         properties=properties,
         warnings=warnings,
     )
-    previous = advanced["previous_hash"] or GENESIS
+    previous = bytes.fromhex(head.hash) if head.hash else GENESIS
     hash_ = await run_by_size(changes, "link", lambda: link_hash(previous, change_set))
-    await write(connection, change_set, hash_)
+    await write(connection, [(change_set, hash_)])
     await check_compiling(connection, change_set, exempt=lenient)
     await check_guards(connection, change_set)
     return change_set
@@ -114,12 +110,11 @@ def _check_keys(operations: Sequence[Operation]) -> None:
         raise Invalid.of("key_invalid", violations)
 
 
-def _properties(advanced: Any, patch: PropertiesPatch) -> PropertiesChange:
+def _properties(head: Environment, patch: PropertiesPatch) -> PropertiesChange:
     """Apply the patch to the stored properties. Raises Stale, TooLarge."""
-    names = Properties.__struct_fields__
-    before = Properties(**{name: advanced[name] for name in names})
-    if patch.expected is not None and not patch.expected.is_met(before.version, advanced["epoch"]):
-        raise stale_environment(before.version, advanced["epoch"])
+    before = head.properties
+    if patch.expected is not None and not patch.expected.is_met(before.version, head.epoch):
+        raise stale_environment(before.version, head.epoch)
     return PropertiesChange(before=before, after=patched(before, patch))
 
 
