@@ -238,16 +238,6 @@ where environment = :environment
       and created_at <= :at
   );
 
--- name: has_change_set(environment, revision, hash)$
--- Whether the history still has the change set that was read last, with the same hash.
-select exists (
-    select 1
-    from change_sets
-    where environment = :environment
-      and revision = :revision
-      and hash is not distinct from decode(:hash, 'hex')
-);
-
 -- name: list_actors(environment, first)
 -- Who has written to an environment.
 select distinct actor

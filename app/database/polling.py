@@ -4,6 +4,7 @@ A notification can be lost, so it is only a hint. The poll decides how old a cop
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from app.components import Component
 from app.database.client.faults import SCHEMA_UNFIT
@@ -35,6 +36,10 @@ class PolledCopy(Component):
         """
         raise NotImplementedError
 
+    async def update(self) -> None:
+        """Do what a hint or the end of the interval asks for. Raises as `refresh` does."""
+        await self.refresh()
+
     async def start(self) -> None:
         await self.refresh()
 
@@ -43,18 +48,21 @@ class PolledCopy(Component):
         self._hinted.set()
 
     async def run(self) -> None:
-        """Refresh at the interval and after each hint."""
+        """Update at the interval and after each hint."""
         while True:
             await wait_at_most(jittered(self.poll_seconds), self._hinted)
             self._hinted.clear()
-            if not await self.refresh_if_possible():
+            if not await self._succeeds(self.update):
                 # Hints while the database is away must not turn this into a busy loop.
                 await asyncio.sleep(jittered(_PAUSE_SECONDS))
 
     async def refresh_if_possible(self) -> bool:
         """Refresh, and return whether it succeeded. It never raises for the database."""
+        return await self._succeeds(self.refresh)
+
+    async def _succeeds(self, work: Callable[[], Awaitable[None]]) -> bool:
         try:
-            await self.refresh()
+            await work()
         except Unavailable as error:
             if error.code == SCHEMA_UNFIT:
                 self.failure = error.message

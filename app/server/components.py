@@ -181,7 +181,10 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
 
 def _hint(follower: Follower, directory: TokenDirectory, payload: str) -> None:
     """Pass on a notification. An empty payload means that notifications may have been missed."""
-    if payload != CHANGE_OF_TOKENS:
+    environment, _, revision = payload.rpartition(":")
+    if environment and revision.isascii() and revision.isdecimal() and len(revision) < 19:
+        follower.notice(environment, int(revision))
+    elif payload != CHANGE_OF_TOKENS:
         follower.hint()
     if payload in {"", CHANGE_OF_TOKENS}:
         directory.hint()

@@ -274,7 +274,7 @@ class LocalBackend(LocalAdministration):
 
     async def preview(self, environment: str, request: PreviewRequest) -> Preview:
         async with self._database.connection() as connection:
-            snapshot, _ = await loading.read(connection, environment, None)
+            snapshot = await loading.read(connection, environment)
         checks = ContentChecks()
         try:
             return await Previews(checks).run(snapshot, request, int(time.time()))

@@ -1,8 +1,8 @@
 """The follower keeps a snapshot of each environment up to date.
 
-Every two seconds, and after each notification, it compares revisions with the database and reads
-the changes. A lost notification delays a change by at most two seconds. While the database is away,
-the last snapshots stay in use.
+After a notification it reads the changes of that environment. Every two seconds it compares all
+revisions with the database, so a lost notification delays a change by at most two seconds. While
+the database is away, the last snapshots stay in use.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from app.components import (
 )
 from app.configuration.snapshots import loading
 from app.configuration.snapshots.change_event import ChangeEvent
+from app.configuration.snapshots.loading import Advance, HistorySwappedError
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Connection, Database, sql
 from app.database.client.pool import session_of
@@ -61,8 +62,11 @@ class Follower(PolledCopy):
         self._read_from: ServerState | None = None
         database.primary.is_behind = self._is_behind
         self._snapshots: Mapping[str, Snapshot] = {}
-        # Old snapshots. The next refresh frees them.
-        self._replaced: list[Mapping[str, Snapshot]] = []
+        # Large old snapshots. The next refresh frees them.
+        self._replaced: list[Snapshot] = []
+        # Noticed revisions since the last update, by environment.
+        self._noticed: dict[str, int] = {}
+        self._is_all_hinted = False
         self._refreshed_at: float | None = None
         # When the last refresh failed because the database was away, and the error.
         self._away_at = 0.0
@@ -111,7 +115,7 @@ class Follower(PolledCopy):
             return snapshot
         # Drop our reference first: freeing a large snapshot here would block the event loop.
         del snapshot
-        self.hint()
+        self.notice(environment, revision)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.get(environment).revision < revision:
@@ -157,6 +161,30 @@ class Follower(PolledCopy):
         self._refreshed_at = confirmed_at
         self.wake()
 
+    def hint(self) -> None:
+        self._is_all_hinted = True
+        super().hint()
+
+    def notice(self, environment: str, revision: int) -> None:
+        """Read an environment soon, unless its snapshot has reached the revision."""
+        known = self._snapshots.get(environment)
+        if known is None:
+            self.hint()
+        elif known.revision < revision:
+            self._noticed[environment] = max(revision, self._noticed.get(environment, 0))
+            super().hint()
+
+    async def update(self) -> None:
+        """Read the noticed environments, or refresh all after the interval and after a hint."""
+        noticed, self._noticed = self._noticed, {}
+        if not noticed or self._is_all_hinted or self.age_seconds >= POLL_SECONDS:
+            await self.refresh()
+            return
+        for name, revision in noticed.items():
+            if not await self._read_since(name, revision):
+                await self.refresh()
+                return
+
     async def refresh(self) -> None:
         """Bring every snapshot up to date. Raises Unavailable when the database is away."""
         asked = time.monotonic()
@@ -166,9 +194,8 @@ class Follower(PolledCopy):
             if self._away is not None and self._away_at > asked:
                 # The refresh that this call waited for has just failed.
                 raise Unavailable(self._away.code, self._away.message)
-            if self._replaced:
-                # Freeing ten thousand flags takes about 40 ms. No request reads them any more.
-                await in_thread("release", partial(_free_snapshots, self._replaced))
+            await self._free_replaced()
+            self._is_all_hinted = False
             started = time.monotonic()
             try:
                 async with self._database.connection() as connection:
@@ -178,36 +205,75 @@ class Follower(PolledCopy):
             except Unavailable as error:
                 self._away_at, self._away = time.monotonic(), error
                 raise
-            snapshots = {name: snapshot for name, snapshot in followed if snapshot is not None}
-            changed = snapshots.keys() != self._snapshots.keys() or any(
-                self._snapshots.get(name) is not snapshot for name, snapshot in snapshots.items()
+            self._serve(
+                {name: self._latest(name, advance) for name, advance in followed if advance}
             )
-            if changed:
-                self._replaced.append(self._snapshots)
-            self._snapshots = snapshots
-            self._read = {name: (s.epoch, s.revision) for name, s in snapshots.items()}
             self._read_from = read_from
             self._refreshed_at = started
             self._away = self.failure = None
-        if changed:
-            self.wake()
 
-    async def _follow(self, connection: Connection, head: Environment) -> Snapshot | None:
+    async def _follow(self, connection: Connection, head: Environment) -> Advance | None:
         """Return the snapshot of an environment, or None if it was deleted after the listing."""
         known = self._snapshots.get(head.name)
         if known is not None and known.environment == head:
-            return known
-        if known is not None and await loading.was_swapped(connection, known, head):
-            log.warning("history_swapped", environment=head.name, revision=head.revision)
-            await sql.renew_epoch(connection, environment=head.name, epoch=head.epoch)
-            known = None
+            return Advance(snapshot=known)
         # The snapshot can be later than the head.
-        try:
-            snapshot, events = await loading.read(connection, head.name, known)
-        except NotFound:
-            return None
-        self._count(head.name, events)
+        with suppress(NotFound):
+            if known is not None and known.epoch == head.epoch:
+                try:
+                    return await loading.read_since(connection, known)
+                except HistorySwappedError:
+                    log.warning("history_swapped", environment=head.name, revision=head.revision)
+                    await sql.renew_epoch(connection, environment=head.name, epoch=head.epoch)
+            return Advance(snapshot=await loading.read(connection, head.name), is_large=True)
+        return None
+
+    async def _read_since(self, environment: str, revision: int) -> bool:
+        """Read the changes of one environment. Return False if all must be refreshed instead."""
+        async with self._refreshing:
+            await self._free_replaced()
+            known = self._snapshots.get(environment)
+            if known is None or known.revision >= revision:
+                return known is not None
+            try:
+                async with self._database.connection() as connection:
+                    if session_of(connection).state != self._read_from:
+                        return False
+                    advance = await loading.read_since(connection, known)
+            except (NotFound, HistorySwappedError):
+                return False
+            self._serve({**self._snapshots, environment: self._latest(environment, advance)})
+        return True
+
+    def _latest(self, environment: str, advance: Advance) -> Snapshot:
+        """Return the snapshot, or the current one if own changes have made that later."""
+        current, snapshot = self._snapshots.get(environment), advance.snapshot
+        if current is snapshot:
+            return snapshot
+        if current is not None:
+            if current.epoch == snapshot.epoch and current.revision > snapshot.revision:
+                return current
+            if advance.is_large:
+                self._replaced.append(current)
+            self._count(
+                environment,
+                [event for event in advance.events if event.revision > current.revision],
+            )
         return snapshot
+
+    def _serve(self, snapshots: Mapping[str, Snapshot]) -> None:
+        before, self._snapshots = self._snapshots, snapshots
+        self._replaced += [before[name] for name in before.keys() - snapshots.keys()]
+        self._read = {name: (s.epoch, s.revision) for name, s in snapshots.items()}
+        if before.keys() != snapshots.keys() or any(
+            before[name] is not snapshot for name, snapshot in snapshots.items()
+        ):
+            self.wake()
+
+    async def _free_replaced(self) -> None:
+        """Free replaced snapshots in a thread: ten thousand flags take about 40 ms."""
+        if self._replaced:
+            await in_thread("release", partial(_free_snapshots, self._replaced))
 
     async def _is_behind(self, session: Session) -> bool:
         """Return whether a server lacks revisions of its timeline, as a promoted standby may."""
@@ -274,12 +340,9 @@ class Follower(PolledCopy):
         )
 
 
-def _free_snapshots(replaced: list[Mapping[str, Snapshot]]) -> None:
+def _free_snapshots(replaced: list[Snapshot]) -> None:
     parts: list[Collection[object]] = [
-        part
-        for snapshots in replaced
-        for snapshot in snapshots.values()
-        for part in (snapshot.entries, snapshot.rules.flags)
+        part for snapshot in replaced for part in (snapshot.entries, snapshot.rules.flags)
     ]
     replaced.clear()
     free(parts)

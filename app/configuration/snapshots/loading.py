@@ -4,8 +4,11 @@ Large changes are compiled in a thread, so that requests do not wait for them.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from app import memory
 from app.configuration.snapshots.change_event import ChangeEvent, ChangeEventData
@@ -20,51 +23,83 @@ EVENTS_MAX = 1_000
 _PAGE_ENTRIES = 500
 _QUICK_ENTRIES = 10
 
+_ENTRY_COLUMNS = [name for name in Configuration.__struct_fields__ if name != "environment"]
+
 # A changed key and its current entry, or None if it was deleted.
 Touched = tuple[str, Configuration | None]
 
 
-async def read(
-    connection: Connection, environment: str, known: Snapshot | None
-) -> tuple[Snapshot, Sequence[ChangeEvent]]:
-    """Return the snapshot, and the events since the known one of its epoch. Raises NotFound."""
-    # The environment and its entries must be read from one database snapshot.
+@dataclass(frozen=True, kw_only=True)
+class Advance:
+    """A later snapshot and the events that lead to it.
+
+    `is_large`: many flags were compiled, so that freeing the earlier snapshot takes long.
+    """
+
+    snapshot: Snapshot
+    events: Sequence[ChangeEvent] = ()
+    is_large: bool = False
+
+
+async def read(connection: Connection, environment: str) -> Snapshot:
+    """Return the whole snapshot. Raises NotFound."""
+    # The environment and the pages of its entries must be read from one database snapshot.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         head = await environments.get(connection, environment)
-        if known is None or known.epoch != head.epoch:
-            return await _read_all(connection, head), ()
-        rows: list[Any] = [
-            row
-            async for row in sql.list_changed_entries(
-                connection, environment=environment, after_revision=known.revision
-            )
-        ]
-        events = await complete_events(connection, head, known.revision)
-
-    def advance() -> Snapshot:
-        touched: list[Touched] = [
-            (row["key"], Configuration(environment=environment, **row) if row["version"] else None)
-            for row in rows
-        ]
-        rows.clear()  # Free them in the thread.
-        return known.advanced(head, touched, events)
-
-    return advance() if _is_quick(known, head, rows) else await _in_thread(advance), events
+        return await _read_all(connection, head)
 
 
-async def was_swapped(connection: Connection, known: Snapshot, head: Environment) -> bool:
-    """Return whether the history differs from that of the known snapshot, in the same epoch.
+class HistorySwappedError(Exception):
+    """A backup was restored without a new epoch. The revision can be as high as before."""
 
-    It differs if a backup was restored without a new epoch. The revision can be as high as before.
+
+async def read_since(connection: Connection, known: Snapshot) -> Advance:
+    """Return what changed since a known snapshot, in one round trip.
+
+    Raises NotFound for a deleted environment or a new epoch, and HistorySwappedError.
     """
-    if known.epoch != head.epoch or known.revision == 0:
-        return False
-    return not await sql.has_change_set(
+    parts: dict[str, list[Any]] = {"environment": [], "change set": [], "entry": []}
+    async for row in sql.list_changes_since(
         connection,
-        environment=head.name,
+        environment=known.environment.name,
+        epoch=known.epoch,
         revision=known.revision,
         hash=known.environment.hash,
-    )
+        events_max=EVENTS_MAX,
+    ):
+        parts[row["part"]].append(row)
+    if not parts["environment"]:
+        raise environments.unknown_environment()
+    content = parts["environment"][0]["content"]
+    if not content["is_continued"]:
+        raise HistorySwappedError
+    head = msgspec.convert(content, Environment)
+    if head == known.environment:
+        return Advance(snapshot=known)
+    events = [
+        ChangeEvent(head.epoch, msgspec.convert(row["content"], ChangeEventData))
+        for row in parts["change set"]
+    ]
+    events.sort(key=lambda event: event.revision)
+    if len(events) < head.revision - known.revision:
+        events = []
+    entries = parts["entry"]
+
+    def advance() -> Snapshot:
+        touched = [_touched(head.name, row) for row in entries]
+        entries.clear()  # Free them in the thread.
+        return known.advanced(head, touched, events)
+
+    is_large = not _is_quick(known, head, entries)
+    snapshot = await _in_thread(advance) if is_large else advance()
+    return Advance(snapshot=snapshot, events=events, is_large=is_large)
+
+
+def _touched(environment: str, row: Any) -> Touched:
+    if row["version"] is None:
+        return row["key"], None
+    columns = {name: row[name] for name in _ENTRY_COLUMNS}
+    return row["key"], Configuration(environment=environment, **columns)
 
 
 async def complete_events(
@@ -107,7 +142,7 @@ async def _in_thread(advance: Callable[[], Snapshot]) -> Snapshot:
     return await in_thread("compile", lambda: memory.frozen(advance))
 
 
-def _is_quick(known: Snapshot, head: Environment, rows: Sequence[Any]) -> bool:
+def _is_quick(known: Snapshot, head: Environment, entries: Sequence[Any]) -> bool:
     """Return whether few flags must be compiled.
 
     A changed segment, or changed properties of the environment, can affect all flags.
@@ -115,6 +150,6 @@ def _is_quick(known: Snapshot, head: Environment, rows: Sequence[Any]) -> bool:
     if not known.rules.has_settings(head.fractional, head.metadata):
         return False
     segments = known.rules.segments
-    return len(rows) <= _QUICK_ENTRIES and not any(
-        row["key"] in segments or row["kind"] == "segment" for row in rows
+    return len(entries) <= _QUICK_ENTRIES and not any(
+        row["key"] in segments or row["kind"] == "segment" for row in entries
     )

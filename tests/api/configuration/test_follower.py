@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,13 @@ from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.follower import STALE_AFTER_SECONDS, Follower
 from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Database
+from app.database.client.primary import AsyncpgConnection
+from app.database.client.session_setup import prepare_connection
 from app.errors import Unavailable
 from app.http.keys import DATABASE
-from app.settings import Settings
+from app.settings import Settings, Target
 from tests.conftest import Admin, Server, Service, clean, serving
 
 PLACE = "/v1/environments/local"
@@ -29,8 +33,12 @@ async def replica(service: Service, settings: Settings) -> AsyncIterator[Service
 
 
 async def _write(service: Service, key: str, value: object = 1) -> int:
+    return await _put(service, key, {"value": value})
+
+
+async def _put(service: Service, key: str, body: dict[str, Any]) -> int:
     answer = await service.client.put(
-        f"{PLACE}/configurations/{key}", json={"value": value}, headers={"If-None-Match": "*"}
+        f"{PLACE}/configurations/{key}", json=body, headers={"If-None-Match": "*"}
     )
     return int((await answer.json())["revision"])
 
@@ -239,6 +247,107 @@ async def test_schema_change_does_not_end_the_follower(
     ready = await replica.stranger.get("/health/ready")
 
     assert ready.status == 200
+
+
+@pytest.fixture
+async def watched(
+    service: Service, settings: Settings, database_target: Target
+) -> AsyncIterator[tuple[Follower, list[str]]]:
+    """Yield a follower that refreshes only when it is asked, and its statements after the start."""
+    del service
+    statements: list[str] = []
+
+    async def prepare(connection: AsyncpgConnection) -> None:
+        await prepare_connection(connection)
+        connection.add_query_logger(lambda record: statements.append(record.query))
+
+    database = Database(settings.database)
+    await database.open(database_target, prepare)
+    follower = Follower(database)
+    await follower.refresh()
+    statements.clear()
+    yield follower, statements
+    await database.close()
+
+
+async def test_noticed_change_is_read_by_one_statement(
+    service: Service, watched: tuple[Follower, list[str]]
+) -> None:
+    follower, statements = watched
+    revision = await _write(service, "noticed")
+
+    follower.notice("local", revision)
+    await follower.update()
+
+    assert len(statements) == 1
+    assert_same(follower.get("local"), service.app[FOLLOWER].get("local"))
+
+
+async def test_notice_of_a_reached_revision_reads_nothing(
+    service: Service, watched: tuple[Follower, list[str]]
+) -> None:
+    follower, statements = watched
+    revision = await _write(service, "reached")
+    follower.notice("local", revision)
+    follower.notice("local", revision - 1)
+    await follower.refresh()
+    statements.clear()
+
+    await follower.update()
+
+    assert statements == []
+
+
+async def test_notice_adds_and_removes_environments(
+    service: Service, idle_follower: Follower
+) -> None:
+    await service.client.post("/v1/environments", json={"name": "brief", "tier": "local"})
+
+    idle_follower.notice("brief", 1)
+    await idle_follower.update()
+    created = "brief" in idle_follower.loaded()
+    deleted = await service.client.delete("/v1/environments/brief", headers={"If-Match": "*"})
+    idle_follower.notice("brief", 2)
+    await idle_follower.update()
+
+    assert (created, deleted.status) == (True, 200)
+    assert "brief" not in idle_follower.loaded()
+
+
+async def test_changes_since_a_snapshot_equal_a_new_snapshot(
+    service: Service, idle_follower: Follower
+) -> None:
+    """All kinds of changes come as records in one row."""
+    flag = {"state": "ENABLED", "variants": {"on": 1.0, "off": 0}, "defaultVariant": "on"}
+    contents: list[dict[str, Any]] = [
+        {"kind": "flag", "value": flag, "description": "A flag"},
+        {"kind": "segment", "value": {"==": [{"var": "z"}, "ü"]}},
+        {"value": [1.5, None, {"zz": "ü", "a": 1e300}], "schema": {"type": "array"}},
+        {"value": None},
+    ]
+    for number, content in enumerate(contents):
+        await _put(service, f"k{number}", content)
+    patched = await service.client.patch(
+        PLACE, json={"metadata": {"owner": "ü"}}, headers={"If-Match": "*"}
+    )
+    await service.client.delete(f"{PLACE}/configurations/k3", headers={"If-Match": '"1"'})
+    revision = service.app[FOLLOWER].get("local").revision
+
+    idle_follower.notice("local", revision)
+    await idle_follower.update()
+
+    loaded = Follower(service.app[DATABASE])
+    await loaded.refresh()
+    assert (patched.status, revision) == (200, 6)
+    assert_same(idle_follower.get("local"), loaded.get("local"))
+
+
+def assert_same(left: Snapshot, right: Snapshot) -> None:
+    """Two followers must serve the same bytes."""
+    assert left.environment == right.environment
+    assert left.entries == right.entries
+    assert left.rules_state == right.rules_state
+    assert [event.message for event in left.recent] == [event.message for event in right.recent]
 
 
 async def test_new_instance_knows_earlier_changes(service: Service, settings: Settings) -> None:
