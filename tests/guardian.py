@@ -31,9 +31,10 @@ _PAUSE_SECONDS = 0.05
 
 
 @contextmanager
-def guarded_folder() -> Iterator[Path]:
-    """Make the session's temporary folder, which a guardian removes when this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_MEMORY if _is_memory_usable() else None))
+def guarded_folder(*, in_memory: bool = True) -> Iterator[Path]:
+    """Make a temporary folder, which a guardian removes when this process ends."""
+    parent = _MEMORY if in_memory and _is_memory_usable() else None
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     # Servers run as another account, so this folder is as open as /tmp.
     folder.chmod(0o1777)
     guardian = subprocess.Popen(

@@ -1,10 +1,13 @@
-"""`make bench`: measure the service on this machine and compare it with targets."""
+"""`make bench`: measure the service on this machine and compare it with its goals."""
 
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import StrEnum, auto
+from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 import uvloop
 from rich.console import Console
@@ -12,65 +15,98 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from tests.benchmarks import (
     access,
-    audit,
     backups,
     changes,
+    churn,
     console,
     evaluation,
+    footprint,
     ofrep,
+    past,
+    puts,
     requests,
     sealing,
     sizes,
     streams,
     writes,
 )
-from tests.benchmarks.figures import Figure, table
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.results import Results, table
+from tests.guardian import guarded_folder
 
 
 class Part(StrEnum):
-    ACCESS = auto()
-    REQUESTS = auto()
     OFREP = auto()
+    REQUESTS = auto()
+    PUTS = auto()
     CHANGES = auto()
-    WRITES = auto()
     STREAMS = auto()
+    CHURN = auto()
+    PAST = auto()
+    FOOTPRINT = auto()
+    WRITES = auto()
     SIZES = auto()
     EVALUATION = auto()
+    ACCESS = auto()
     SEALING = auto()
-    AUDIT = auto()
     BACKUPS = auto()
     CONSOLE = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
-    Part.ACCESS: access.measure,
-    Part.REQUESTS: requests.measure,
     Part.OFREP: ofrep.measure,
+    Part.REQUESTS: requests.measure,
+    Part.PUTS: puts.measure,
     Part.CHANGES: changes.measure,
-    Part.WRITES: writes.measure,
     Part.STREAMS: streams.measure,
+    Part.CHURN: churn.measure,
+    Part.PAST: past.measure,
+    Part.FOOTPRINT: footprint.measure,
+    Part.WRITES: writes.measure,
     Part.SIZES: sizes.measure,
     Part.EVALUATION: evaluation.measure,
+    Part.ACCESS: access.measure,
     Part.SEALING: sealing.measure,
     Part.BACKUPS: backups.measure,
-    Part.AUDIT: audit.measure,
     Part.CONSOLE: console.measure,
 }
 
 
 def main(
     parts: Annotated[list[Part] | None, typer.Argument(help="All of them, unless named.")] = None,
+    *,
+    twice: Annotated[bool, typer.Option("--twice", help="Run twice, and show the noise.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
-    """Measure each part and show its figures beside their targets."""
+    """Measure each part and show its figures beside their goals."""
     # Wide enough for the table in a log.
     console = Console(width=None if sys.stdout.isatty() else 150)
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    results = Results()
+    # On a disk: the cost of a write includes its flush.
+    with (
+        guarded_folder(in_memory=False),
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
+        for _ in range(2 if twice else 1):
+            for part in parts or Part:
+                _run(part, results, progress)
+    console.print(table(results))
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
+    for failure in results.failures:
+        console.print(f"[red]{failure}", highlight=False)
+    sys.exit(1 if results.failures else 0)
+
+
+def _run(part: Part, results: Results, progress: Progress) -> None:
+    """Add the figures of a part, or its failure."""
+    try:
         # Each part has its own event loop, free of earlier work.
-        figures: dict[str, Sequence[Figure]] = {
-            part: uvloop.run(_MEASURES[part](progress)) for part in parts or Part
-        }
-    console.print(table(figures))
+        results.add(part, uvloop.run(_MEASURES[part](progress)))
+    except Exception as error:  # noqa: BLE001 - the other parts can still be measured
+        traceback.print_exc()
+        results.failures.append(f"{part} failed: {error}")
 
 
 if __name__ == "__main__":

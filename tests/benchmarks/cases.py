@@ -1,69 +1,85 @@
-"""Measure cases of requests in alternating short rounds, as shares of their floors.
+"""Measure cases of requests in alternating short rounds.
 
-On a shared machine figures vary, but ratios within a run vary much less. The median round counts.
+On a shared machine rates vary. Processor time varies less, and so does the ratio to a floor of the
+same rounds. The median round counts, and the processor time of all rounds.
 """
 
+import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.progress import Progress
 
-from tests.benchmarks.figures import Figure, milliseconds
-from tests.benchmarks.load import Round, send
+from tests.benchmarks.figures import FLOOR, P50, P99, PROCESSOR, RATE, Figure, median_of, percentile
+from tests.benchmarks.load import CONNECTIONS, Round, send
 from tests.benchmarks.processes import Server
 
 ROUNDS = 5
-ROUND_SECONDS = 1.5
+ROUND_SECONDS = 0.8
+_WARM_UP_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Requests to one server, and the case that is their floor."""
+    """Requests to one server, the only status that they get, and the case that is their floor."""
 
     server: Server
     make: Callable[[], bytes]
-    floor: str
-    at_least: float | None = None
+    floor: str | None = None
+    status: int = 200
+    connections: int = CONNECTIONS
 
 
-def fixed(server: Server, request: bytes, floor: str, at_least: float | None = None) -> Case:
-    """Return the case of one repeated request."""
-    return Case(server=server, make=lambda: request, floor=floor, at_least=at_least)
+def repeated(server: Server, *requests: bytes, floor: str | None = None, status: int = 200) -> Case:
+    """Return the case of these requests in turn."""
+    make = itertools.cycle(requests).__next__
+    return Case(server=server, make=make, floor=floor, status=status)
 
 
-async def shares(part: str, cases: Mapping[str, Case], progress: Progress) -> list[Figure]:
-    """Return the throughput of each case as a share of its floor's."""
+async def measured(part: str, cases: Mapping[str, Case], progress: Progress) -> list[Figure]:
+    """Return the figures of each case: ratio to its floor, processor time, rate, latencies."""
     rounds: dict[str, list[Round]] = {name: [] for name in cases}
     task = progress.add_task(part, total=ROUNDS * len(cases))
+    for case in cases.values():
+        await send(case.server, case.make, _WARM_UP_SECONDS, case.connections)
     for _ in range(ROUNDS):
         for name, case in cases.items():
             progress.update(task, description=f"{part}: {name}")
-            rounds[name].append(await send(case.server, case.make, ROUND_SECONDS))
+            done = await send(case.server, case.make, ROUND_SECONDS, case.connections)
+            if done.statuses != {case.status}:
+                raise RuntimeError(f"{name}: expected {case.status}, got {sorted(done.statuses)}")
+            rounds[name].append(done)
             progress.advance(task)
-    return [_share(name, case, rounds) for name, case in cases.items()]
+    return [figure for name, case in cases.items() for figure in _figures(name, case, rounds)]
 
 
-def _share(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> Figure:
-    per_second = _median_per_second(rounds[name])
-    # The server's processor time alone, without that of the load.
-    processor = statistics.median(measured.processor_seconds for measured in rounds[name])
-    latencies = [latency for measured in rounds[name] for latency in measured.latencies]
-    statuses = sorted({status for measured in rounds[name] for status in measured.statuses})
-    return Figure(
-        case=name,
-        value=per_second / _median_per_second(rounds[case.floor]),
-        unit="of the floor",
-        at_least=case.at_least,
-        detail=f"{per_second:,.0f}/s, {_microseconds(processor)}{milliseconds(latencies)}, "
-        f"{', '.join(map(str, statuses))}",
-    )
+def _figures(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> list[Figure]:
+    own = rounds[name]
+    rate = _median_rate(own)
+    database = _microseconds(own, lambda each: each.processor.database)
+    processor = _microseconds(own, lambda each: each.processor.service) + database
+    load = _microseconds(own, lambda each: each.load_seconds)
+    latencies = [each.latencies for each in own]
+    slowest = percentile([second for each in latencies for second in each], 0.999) * 1000
+    parts = {
+        PROCESSOR: (processor, f"{database:.0f} of them in PostgreSQL" if database >= 1 else ""),
+        RATE: (rate, f"{case.connections} connections; the load used {load:.0f} µs per request"),
+        P50: (median_of(latencies, 0.5) * 1000, ""),
+        P99: (median_of(latencies, 0.99) * 1000, f"99.9 %: {slowest:.1f} ms"),
+    }
+    if case.floor is not None:
+        parts = {FLOOR: (rate / _median_rate(rounds[case.floor]), case.floor), **parts}
+    return [
+        Figure(case=name, value=value, unit=unit, detail=detail)
+        for unit, (value, detail) in parts.items()
+    ]
 
 
-def _microseconds(processor: float) -> str:
-    """Describe the server's processor time per request; unknown for several processes."""
-    return f"{processor * 1e6:.0f} us of processor, " if processor > 1e-6 else ""
+def _median_rate(rounds: Sequence[Round]) -> float:
+    return statistics.median(each.per_second for each in rounds)
 
 
-def _median_per_second(rounds: Sequence[Round]) -> float:
-    return statistics.median(measured.per_second for measured in rounds)
+def _microseconds(rounds: Sequence[Round], seconds: Callable[[Round], float]) -> float:
+    """Return the microseconds per request of all rounds."""
+    return sum(map(seconds, rounds)) / sum(len(each.latencies) for each in rounds) * 1e6

@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,18 +29,9 @@ SIZES = (1_000, 5_000)
 _ENVIRONMENTS = ("local", "development", "staging", "production")
 _REQUESTS = 60
 _WARM_UP = 3
-STALL_MS_MAX = 20
 _CONSOLE = "/console/environments/local"
 _KEY = "checkout/flag-7"
 _GROUPS = ("checkout", "search", "mobile", "home", "reports")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Case:
-    """A request, and the limit of its 95th percentile."""
-
-    request: bytes
-    ms_max: float
 
 
 async def measure(progress: Progress) -> list[Figure]:
@@ -54,28 +44,27 @@ async def measure(progress: Progress) -> list[Figure]:
             with service(folder) as served:
                 cases = await _cases(served)
                 task = progress.add_task(f"console: {flags:,} flags", total=len(cases))
-                for name, case in cases.items():
-                    figures += await _measured(served, f"{name}, 4 x {flags:,}", case)
+                for name, request in cases.items():
+                    figures += await _measured(served, f"{name}, 4 x {flags:,}", request)
                     progress.advance(task)
     return figures
 
 
-async def _cases(served: Service) -> Mapping[str, _Case]:
+async def _cases(served: Service) -> Mapping[str, bytes]:
     cookie = await _sign_in(served)
 
-    def asked(path: str, ms_max: float, headers: str = "") -> _Case:
+    def asked(path: str, headers: str = "") -> bytes:
         head = f"GET {_CONSOLE}{path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n{headers}\r\n"
-        return _Case(request=head.encode(), ms_max=ms_max)
+        return head.encode()
 
     draft = msgspec.json.encode({"changes": {_KEY: {"kind": "flag", "value": _definition(7, 40)}}})
-    preview = served.request("POST", f"{LOCAL}/preview", body=draft)
     return {
-        "flag list": asked("/flags", 40),
-        "flag list, search": asked("/flags?q=flag-77", 40, "HX-Request: true\r\n"),
-        "flag page": asked(f"/flags/{_KEY}", 20),
-        "changes": asked("/changes", 40),
-        "palette": asked("/palette?q=chkt7", 40),
-        "preview of 10,000 keys": _Case(request=preview, ms_max=150),
+        "flag list": asked("/flags"),
+        "flag list, search": asked("/flags?q=flag-77", "HX-Request: true\r\n"),
+        "flag page": asked(f"/flags/{_KEY}"),
+        "changes": asked("/changes"),
+        "palette": asked("/palette?q=chkt7"),
+        "preview of 10,000 keys": served.request("POST", f"{LOCAL}/preview", body=draft),
     }
 
 
@@ -91,17 +80,17 @@ async def _sign_in(served: Service) -> str:
     return answer.header("Set-Cookie").partition(";")[0]
 
 
-async def _measured(served: Service, name: str, case: _Case) -> list[Figure]:
+async def _measured(served: Service, name: str, request: bytes) -> list[Figure]:
     seconds: list[float] = []
     async with connected(served.port) as connection:
-        answer = await connection.ask(case.request)
+        answer = await connection.ask(request)
         require_good(answer)
         for _ in range(_WARM_UP):
-            await connection.ask(case.request)
+            await connection.ask(request)
         async with _probing(served.port) as waits:
             for _ in range(_REQUESTS):
                 started = time.perf_counter()
-                await connection.ask(case.request)
+                await connection.ask(request)
                 seconds.append(time.perf_counter() - started)
                 # So that a probe waits for one request at most.
                 await asyncio.sleep(0.01)
@@ -110,14 +99,12 @@ async def _measured(served: Service, name: str, case: _Case) -> list[Figure]:
             case=name,
             value=percentile(seconds, 0.95) * 1000,
             unit="ms, p95",
-            at_most=case.ms_max,
             detail=f"{milliseconds(seconds)}, {len(answer.body) / 1000:.0f} kB",
         ),
         Figure(
-            case=f"{name}: longest stall",
+            case=name,
             value=max(waits) * 1000,
-            unit="ms",
-            at_most=STALL_MS_MAX,
+            unit="ms, longest stall",
             detail=f"median of {len(waits)} probes: {statistics.median(waits) * 1000:.2f} ms",
         ),
     ]

@@ -1,37 +1,46 @@
-"""Figures with their targets, and a table of them."""
+"""Figures, and the percentiles that most of them are."""
 
-import os
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from rich.table import Column, Table
+FLOOR = "of the floor"
+PROCESSOR = "µs of processor"
+RATE = "requests/s"
+P50 = "ms, p50"
+P99 = "ms, p99"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A measured value and its lower or upper target."""
+    """A measured value. `goals.py` has the goals, by case and unit.
+
+    After two runs `value` is their mean, and `deviation` the distance of each from it.
+    """
 
     case: str
-    value: float
     unit: str
-    at_least: float | None = None
-    at_most: float | None = None
+    value: float
+    deviation: float | None = None
     detail: str = ""
 
-    @property
-    def target(self) -> str:
-        if self.at_least is not None:
-            return f"≥ {self.at_least:g}"
-        return "" if self.at_most is None else f"≤ {self.at_most:g}"
+    def __str__(self) -> str:
+        if self.deviation is None:
+            return _short(self.value)
+        return f"{_short(self.value)} ± {_short(self.deviation)}"
 
-    @property
-    def verdict(self) -> str:
-        if self.at_least is None and self.at_most is None:
-            return ""
-        too_low = self.at_least is not None and self.value < self.at_least
-        too_high = self.at_most is not None and self.value > self.at_most
-        return "[red]not met" if too_low or too_high else "[green]met"
+    def averaged(self, other: "Figure") -> "Figure":
+        """Return the mean with the figure of a second run."""
+        return replace(
+            self,
+            value=(self.value + other.value) / 2,
+            deviation=abs(self.value - other.value) / 2,
+        )
+
+
+def _short(value: float) -> str:
+    """Return three significant digits, and all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -51,36 +60,15 @@ def median_of(rounds: Sequence[Sequence[float]], share: float) -> float:
     return statistics.median(percentile(latencies, share) for latencies in rounds)
 
 
-def spread(rounds: Sequence[Sequence[float]]) -> str:
-    """Describe rounds of times, given in seconds: how many, the median rounds, and all together."""
-    together = [value for latencies in rounds for value in latencies]
-    middle = f"p50 {median_of(rounds, 0.5) * 1000:.2f} ms, median of {len(rounds)} rounds"
-    return f"{middle}; all {len(together)}: {milliseconds(together)}"
-
-
-def table(parts: Mapping[str, Sequence[Figure]]) -> Table:
-    """Return the figures of each part in a section of its own."""
-    printed = Table(
-        "part",
-        "case",
-        Column("figure", justify="right"),
-        Column("target", justify="right"),
-        "of what",
-        "",
-        "detail",
-        title="Measured in one run, on this machine",
-        caption=f"Load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors at the end",
-    )
-    for part, figures in parts.items():
-        for position, figure in enumerate(figures):
-            printed.add_row(
-                "" if position else part,
-                figure.case,
-                f"{figure.value:.3g}",
-                figure.target,
-                figure.unit,
-                figure.verdict,
-                figure.detail,
-            )
-        printed.add_section()
-    return printed
+def latencies(case: str, rounds: Sequence[Sequence[float]]) -> list[Figure]:
+    """Return the p50 and the p99 of the median round of times, given in seconds."""
+    together = [value for times in rounds for value in times]
+    return [
+        Figure(case=case, unit=P50, value=median_of(rounds, 0.5) * 1000),
+        Figure(
+            case=case,
+            unit=P99,
+            value=median_of(rounds, 0.99) * 1000,
+            detail=f"median of {len(rounds)} rounds; all {len(together)}: {milliseconds(together)}",
+        ),
+    ]

@@ -1,30 +1,29 @@
 """Generate load over raw sockets. A client library would add its own cost."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-import psutil
-
 from tests.benchmarks.connection import body_bytes
 from tests.benchmarks.processes import Server
+from tests.benchmarks.processor import ProcessorTime
 
-CONNECTIONS = 16
+CONNECTIONS = 32
+_HEAD_END = b"\r\n\r\n"
 
 
 @dataclass
 class Round:
-    """The result of a run: seconds of each request, and the count of each status.
-
-    `processor_seconds` is the processor time of the server's first process per request.
-    """
+    """The result of a run: seconds of each request, and the processor time of all of them."""
 
     seconds: float = 0.0
-    processor_seconds: float = 0.0
+    processor: ProcessorTime = field(default_factory=lambda: ProcessorTime(service=0, database=0))
+    load_seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    statuses: dict[int, int] = field(default_factory=dict)
+    statuses: set[int] = field(default_factory=set)
 
     @property
     def per_second(self) -> float:
@@ -32,61 +31,96 @@ class Round:
 
 
 class _Client(asyncio.Protocol):
-    """A connection that sends the next request after the complete answer to the last."""
+    """A connection that sends the next request after the complete answer to the last.
 
-    def __init__(self, make: Callable[[], bytes], figures: Round, until: float) -> None:
+    With an interval, a request is due an interval after the last one was. Its latency begins when
+    it is due: a late answer also delays the requests after it.
+    """
+
+    def __init__(
+        self, make: Callable[[], bytes], round_: Round, until: float, interval: float
+    ) -> None:
         self._make = make
-        self._figures = figures
+        self._round = round_
         self._until = until
-        self._received = b""
-        self._sent_at = 0.0
+        self._interval = interval
+        self._head = b""
+        self._missing = 0
+        self._started = 0.0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports behave like asyncio's but are not subclasses.
         self._transport = cast("asyncio.Transport", transport)
-        self._send()
+        self._due = time.perf_counter() + random.random() * self._interval  # noqa: S311
+        self._send_when_due()
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, separator, body = self._received.partition(b"\r\n\r\n")
-        if not separator or len(body) < body_bytes(head):
-            return
-        now = time.perf_counter()
-        status = int(head[9:12])
-        self._figures.latencies.append(now - self._sent_at)
-        self._figures.statuses[status] = self._figures.statuses.get(status, 0) + 1
-        self._received = b""
-        if now < self._until:
-            self._send()
+        if self._missing:
+            self._missing -= len(data)
         else:
-            self._transport.close()
+            self._head += data
+            end = self._head.find(_HEAD_END)
+            if end < 0:
+                return
+            arrived = len(self._head) - end - len(_HEAD_END)
+            self._missing = body_bytes(self._head[:end]) - arrived
+        if not self._missing:
+            self._finish(time.perf_counter())
 
     def connection_lost(self, _: Exception | None) -> None:
         if not self.done.done():
-            self.done.set_result(None)
+            self.done.set_exception(RuntimeError("the server closed a connection"))
 
-    def _send(self) -> None:
-        self._sent_at = time.perf_counter()
+    def _finish(self, now: float) -> None:
+        self._round.latencies.append(now - self._started)
+        self._round.statuses.add(int(self._head[9:12]))
+        self._head = b""
+        if now < self._until:
+            self._due += self._interval
+            self._send_when_due()
+        else:
+            self.done.set_result(None)
+            self._transport.close()
+
+    def _send_when_due(self) -> None:
+        """Send now, or later. A timer that fires late does not count as latency."""
+        now = time.perf_counter()
+        if not self._interval:
+            self._send(now)
+        elif self._due <= now:
+            self._send(self._due)
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._due - now, lambda: self._send(time.perf_counter()))
+
+    def _send(self, started: float) -> None:
+        self._started = started
         self._transport.write(self._make())
 
 
-async def send(server: Server, make: Callable[[], bytes], seconds: float) -> Round:
-    """Send requests over sixteen connections for the given time."""
-    figures = Round()
-    process = psutil.Process(server.pid)
-    before = process.cpu_times()
+async def send(
+    server: Server,
+    make: Callable[[], bytes],
+    seconds: float,
+    connections: int = CONNECTIONS,
+    per_second: int | None = None,
+) -> Round:
+    """Send requests over these connections, at this rate or as fast as the answers arrive."""
+    interval = connections / per_second if per_second else 0.0
+    round_ = Round()
     loop = asyncio.get_running_loop()
-    started = time.perf_counter()
+    before = server.processor_time()
+    started, load_started = time.perf_counter(), time.process_time()
     clients = []
-    for _ in range(CONNECTIONS):
+    for _ in range(connections):
         _, client = await loop.create_connection(
-            lambda: _Client(make, figures, started + seconds), "127.0.0.1", server.port
+            lambda: _Client(make, round_, started + seconds, interval), "127.0.0.1", server.port
         )
         clients.append(client)
-    await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), seconds + 30)
-    figures.seconds = time.perf_counter() - started
-    after = process.cpu_times()
-    taken = after.user + after.system - before.user - before.system
-    figures.processor_seconds = taken / len(figures.latencies)
-    return figures
+    async with asyncio.timeout(seconds + 30):
+        await asyncio.gather(*(client.done for client in clients))
+    round_.seconds = time.perf_counter() - started
+    round_.load_seconds = time.process_time() - load_started
+    round_.processor = server.processor_time().since(before)
+    return round_

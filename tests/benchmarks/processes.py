@@ -8,14 +8,17 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from tests.benchmarks.processor import LOAD, SERVICE, ProcessorTime, pinned, processor_time
 from tests.paths import ROOT
 
 START_SECONDS = 60
+_STOP_SECONDS = 30
 LOCAL = "/v1/environments/local"
 
 
@@ -25,6 +28,10 @@ class Server:
 
     port: int
     pid: int
+    folder: Path | None = None
+
+    def processor_time(self) -> ProcessorTime:
+        return processor_time(self.pid, self.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +47,11 @@ class Service(Server):
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         return f"{head}{headers}\r\n".encode() + body
 
-    def put(self, key: str, body: bytes, version: int = 0) -> bytes:
-        """Return the bytes of a write to the local environment, over this version or a new one."""
+    def put(self, key: str, body: bytes, version: int = 0, environment: str = "local") -> bytes:
+        """Return the bytes of a write over this version, or of a new entry."""
         condition = f'If-Match: "{version}"' if version else "If-None-Match: *"
-        return self.request("PUT", f"{LOCAL}/configurations/{key}", f"{condition}\r\n", body)
+        path = f"/v1/environments/{environment}/configurations/{key}"
+        return self.request("PUT", path, f"{condition}\r\n", body)
 
 
 @contextmanager
@@ -59,7 +67,10 @@ def data_folder() -> Iterator[Path]:
 
 @contextmanager
 def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
-    """Run an instance like production: it logs in JSON, and logs 1 % of successful reads."""
+    """Run an instance like production: it logs in JSON, and logs 1 % of successful reads.
+
+    It has one core, with its embedded PostgreSQL. This process has another one meanwhile.
+    """
     port = _free_port()
     environment = {
         **os.environ,
@@ -71,12 +82,13 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
         **variables,
     }
     arguments = [sys.executable, "-m", *(command or ("app", "serve"))]
-    with (folder / f"service-{port}.log").open("wb") as log:
-        child = subprocess.Popen(arguments, cwd=ROOT, env=environment, stderr=log)
-        with _ending(child):
-            _wait_for(f"http://127.0.0.1:{port}/health/ready")
-            token = (folder / "admin-token").read_text().strip()
-            yield Service(port=port, pid=child.pid, token=token)
+    with (
+        (folder / f"service-{port}.log").open("wb") as log,
+        _running(arguments, environment, log) as pid,
+    ):
+        _wait_for(f"http://127.0.0.1:{port}/health/ready")
+        token = (folder / "admin-token").read_text().strip()
+        yield Service(port=port, pid=pid, folder=folder, token=token)
 
 
 @contextmanager
@@ -84,19 +96,30 @@ def floor(body_bytes: int) -> Iterator[Server]:
     """Run the bare handlers."""
     port = _free_port()
     arguments = [sys.executable, "-m", "tests.benchmarks.floor", str(port), str(body_bytes)]
-    child = subprocess.Popen(arguments, cwd=ROOT)
-    with _ending(child):
+    with _running(arguments) as pid:
         _wait_for(f"http://127.0.0.1:{port}/")
-        yield Server(port=port, pid=child.pid)
+        yield Server(port=port, pid=pid)
 
 
 @contextmanager
-def _ending(child: subprocess.Popen[bytes]) -> Iterator[None]:
+def _running(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    log: IO[bytes] | None = None,
+) -> Iterator[int]:
+    """Run a server on its core, and this process on another one."""
+    with pinned(SERVICE):
+        child = subprocess.Popen(arguments, cwd=ROOT, env=environment, stderr=log)
     try:
-        yield
+        with pinned(LOAD):
+            yield child.pid
     finally:
         child.terminate()
-        child.wait(30)
+        try:
+            child.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def _wait_for(url: str) -> None:

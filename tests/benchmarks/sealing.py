@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rich.progress import Progress
 
 from app.secrets.envelope import KEY_BYTES, DataKey, EntryVersion, fresh
-from tests.benchmarks.figures import Figure
+from tests.benchmarks.figures import PROCESSOR, Figure
 
 ROUNDS = 15
 _ROUND_CALLS = 5_000
@@ -34,8 +34,7 @@ async def measure(progress: Progress) -> list[Figure]:
             Figure(
                 case=case,
                 value=statistics.median(rounds),
-                unit="microseconds",
-                at_most=5,
+                unit=PROCESSOR,
                 detail=f"median of {ROUNDS} rounds of {_ROUND_CALLS:,}",
             )
         )

@@ -13,7 +13,7 @@ from typing import cast
 from rich.progress import Progress
 
 from tests.benchmarks.connection import Connection, connected, require_good
-from tests.benchmarks.figures import Figure, median_of, spread
+from tests.benchmarks.figures import Figure, latencies
 from tests.benchmarks.memory import KIB, settled_bytes
 from tests.benchmarks.processes import LOCAL, Service, data_folder, service
 
@@ -82,18 +82,11 @@ async def measure(progress: Progress) -> list[Figure]:
                 after = await settled_bytes(served.pid)
                 rounds = await _changes(served, connection, room, progress)
     return [
-        Figure(
-            case=f"PUT until all of {CLIENTS:,} streams have it, p99",
-            value=median_of(rounds, 0.99) * 1000,
-            unit="ms",
-            at_most=300,
-            detail=spread(rounds),
-        ),
+        *latencies(f"PUT until {CLIENTS:,} streams have it", rounds),
         Figure(
             case="memory of one stream",
             value=(after - before) / CLIENTS / KIB,
             unit="KiB",
-            at_most=20,
             detail=f"resident, collected: {before / KIB:,.0f} → {after / KIB:,.0f} KiB",
         ),
     ]
