@@ -1,8 +1,8 @@
 """The follower keeps a snapshot of each environment up to date.
 
-After a notification it reads the changes of that environment. Every two seconds it compares all
-revisions with the database, so a lost notification delays a change by at most two seconds. While
-the database is away, the last snapshots stay in use.
+It applies the change sets of this process itself, and reads those of others after a notification.
+Every two seconds it compares all revisions with the database, so a lost notification delays a
+change by at most two seconds. While the database is away, the last snapshots stay in use.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from prometheus_client import Metric
 
@@ -24,11 +26,11 @@ from app.components import (
     gauge,
     gauges,
 )
-from app.configuration.snapshots import loading
+from app.configuration.snapshots import loading, own_changes
 from app.configuration.snapshots.change_event import ChangeEvent
 from app.configuration.snapshots.loading import Advance, HistorySwappedError
 from app.configuration.snapshots.snapshot import Snapshot
-from app.database import Connection, Database, sql
+from app.database import Commit, Connection, Database, sql
 from app.database.client.pool import session_of
 from app.database.client.primary import ServerState, Session
 from app.database.polling import PolledCopy
@@ -61,6 +63,7 @@ class Follower(PolledCopy):
         self._read: Mapping[str, tuple[str, int]] = {}
         self._read_from: ServerState | None = None
         database.primary.is_behind = self._is_behind
+        database.commit_listeners.append(self.committed)
         self._snapshots: Mapping[str, Snapshot] = {}
         # Large old snapshots. The next refresh frees them.
         self._replaced: list[Snapshot] = []
@@ -173,6 +176,17 @@ class Follower(PolledCopy):
         elif known.revision < revision:
             self._noticed[environment] = max(revision, self._noticed.get(environment, 0))
             super().hint()
+
+    def committed(self, commits: Sequence[Commit]) -> None:
+        """Apply change sets that this process has committed, in their order, or read them soon."""
+        for environment, group in groupby(commits, attrgetter("environment")):
+            of_environment = list(group)
+            known = self._snapshots.get(environment)
+            changes = own_changes.leading(known, of_environment)
+            if known is not None and changes:
+                advance = own_changes.applied(known, changes)
+                self._serve({**self._snapshots, environment: self._latest(environment, advance)})
+            self.notice(environment, of_environment[-1].revision)
 
     async def update(self) -> None:
         """Read the noticed environments, or refresh all after the interval and after a hint."""

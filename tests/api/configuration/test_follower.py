@@ -11,11 +11,13 @@ import pytest
 from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.follower import STALE_AFTER_SECONDS, Follower
+from app.configuration.snapshots.own_changes import OwnChange
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Database
 from app.database.client.primary import AsyncpgConnection
 from app.database.client.session_setup import prepare_connection
+from app.environments.models import Environment
 from app.errors import Unavailable
 from app.http.keys import DATABASE
 from app.settings import Settings, Target
@@ -281,6 +283,72 @@ async def test_noticed_change_is_read_by_one_statement(
 
     assert len(statements) == 1
     assert_same(follower.get("local"), service.app[FOLLOWER].get("local"))
+
+
+async def test_own_change_is_served_without_a_statement(
+    service: Service, watched: tuple[Follower, list[str]]
+) -> None:
+    follower, statements = watched
+    revision = await _write(service, "own")
+    served = service.app[FOLLOWER].get("local")
+
+    follower.committed([_own_change(served, follower.get("local").environment)])
+    applied = follower.get("local")
+    await follower.refresh()
+
+    assert applied.revision == revision
+    # The refresh lists the environments, and finds nothing to read.
+    assert len(statements) == 1
+    assert_same(applied, served)
+    assert follower.get("local") is applied
+
+
+async def test_own_change_after_a_missed_one_is_read(
+    service: Service, watched: tuple[Follower, list[str]]
+) -> None:
+    follower, statements = watched
+    await _write(service, "another")
+    await _write(service, "own")
+    served = service.app[FOLLOWER].get("local")
+
+    follower.committed([_own_change(served, follower.get("local").environment)])
+    before = follower.get("local").revision
+    await follower.update()
+
+    assert (before, len(statements)) == (0, 1)
+    assert_same(follower.get("local"), served)
+
+
+async def test_refresh_begun_before_an_own_change_does_not_undo_it(
+    service: Service, watched: tuple[Follower, list[str]]
+) -> None:
+    follower, _ = watched
+    refresh = asyncio.create_task(follower.refresh())
+    revisions: set[int] = set()
+    for n in range(10):
+        await _write(service, f"own/{n}")
+        served, before = service.app[FOLLOWER].get("local"), follower.get("local").environment
+        follower.committed([_own_change(served, before)])
+        revisions.add(follower.get("local").revision)
+        if refresh.done():
+            refresh = asyncio.create_task(follower.refresh())
+
+    await refresh
+
+    assert follower.get("local").revision == max(revisions) == 10
+
+
+def _own_change(served: Snapshot, before: Environment) -> OwnChange:
+    """Return the last change set of a snapshot as the process that wrote it reports it."""
+    last = served.recent[-1]
+    return OwnChange(
+        environment=served.environment.name,
+        revision=served.revision,
+        head=served.environment,
+        previous_hash=before.hash,
+        event=last.data,
+        touched=[(key, served.entries[key].configuration) for key in last.data.keys],
+    )
 
 
 async def test_notice_of_a_reached_revision_reads_nothing(
