@@ -8,7 +8,7 @@ is skipped for the one before. Processes may share the folder: the one with the 
 import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,9 +80,12 @@ class Disk:
                 self._lock = lock
         return self._lock is not None
 
-    def write(self, state: State) -> None:
-        """Write a new generation. Raises OSError: no permission, no space left."""
-        content = self._box.close(msgspec.json.encode(state), self._context)
+    def write(self, portions: Iterable[bytes]) -> None:
+        """Write a new generation: the JSON of a `State`. Raises OSError.
+
+        Each portion is encrypted and written by itself. So the thread releases the interpreter in
+        between, and the file is never in memory as a whole.
+        """
         generations = self._generations()
         number = _number(generations[0]) + 1 if generations else 1
         path = self._folder / f"{number:012d}{_ENDING}"
@@ -91,7 +94,8 @@ class Disk:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(_MAGIC)
-                file.write(content)
+                for portion in self._box.closed(portions, self._context):
+                    file.write(portion)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)

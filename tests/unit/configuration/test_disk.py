@@ -7,11 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.access.models import Grant, Scope, Token
 from app.configuration.snapshots.disk import FOLDER, GENERATIONS, Disk, SavedEnvironment, State
-from app.configuration.snapshots.snapshot import Configuration
+from app.configuration.snapshots.disk_copy import encoded
+from app.configuration.snapshots.snapshot import Configuration, build
 from app.environments.models import Environment
 from app.settings import Secret, Tier
 
@@ -50,6 +52,10 @@ def state(revision: int) -> State:
     )
 
 
+def written(revision: int) -> list[bytes]:
+    return [msgspec.json.encode(state(revision))]
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
     opened = Disk(tmp_path, KEY, Tier.LOCAL)
@@ -67,7 +73,7 @@ def revision(disk: Disk) -> int | None:
 
 
 def test_snapshot_is_read_back_equal(disk: Disk, tmp_path: Path) -> None:
-    disk.write(state(1))
+    disk.write(written(1))
 
     loaded = disk.read()
 
@@ -78,6 +84,31 @@ def test_snapshot_is_read_back_equal(disk: Disk, tmp_path: Path) -> None:
     assert (tmp_path / FOLDER).stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize(("environments", "entries"), [(0, 0), (1, 0), (2, 1), (2, 700)])
+def test_stored_bytes_of_snapshots_are_read_back_equal(
+    disk: Disk, environments: int, entries: int
+) -> None:
+    """With 700 entries an environment has several portions."""
+    saved = state(1).environments[0]
+    names = [f"e{number}" for number in range(environments)]
+    configurations = [
+        msgspec.structs.replace(saved.entries[0], key=f"k{number:03}") for number in range(entries)
+    ]
+    snapshots = {
+        name: build(msgspec.structs.replace(saved.environment, name=name), configurations)
+        for name in names
+    }
+    tokens = {token.id: token for token in state(1).tokens}
+
+    disk.write(encoded(snapshots, tokens))
+
+    loaded = disk.read()
+    assert loaded is not None
+    assert [of_one.environment.name for of_one in loaded.state.environments] == names
+    assert all(list(of_one.entries) == configurations for of_one in loaded.state.environments)
+    assert loaded.state.tokens == state(1).tokens
+
+
 def test_nothing_can_be_read_where_nothing_was_written(disk: Disk, tmp_path: Path) -> None:
     assert disk.read() is None
     assert Disk(tmp_path / "missing", KEY, Tier.LOCAL).read() is None
@@ -85,7 +116,7 @@ def test_nothing_can_be_read_where_nothing_was_written(disk: Disk, tmp_path: Pat
 
 def test_disk_retains_the_last_three_snapshots(disk: Disk, tmp_path: Path) -> None:
     for n in range(1, 6):
-        disk.write(state(n))
+        disk.write(written(n))
 
     assert revision(disk) == 5
     assert len(files(tmp_path)) == GENERATIONS
@@ -93,7 +124,7 @@ def test_disk_retains_the_last_three_snapshots(disk: Disk, tmp_path: Path) -> No
 
 
 def test_nothing_readable_is_in_the_file(disk: Disk, tmp_path: Path) -> None:
-    disk.write(state(1))
+    disk.write(written(1))
 
     raw = files(tmp_path)[0].read_bytes()
 
@@ -117,8 +148,8 @@ def test_nothing_readable_is_in_the_file(disk: Disk, tmp_path: Path) -> None:
 def test_torn_or_foreign_file_falls_back_to_the_previous(
     disk: Disk, tmp_path: Path, spoil: Callable[[bytes], bytes]
 ) -> None:
-    disk.write(state(1))
-    disk.write(state(2))
+    disk.write(written(1))
+    disk.write(written(2))
     latest = files(tmp_path)[-1]
     latest.write_bytes(spoil(latest.read_bytes()))
 
@@ -126,7 +157,7 @@ def test_torn_or_foreign_file_falls_back_to_the_previous(
 
 
 def test_any_flipped_bit_is_noticed(disk: Disk, tmp_path: Path) -> None:
-    disk.write(state(1))
+    disk.write(written(1))
     path = files(tmp_path)[0]
     raw = path.read_bytes()
 
@@ -138,7 +169,7 @@ def test_any_flipped_bit_is_noticed(disk: Disk, tmp_path: Path) -> None:
 
 
 def test_another_key_or_tier_opens_nothing(disk: Disk, tmp_path: Path) -> None:
-    disk.write(state(1))
+    disk.write(written(1))
 
     assert Disk(tmp_path, Secret("o" * 32), Tier.LOCAL).read() is None
     assert Disk(tmp_path, KEY, Tier.PRODUCTION).read() is None
@@ -155,23 +186,23 @@ def test_one_process_at_a_time_looks_after_the_folder(disk: Disk, tmp_path: Path
 
 
 def test_full_disk_leaves_existing_snapshots(disk: Disk, tmp_path: Path) -> None:
-    disk.write(state(1))
+    disk.write(written(1))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
         with pytest.raises(OSError, match="too large"):
-            disk.write(state(2))
+            disk.write(written(2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     assert revision(disk) == 1
     assert list((tmp_path / FOLDER).glob("*.draft")) == []
-    disk.write(state(3))
+    disk.write(written(3))
     assert revision(disk) == 3
 
 
 def test_confirming_makes_it_young_again(disk: Disk, tmp_path: Path) -> None:
-    disk.write(state(1))
+    disk.write(written(1))
     os.utime(files(tmp_path)[0], (0, 0))
     old = disk.read()
     disk.confirm()
@@ -183,11 +214,11 @@ def test_confirming_makes_it_young_again(disk: Disk, tmp_path: Path) -> None:
 
 
 def test_removed_folder_is_created_again(disk: Disk, tmp_path: Path) -> None:
-    disk.write(state(1))
+    disk.write(written(1))
     shutil.rmtree(tmp_path / FOLDER)
 
     confirmed = disk.confirm()
     claimed = disk.acquire()
-    disk.write(state(2))
+    disk.write(written(2))
 
     assert (confirmed, claimed, revision(disk)) == (False, True, 2)
