@@ -256,15 +256,23 @@ async def backdate(service: Service, admin: Admin) -> None:
 
 def _add_usage(admin: Admin) -> None:
     """Add a week of evaluations of one flag: more by day than by night, and more after a change."""
+    totals = dict.fromkeys(("on", "off"), 0)
     for ago in range(1, 24 * 7):
         by_day = 300 + 200 * math.sin(ago / 24 * 2 * math.pi)
         share = 0.25 if ago < 48 else 0.1
         for variant, part in (("on", share), ("off", 1 - share)):
+            count = round(by_day * part) + 1
+            totals[variant] += count
             admin.execute(
                 "insert into flagstone.flag_usage_hours (environment, key, hour, variant, count) "
                 "values (%s, %s, date_trunc('hour', now(), 'UTC') - %s, %s, %s)",
-                [ENVIRONMENT, FLAG, timedelta(hours=ago), variant, round(by_day * part) + 1],
+                [ENVIRONMENT, FLAG, timedelta(hours=ago), variant, count],
             )
+    for variant, total in totals.items():
+        admin.execute(
+            "insert into flagstone.flag_usage values (%s, %s, 'SPLIT', %s, %s, now())",
+            [ENVIRONMENT, FLAG, variant, total],
+        )
 
 
 async def _authorization(service: Service, name: str) -> dict[str, str]:

@@ -1,51 +1,97 @@
-"""Take the screenshots that README and docs show, and of every page: `make screenshots`.
+"""Take the pictures that README and docs show: `make screenshots`.
 
-Those of every page, in each theme and for a narrow and a wide window, are in `.browser/pages/`.
+The views of each page, as large as they are, are in `.browser/pages/`.
 """
 
 import re
+from collections.abc import AsyncIterator
 
 import pytest
+from playwright.async_api import Browser
 
-from tests.console.browser import ARTIFACTS, Visit
+from tests.conftest import Service
+from tests.console import gallery
+from tests.console.browser import ARTIFACTS, Visit, visiting
+from tests.console.conftest import sign_in
 from tests.console.page_list import PUBLIC, page_paths
 from tests.console.sample import ENVIRONMENT, FLAG
 from tests.paths import ROOT
 
 _IMAGES = ROOT / "docs" / "images"
 _ENVIRONMENT = f"/console/environments/{ENVIRONMENT}"
-# The name of each picture of the documentation, with its page and its width.
+# Further pictures of the documentation, each with its page and its width.
 _SHOWN = {
     "console-flags": (f"{_ENVIRONMENT}/flags", 1280),
     "console-flags-narrow": (f"{_ENVIRONMENT}/flags", 390),
     "console-flag": (f"{_ENVIRONMENT}/flags/{FLAG}", 1280),
     "console-flag-narrow": (f"{_ENVIRONMENT}/flags/{FLAG}", 390),
-    "console-usage": (f"{_ENVIRONMENT}/flag-usage/{FLAG}", 1280),
+    "console-usage": (f"{_ENVIRONMENT}/flags/{FLAG}?view=usage", 1280),
     "console-changes": (f"{_ENVIRONMENT}/changes", 1280),
     "console-compare": (f"{_ENVIRONMENT}/compare?against=staging", 1280),
     "console-health": ("/console/health", 1280),
 }
+# The states of pages that docs/ does not show.
+_OTHERS = [path for path in page_paths() if path not in gallery.PAGES.values()]
 
-pytestmark = pytest.mark.usefixtures("filled")
+
+@pytest.fixture(scope="module")
+async def tour(browser: Browser, filled: Service) -> AsyncIterator[Visit]:
+    """Yield one visit of an administrator for all pictures, so that it is one session."""
+    async with visiting(browser, filled.url, trace=False) as visit:
+        await sign_in(visit, filled.admin_token)
+        yield visit
+
+
+@pytest.fixture(scope="module")
+async def passer_by(browser: Browser, filled: Service) -> AsyncIterator[Visit]:
+    """Yield the visit of a person who is not signed in."""
+    async with visiting(browser, filled.url, trace=False) as visit:
+        yield visit
 
 
 @pytest.mark.parametrize("name", _SHOWN)
-async def test_picture_of_the_documentation(visit: Visit, name: str) -> None:
+async def test_picture_of_the_documentation(tour: Visit, name: str) -> None:
     path, width = _SHOWN[name]
-    await visit.look(width=width, scheme="light")
-    await visit.open_page(path)
+    await tour.look(width=width, scheme="light")
+    await _open(tour, path)
+    await tour.page.screenshot(path=_IMAGES / f"{name}.png")
+
+
+@pytest.mark.parametrize("name", gallery.PAGES)
+async def test_picture_of_each_page(tour: Visit, passer_by: Visit, name: str) -> None:
+    path = gallery.PAGES[name]
+    visit = passer_by if path in PUBLIC else tour
+    views = await _views(visit, path, name)
+    async with await visit.context.new_page() as sheet:
+        picture = await gallery.compose(sheet, views)
+    gallery.PICTURES.mkdir(exist_ok=True)
+    (gallery.PICTURES / f"{name}.webp").write_bytes(picture)
+
+
+@pytest.mark.parametrize("path", _OTHERS)
+async def test_picture_of_each_other_state(tour: Visit, path: str) -> None:
+    await _views(tour, path, re.sub(r"[^\w-]+", "-", path.removeprefix("/console/")))
+
+
+async def _views(visit: Visit, path: str, name: str) -> list[gallery.View]:
+    """Return the page in each width and theme. Save each view."""
+    views: list[gallery.View] = []
+    for width, scheme in gallery.VIEWS:
+        await visit.look(width=width, scheme=scheme)
+        # The page scrolls its strips of links when it is opened in a new width.
+        if not views or views[-1].width != width:
+            await _open(visit, path)
+        file = ARTIFACTS / "pages" / f"{name}-{width}-{scheme}.png"
+        image = await visit.page.screenshot(path=file, full_page=True)
+        views.append(gallery.View(width, image))
+    return views
+
+
+async def _open(visit: Visit, path: str) -> None:
+    if path == gallery.FIRST_TOKEN:
+        await visit.open_page("/console/tokens")
+        await visit.page.get_by_role("row").nth(1).get_by_role("link").click()
+        await visit.page.wait_for_url("**/tokens/*")
+    else:
+        await visit.open_page(path)
     await visit.page.wait_for_function("() => !document.querySelector('.htmx-request')")
-    await visit.page.screenshot(path=_IMAGES / f"{name}.png")
-
-
-@pytest.mark.parametrize("path", page_paths())
-async def test_picture_of_each_page(visit: Visit, path: str) -> None:
-    if path in PUBLIC:
-        await visit.context.clear_cookies()
-    await visit.open_page(path)
-    name = re.sub(r"[^\w-]+", "-", path.removeprefix("/console/"))
-    for scheme in ("light", "dark"):
-        for width in (390, 1280):
-            await visit.look(width=width, scheme=scheme)
-            picture = ARTIFACTS / "pages" / f"{name}-{width}-{scheme}.png"
-            await visit.page.screenshot(path=picture, full_page=True)

@@ -54,6 +54,7 @@ async def get_dependencies(request: web.Request) -> web.Response:
         request,
         state,
         entry,
+        "dependencies",
         "flag/dependencies.html",
         segments=segments,
         # A past state is compared with nothing: the others are of now.

@@ -80,11 +80,11 @@ async def get_usage(request: web.Request) -> web.Response:
             hours = await read_hours(connection, environment, entry.key, now)
     except Unavailable:
         # The banner of the page says so too.
-        return flag_part(request, state, entry, "flag/usage/content.html", **data)
+        return flag_part(request, state, entry, "usage", "flag/usage/content.html", **data)
     data["chart"] = chart_of(entry, hours, outcomes, RANGES[range_], now)
     last = max((item.last_evaluated_at for item in outcomes), default=entry.created_at)
     data["remarks"] = usage_remarks(outcomes, last, now)
-    return flag_part(request, state, entry, "flag/usage/content.html", **data)
+    return flag_part(request, state, entry, "usage", "flag/usage/content.html", **data)
 
 
 def chart_of(

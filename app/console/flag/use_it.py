@@ -37,6 +37,7 @@ async def get_use_it(request: web.Request) -> web.Response:
         request,
         state,
         entry,
+        "use",
         "flag/use/content.html",
         snippets=list(snippets(entry.key, entry.value, service_address(request))),
         seen=await _first_evaluation(request, entry.key),

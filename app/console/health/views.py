@@ -15,6 +15,8 @@ from app.operations.metrics.handlers import PEERS
 _TASK = "tasks:"
 SPARK_WIDTH, SPARK_HEIGHT = 120, 24
 _RANK = {Status.FAIL: 0, Status.WARN: 1, Status.PASS: 2}
+# Units whose value is a number in a sequence, not a count.
+_NUMBERED = {"revision", "timeline"}
 # What a check promises. A check without a text is shown with its name alone.
 _TEXTS = {
     "lifecycle": "The start has finished, and no stop has begun",
@@ -44,13 +46,15 @@ class CheckRow:
     @property
     def observed(self) -> str:
         """The observed value with its unit, such as "0.9 ms"."""
-        value = self.check.observed_value
+        value, unit = self.check.observed_value, self.check.observed_unit or ""
         if value is None:
             return ""
+        if unit == "ratio" and isinstance(value, float | int):
+            return f"{100 * value:.0f} %"
         number = f"{value:,.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
-        if self.check.observed_unit == "ratio" and isinstance(value, float | int):
-            return f"{value:.0%}"
-        return f"{number} {self.check.observed_unit or ''}".strip()
+        if unit in _NUMBERED:
+            return f"{unit} {number}"
+        return f"{number} {unit.removesuffix('s') if number == '1' else unit}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)

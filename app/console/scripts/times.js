@@ -10,7 +10,7 @@ function words(moment) {
   let amount = (moment - Date.now()) / 1000;
   if (Math.abs(amount) < 2) return "now";
   for (const [unit, size] of STEPS) {
-    if (Math.abs(amount) < size) return relative.format(Math.trunc(amount), unit);
+    if (Math.abs(Math.round(amount)) < size) return relative.format(Math.round(amount), unit);
     amount /= size;
   }
   return date.format(moment);

@@ -1,5 +1,6 @@
-// Elements that stick out of the page, and texts that their own box cuts off.
+// Elements that stick out of the page, and fields in which one cannot read a word.
 () => {
+  const narrowest = 60;
   const width = document.documentElement.clientWidth;
   const found = [];
   if (document.documentElement.scrollWidth > width)
@@ -11,6 +12,10 @@
     while (parent && getComputedStyle(parent).overflowX === "visible") parent = parent.parentElement;
     if (!parent || parent === document.body || parent === document.documentElement)
       found.push(`${element.outerHTML.slice(0, 120)} ends at ${Math.round(box.right)} px`);
+  }
+  for (const field of document.querySelectorAll("textarea, select, input:not([type=checkbox], [type=radio], [type=hidden])")) {
+    const {width} = field.getBoundingClientRect();
+    if (field.checkVisibility() && width > 1 && width < narrowest) found.push(`${field.outerHTML.slice(0, 120)} is ${Math.round(width)} px wide`);
   }
   return found.slice(0, 5);
 }
