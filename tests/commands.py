@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.root import cli
 from app.cli.terminal import console, error_console
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)

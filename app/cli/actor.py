@@ -1,21 +1,9 @@
 """The operator behind a command, for the history and the access log."""
 
-import asyncio
 import os
 import pwd
-from dataclasses import replace
 
-from app import log
-from app.access.events import Access, Origin
-from app.access.log import AccessLog
-from app.cli.terminal import error_console
-from app.database.client.reasons import reason_of
-from app.database.embedded import EmbeddedError
-from app.database.targets import embedded_server, open_database
-from app.settings import Settings
-
-# The operator who restores a service must not wait for its access log.
-_RECORD_SECONDS = 8.0
+from app.access.events import Origin
 
 
 def operator() -> str:
@@ -32,23 +20,3 @@ def operator() -> str:
 def origin() -> Origin:
     """Return the operator as the origin of an access."""
     return Origin(actor=operator())
-
-
-def record_or_warn(settings: Settings, access: Access) -> None:
-    """Write a row to the access log, or warn that there is none. Never ends the command."""
-    try:
-        asyncio.run(_record(settings, access))
-    except Exception as error:  # noqa: BLE001 - the work of the command is done, or must be
-        reason = reason_of(error) or type(error).__name__
-        error_console.print(f"warning: not in the access log: {reason}")
-
-
-async def _record(settings: Settings, access: Access) -> None:
-    if settings.database.target is None and not embedded_server(settings).exists:
-        # Opening it would create it.
-        raise EmbeddedError("there is no database yet")
-    log.configure(settings.log.level, settings.log.format)
-    hurried = replace(settings, database=replace(settings.database, connect_attempts=1))
-    async with asyncio.timeout(_RECORD_SECONDS), open_database(hurried) as database:
-        access_log = AccessLog(database)
-        await database.transact(lambda connection: access_log.record(connection, access))

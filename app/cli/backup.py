@@ -17,7 +17,8 @@ from rich.filesize import decimal
 
 from app.access.events import AccessEvent
 from app.access.local_credentials import token_key
-from app.cli.actor import operator, origin, record_or_warn
+from app.cli.access_record import record_or_warn
+from app.cli.actor import operator, origin
 from app.cli.help import Commands
 from app.cli.options import AsJson
 from app.cli.terminal import (

@@ -4,18 +4,13 @@ from typing import Annotated
 
 import typer
 
-from app.access import tokens
 from app.access.local_credentials import token_key
-from app.access.log import AccessLog
-from app.access.models import EVERY_ENVIRONMENT, Grant, Principal, Scope
-from app.access.sessions import codes
-from app.cli.actor import operator, origin
+from app.access.models import Scope
 from app.cli.help import Commands
+from app.cli.sign_in import EVERYWHERE, sign_in_link
 from app.cli.terminal import error_console
 from app.database import Connection
 from app.scripts import Resources, run_transaction
-from app.server.banner import local_url
-from app.settings import Secret, Settings
 
 cli = Commands(
     """Sign in to the web console.
@@ -25,8 +20,6 @@ cli = Commands(
     Needs: the settings of the service, in the environment or .env. None in the local tier.
     """
 )
-
-EVERYWHERE = frozenset({EVERY_ENVIRONMENT})
 
 
 @cli.callback()
@@ -63,24 +56,3 @@ def link(
     # Nothing else on standard output, so that it can be piped into a browser.
     typer.echo(run_transaction(write))
     error_console.print("It works once, within 10 minutes.")
-
-
-async def sign_in_link(
-    connection: Connection,
-    log: AccessLog,
-    key: Secret,
-    settings: Settings,
-    scopes: frozenset[Scope],
-    environments: frozenset[str],
-) -> str:
-    """Return a new link that signs the operator in. Raises Invalid for an environment."""
-    await tokens.check_environments(connection, environments)
-    actor = operator()
-    principal = Principal(
-        actor=actor,
-        name=actor.removeprefix("operator:"),
-        grant=Grant(scopes=scopes, environments=environments, expires_at=None),
-    )
-    code = await codes.create(connection, log, key, principal, origin=origin())
-    base = settings.http.public_url or local_url(settings.http)
-    return f"{base}/console/sign-in?code={code.text}"

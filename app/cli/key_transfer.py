@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from app.access.events import AccessEvent
-from app.cli.actor import origin, record_or_warn
+from app.cli.access_record import record_or_warn
+from app.cli.actor import origin
 from app.cli.help import Commands
 from app.cli.terminal import console, error_console
 from app.crypto.identity import IdentityError

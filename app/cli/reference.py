@@ -12,8 +12,8 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from app.cli import cli
 from app.cli.help import PROGRAM, help_text, sections, subcommands
+from app.cli.root import cli
 
 PAGE = Path("docs/command-line.md")
 _TEST = "tests/process/cli/test_examples.py"

@@ -14,14 +14,14 @@ from aiohttp import web
 from app import log
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
-from app.cli.console import EVERYWHERE, sign_in_link
+from app.cli.sign_in import EVERYWHERE, sign_in_link
 from app.database.targets import open_targets
 from app.errors import Unavailable
 from app.http.keys import DATABASE, SETTINGS
 from app.scripts import configured_settings, foreseen_errors
 from app.server.application import create_app
 from app.server.banner import has_banner, print_banner
-from app.server.serving import serve as run
+from app.server.serving import serve as serve_until_signal
 from app.server.supervisor import Supervisor
 from app.server.workers import ONLY, Worker, report_started, stop_seconds_max
 from app.settings import Settings, Tier
@@ -54,6 +54,12 @@ def serve() -> None:
         sys.exit(_supervise(settings))
 
 
+def run() -> None:
+    """Run `python -m app serve` without the command line. A foreseen error is one line."""
+    with foreseen_errors():
+        serve()
+
+
 def _run(main: Coroutine[Any, Any, Result]) -> Result:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main)
@@ -73,7 +79,7 @@ async def _serve(settings: Settings, worker: Worker) -> None:
         limit.daemon = True
         limit.start()
 
-    await run(app, announce, limit_stop, worker)
+    await serve_until_signal(app, announce, limit_stop, worker)
 
 
 async def _sign_in_link(app: web.Application) -> str | None:

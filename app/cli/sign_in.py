@@ -1,0 +1,33 @@
+"""The link with which an operator signs in to the console once."""
+
+from app.access import tokens
+from app.access.log import AccessLog
+from app.access.models import EVERY_ENVIRONMENT, Grant, Principal, Scope
+from app.access.sessions import codes
+from app.cli.actor import operator, origin
+from app.database import Connection
+from app.server.banner import local_url
+from app.settings import Secret, Settings
+
+EVERYWHERE = frozenset({EVERY_ENVIRONMENT})
+
+
+async def sign_in_link(
+    connection: Connection,
+    log: AccessLog,
+    key: Secret,
+    settings: Settings,
+    scopes: frozenset[Scope],
+    environments: frozenset[str],
+) -> str:
+    """Return a new link that signs the operator in. Raises Invalid for an environment."""
+    await tokens.check_environments(connection, environments)
+    actor = operator()
+    principal = Principal(
+        actor=actor,
+        name=actor.removeprefix("operator:"),
+        grant=Grant(scopes=scopes, environments=environments, expires_at=None),
+    )
+    code = await codes.create(connection, log, key, principal, origin=origin())
+    base = settings.http.public_url or local_url(settings.http)
+    return f"{base}/console/sign-in?code={code.text}"
