@@ -31,7 +31,7 @@ from tests.benchmarks import (
     writes,
 )
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.results import Results, table
+from tests.benchmarks.results import Results, table, unmeasured
 from tests.guardian import guarded_folder
 
 
@@ -94,8 +94,8 @@ def main(
     console.print(table(results))
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
-    for failure in results.failures:
-        console.print(f"[red]{failure}", highlight=False)
+    for problem in (*results.failures, *unmeasured(results)):
+        console.print(f"[red]{problem}", highlight=False)
     sys.exit(1 if results.failures else 0)
 
 

@@ -68,7 +68,7 @@ def _figures(name: str, case: Case, rounds: Mapping[str, Sequence[Round]]) -> li
         P50: (median_of(latencies, 0.5) * 1000, ""),
         P99: (median_of(latencies, 0.99) * 1000, f"99.9 %: {slowest:.1f} ms"),
     }
-    if case.floor is not None:
+    if case.floor is not None and case.floor != name:
         parts = {FLOOR: (rate / _median_rate(rounds[case.floor]), case.floor), **parts}
     return [
         Figure(case=name, value=value, unit=unit, detail=detail)
