@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from tests.console.gallery import DOCUMENT, FIRST_TOKEN, PAGES, PICTURES
 from tests.console.page_list import page_paths
-from tests.console.sample import ENVIRONMENT, FLAG
+from tests.console.sample import ENVIRONMENT, FLAG, SECRET, SETTING
 
 PICTURE_BYTES_MAX = 160_000
 ALL_BYTES_MAX = 5_000_000
@@ -42,6 +42,8 @@ def test_pictures_exist_and_are_small() -> None:
 
 
 def _page(path: str) -> str:
-    """Return the address of a page without its state: the same environment and revision."""
+    """Return the address of a page without its state: one environment, revision and key."""
     same = re.sub(r"(?<=/environments/)[a-z]+(?=/)", ENVIRONMENT, urlsplit(path).path)
+    for key in (SECRET, SETTING):
+        same = same.replace(f"/{key}", f"/{FLAG}")
     return re.sub(r"(?<=/)\d+(?=/|$)", "1", same)
