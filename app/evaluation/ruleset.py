@@ -10,6 +10,7 @@ import msgspec
 
 from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.shared_mapping import SharedMapping
 from app.evaluation.transitions import Transitions
 
 _DIGEST_BITS = 128
@@ -32,33 +33,34 @@ class Ruleset:
     """Immutable. `flags` are in the order of their keys, and `bulk` evaluates all of them.
 
     `definitions` are the sources of the flags as JSON, at a tenth of the size of objects. `states`
-    are the hashes of the rules.
+    are the hashes of the rules, and `timed` the flags whose outcomes may change with the time.
     """
 
     fractional: str
     metadata: Mapping[str, Any]
-    flags: Mapping[str, Flag] = field(default_factory=dict)
+    flags: SharedMapping[Flag] = field(default_factory=SharedMapping)
     bulk: Bulk = field(default_factory=Bulk)
     segments: Mapping[str, Any] = field(default_factory=dict)
-    definitions: Mapping[str, bytes] = field(default_factory=dict)
-    states: Mapping[str, int] = field(default_factory=dict)
+    definitions: SharedMapping[bytes] = field(default_factory=SharedMapping)
+    states: SharedMapping[int] = field(default_factory=SharedMapping)
     states_digest: int = 0
+    timed: Mapping[str, Flag] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> int:
         """Hash everything that outcomes depend on except context and time, in any order."""
         return self.states_digest ^ _hash(self.fractional.encode(), _encoded(self.metadata))
 
-    @cached_property
+    @property
     def uses_time(self) -> bool:
-        return any(flag.uses_time for flag in self.flags.values())
+        return bool(self.timed)
 
     @cached_property
     def transitions(self) -> Transitions:
         """The seconds at which an outcome may change with the time."""
         return Transitions(
-            [flag.transitions for flag in self.flags.values() if flag.transitions],
-            is_known=all(flag.transitions_are_known for flag in self.flags.values()),
+            [flag.transitions for flag in self.timed.values() if flag.transitions],
+            is_known=all(flag.transitions_are_known for flag in self.timed.values()),
         )
 
     def has_settings(self, fractional: str, metadata: Mapping[str, Any]) -> bool:
@@ -79,12 +81,12 @@ class Ruleset:
         touched |= {rule.key: rule for rule in put}
         if not touched:
             return self
-        segments, definitions = dict(self.segments), dict(self.definitions)
-        states, digest = dict(self.states), self.states_digest
+        segments, digest = dict(self.segments), self.states_digest
+        definitions: dict[str, bytes] = {}
+        states: dict[str, int] = {}
         for key, rule in touched.items():
             segments.pop(key, None)
-            definitions.pop(key, None)
-            digest ^= states.pop(key, 0)
+            digest ^= self.states.get(key, 0)
             if rule is None:
                 continue
             states[key] = _state(rule)
@@ -95,23 +97,28 @@ class Ruleset:
                 definitions[key] = msgspec.json.encode(rule.value)
         moved = {key for key in touched if key in self.segments or key in segments}
         stale = touched.keys() | _referring(self.flags, moved)
-        changed = replace(self, states=states, states_digest=digest)
-        return changed._with(definitions, segments, stale)  # noqa: SLF001 - same class
+        changed = replace(self, states=self.states.changed(states, touched), states_digest=digest)
+        return changed._with(  # noqa: SLF001 - same class
+            self.definitions.changed(definitions, touched), segments, stale
+        )
 
     def _with(
-        self, definitions: Mapping[str, bytes], segments: Mapping[str, Any], stale: Iterable[str]
+        self, definitions: SharedMapping[bytes], segments: Mapping[str, Any], stale: Iterable[str]
     ) -> "Ruleset":
         """Return the rules with these definitions; compile the stale ones."""
-        flags, stale = dict(self.flags), list(stale)
-        for key in stale:
-            if key in definitions:
-                flags[key] = self._compiled(key, definitions[key], segments)
-            else:
-                flags.pop(key, None)
-        if flags.keys() != self.flags.keys():
-            flags = dict(sorted(flags.items()))
+        stale = list(stale)
+        compiled = {
+            key: self._compiled(key, definitions[key], segments)
+            for key in stale
+            if key in definitions
+        }
+        flags = self.flags.changed(compiled, stale)
+        timed = {key: flag for key, flag in self.timed.items() if flags.get(key) is flag}
+        timed |= {key: flag for key, flag in compiled.items() if flag.uses_time}
         bulk = self.bulk.with_changes(flags, stale)
-        return replace(self, flags=flags, bulk=bulk, segments=segments, definitions=definitions)
+        return replace(
+            self, flags=flags, bulk=bulk, segments=segments, definitions=definitions, timed=timed
+        )
 
     def _compiled(self, key: str, raw: bytes, segments: Mapping[str, Any]) -> Flag:
         definition = decode_definition(raw)

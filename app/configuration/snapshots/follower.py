@@ -356,7 +356,9 @@ class Follower(PolledCopy):
 
 def _free_snapshots(replaced: list[Snapshot]) -> None:
     parts: list[Collection[object]] = [
-        part for snapshot in replaced for part in (snapshot.entries, snapshot.rules.flags)
+        list(part.values())
+        for snapshot in replaced
+        for part in (snapshot.entries, snapshot.rules.flags)
     ]
     replaced.clear()
     free(parts)
