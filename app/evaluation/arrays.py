@@ -10,6 +10,8 @@ from app.evaluation.nodes import Closure, Location, Node, TextTest, called, runs
 from app.evaluation.run import STEPS_MAX, TEXT_FREE, RuleError, Run
 from app.evaluation.values import double, is_number, is_truthy, strictly_equal, to_text
 
+# The set of each list without numbers or constants: an empty set takes 216 bytes.
+_NONE: frozenset[Any] = frozenset()
 # The sets of a shorter list are not worth an entry in the cache.
 _SHARED_MIN = 64
 # The number of elements that can be copied in the time of one step.
@@ -29,8 +31,8 @@ class ValueSet:
         # This reference keeps the id of the list unique while these sets are in the cache.
         self._values = values
         self.texts = frozenset(value for value in values if type(value) is str)
-        self.numbers = frozenset(double(value) for value in values if is_number(value))
-        self.constants = frozenset(v for v in values if v is None or type(v) is bool)
+        self.numbers = frozenset(double(v) for v in values if is_number(v)) or _NONE
+        self.constants = frozenset(v for v in values if v is None or type(v) is bool) or _NONE
 
     @property
     def are_texts(self) -> bool:

@@ -8,6 +8,7 @@ section 4.2.1), so that all languages agree on strings beyond ASCII and on other
 import math
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import mmh3
@@ -44,12 +45,13 @@ def _seed_v3(value: Any, run: Run) -> bytes | None:
     return None if value is None else cbor(value, run)
 
 
-def _plain(text: str) -> bytes:
+def plain(text: str) -> bytes:
+    """Return the UTF-8 of a string, which may have lone surrogates."""
     return text.encode(errors="surrogatepass")
 
 
 def _cbor_text(text: str) -> bytes:
-    encoded = _plain(text)
+    encoded = plain(text)
     return _head(3, len(encoded)) + encoded
 
 
@@ -58,7 +60,7 @@ def _cbor_pair(flag_key: str) -> bytes:
 
 
 GENERATIONS: dict[str, Generation] = {
-    "v2": Generation(_seed_v2, head=_plain, tail=_plain),
+    "v2": Generation(_seed_v2, head=plain, tail=plain),
     "v3": Generation(_seed_v3, head=_cbor_pair, tail=_cbor_text),
 }
 
@@ -95,6 +97,15 @@ def cumulative(weights: Sequence[Any]) -> list[int] | None:
     return sums if 0 < total <= WEIGHTS_MAX else None
 
 
+@lru_cache(maxsize=1024)
+def limits_of(sums: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the limits of the hash for the running sums of weights: at each begins a bucket.
+
+    A bucket is the number of sums up to `digest * total >> 32`, and so of limits up to the hash.
+    """
+    return tuple(-(-(running << 32) // sums[-1]) for running in sums)
+
+
 def cbor(value: Any, run: Run) -> bytes:
     """Return the deterministic CBOR of a JSON value; whole doubles are integers."""
     if isinstance(value, str):
@@ -125,7 +136,7 @@ def _scalar(value: float | None) -> bytes:
 
 def _utf8(text: str, run: Run) -> bytes:
     run.spend_on_text(text)
-    return _plain(text)
+    return plain(text)
 
 
 def _head(major: int, number: int) -> bytes:
@@ -151,3 +162,7 @@ def _double(number: float) -> bytes:
         if struct.unpack(form, packed)[0] == number:
             return code + packed
     return b"\xfb" + struct.pack(">d", number)
+
+
+# The first bytes of strings in CBOR, by their length.
+TEXT_HEADS = tuple(_head(3, length) for length in range(320))

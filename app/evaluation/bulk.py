@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from app.evaluation.choice_groups import ChoiceEvaluation, ChoiceGroups, groupable
 from app.evaluation.engine import Flag
 from app.evaluation.nodes import Closure
 from app.evaluation.run import STEPS_MAX, Run
@@ -81,13 +82,15 @@ class _Batch(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """Flags by how they are evaluated: always the same, by one attribute, or by their rules.
+    """Flags by how they are evaluated: always the same, by one attribute, by conditions that they
+    share, or by their rules.
 
     A group comes with its batches, for a context whose attribute is not a string.
     """
 
     always: Sequence[BodyBlock]
     groups: Sequence[tuple[Group, Sequence[_Batch]]]
+    choices: ChoiceGroups | None
     ruled: Sequence[_Batch]
 
 
@@ -116,7 +119,9 @@ class _Section:
             else:
                 groups.append((Group(attribute, flags), _batches(flags)))
         always = [BodyBlock([flag.fixed_body for flag in fixed])] if fixed else []
-        return _Plan(always, groups, _batches(ruled))
+        choices = groupable(ruled)
+        batches = _batches([flag for flag in ruled if flag not in choices])
+        return _Plan(always, groups, ChoiceGroups(choices) if choices else None, batches)
 
 
 class Bulk:
@@ -147,9 +152,12 @@ class Bulk:
 
         A portion is a cached block or a list of bodies. Never raises.
         """
+        run = Run(context, now)
+        budget = _Budget(run)
+        choosing = ChoiceEvaluation(context, run)
         batches: list[_Batch] = []
         for section in self._sections:
-            always, groups, ruled = section.plan
+            always, groups, choices, ruled = section.plan
             yield from always
             batches += ruled
             for group, fallback in groups:
@@ -158,7 +166,31 @@ class Bulk:
                     batches += fallback
                 else:
                     yield block
-        yield from _evaluated(batches, context, now)
+            if choices is not None:
+                budget.grant()
+                bodies, alone = choices.choose(choosing)
+                budget.charge()
+                batches += _batches(alone)
+                yield bodies
+        for bodies, steps in choosing.draw():
+            budget.left -= steps
+            yield bodies
+        yield from _evaluated(batches, context, budget)
+
+
+class _Budget:
+    """The steps of a bulk evaluation. Each part of it gets at most the steps of one flag."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.left = BULK_STEPS_MAX
+        self._granted = 0
+
+    def grant(self) -> None:
+        self._granted = self.run.steps = max(0, min(STEPS_MAX, self.left))
+
+    def charge(self) -> None:
+        self.left -= self._granted - self.run.steps
 
 
 def _sections(flags: int) -> int:
@@ -178,22 +210,20 @@ def _batches(flags: Sequence[Flag]) -> list[_Batch]:
 
 
 def _evaluated(
-    batches: Iterable[_Batch], context: Mapping[str, Any], now: int
+    batches: Iterable[_Batch], context: Mapping[str, Any], budget: _Budget
 ) -> Iterator[list[bytes]]:
-    run = Run(context, now)
-    left = BULK_STEPS_MAX
     for flags, rules in batches:
-        granted = run.steps = max(0, min(STEPS_MAX, left))
         # First as one evaluation: all rules of a batch together rarely need the steps of one.
-        bodies = _together(rules, context, run)
-        left -= granted - run.steps
+        budget.grant()
+        bodies = _together(rules, context, budget.run)
+        budget.charge()
         if bodies is not None:
             yield bodies
             continue
         for flag in flags:
-            granted = run.steps = max(0, min(STEPS_MAX, left))
-            body = flag.body(context, run)
-            left -= granted - run.steps
+            budget.grant()
+            body = flag.body(context, budget.run)
+            budget.charge()
             yield [body]
 
 

@@ -4,9 +4,13 @@ A rule is never executed as Python source. Compilation limits its nodes, lists a
 included; the run limits its steps.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
 from typing import Any
+
+import msgspec
 
 from app.evaluation.nodes import (
     Closure,
@@ -18,6 +22,7 @@ from app.evaluation.nodes import (
     literal,
     value_at,
 )
+from app.evaluation.parts import Analysis, Part, Parts
 from app.evaluation.run import RuleError
 from app.evaluation.transitions import instants
 
@@ -28,6 +33,9 @@ LIST_VALUES_MAX = 10_000
 VALUES_MAX = 100_000
 # A longer list is not copied into each flag, because thousands of flags may use a segment.
 _COPIED_LIST_MAX = 64
+# `compile` refuses a part at a greater depth than DEPTH_MAX, and adds 1 before its own parts.
+_DEEPEST = DEPTH_MAX + 1
+_DIGEST_BYTES = 16
 # Evaluating flags in groups pays off only for short lists of strings.
 _TESTED_STRINGS_MAX = 100
 
@@ -41,10 +49,8 @@ class Compiler:
     """Compiles the rules of one flag.
 
     `segments` are what `$ref` may name. `resolve` turns the result of the rule into the flag's
-    answer; for literals it runs at compile time. After compilation, `references` are the segments
-    used directly or through others. `uses_time` says that the outcome may change with the time: at
-    the seconds in `transitions`, and at others too unless `transitions_are_known`. `lookups` counts
-    the reads of the context, and `text_tests` are the reads that only compare with strings.
+    answer; for literals it runs at compile time. `parts` has the parts that other flags share; none
+    are shared without it. After compilation, `analysis` has the facts about the rule.
     """
 
     flag_key: str
@@ -53,17 +59,14 @@ class Compiler:
     operators: Mapping[str, "Build"]
     resolve: Callable[[Any], Any]
     observe: Observe | None = None
-    references: set[str] = field(default_factory=set)
-    clocks: int = 0
-    clocks_compared: int = 0
-    transitions: set[int] = field(default_factory=set)
-    lookups: int = 0
-    text_tests: list[TextTest] = field(default_factory=list)
+    parts: Parts | None = None
+    analysis: Analysis = field(default_factory=Analysis)
     nodes: int = 0
     values: int = 0
     # The segments being compiled, from the outermost to the innermost.
     _within: list[str] = field(default_factory=list)
     _depth: int = 0
+    _deepest: int = 0
 
     def compile(self, rule: Any, location: Location) -> Node:
         """Compile a rule. Raises RuleError for a rule that cannot be evaluated."""
@@ -71,6 +74,7 @@ class Compiler:
         if self._depth > DEPTH_MAX:
             raise RuleError(f"the rule nests deeper than {DEPTH_MAX}")
         self._depth += 1
+        self._deepest = max(self._deepest, self._depth)
         try:
             node = self._node(rule, location)
         finally:
@@ -91,13 +95,59 @@ class Compiler:
         run, resolve = node.run, self.resolve
         return Node(lambda data, run_: resolve(run(data, run_)), is_resolved=True)
 
-    @property
-    def uses_time(self) -> bool:
-        return self.clocks > 0
+    def own_key(self) -> str:
+        """Return the key of the flag. A part that contains it is not shared."""
+        self.analysis.depends_on_flag = True
+        return self.flag_key
 
-    @property
-    def transitions_are_known(self) -> bool:
-        return self.clocks == self.clocks_compared
+    def condition(self, rule: Any, location: Location) -> Node:
+        """Compile a condition, or return that of another flag which has the same JSON."""
+        # Inside a segment, the segment is the shared part.
+        if self.parts is None or self._within or not isinstance(rule, dict):
+            return self.compile(rule, location)
+        key = blake2b(msgspec.json.encode(rule), digest_size=_DIGEST_BYTES).digest()
+        return self._shared(key, partial(self.compile, rule, location))
+
+    def _shared(self, key: Hashable, compile_part: Callable[[], Node]) -> Node:
+        """Return the part of this key, which is compiled when there is no current one."""
+        if self.parts is None:
+            return compile_part()
+        part = self.parts.get(key)
+        if part is None or not part.is_current(self.segments):
+            return self._compiled(key, compile_part, self.parts)
+        if not self._has_room_for(part):
+            # Compile it again for the error, which says where the limit is exceeded.
+            return compile_part()
+        self.nodes += part.nodes
+        self.values += part.values
+        self._deepest = max(self._deepest, self._depth + part.depth)
+        self.analysis.add(part.analysis)
+        self.analysis.parts += (part,)
+        return part.node._replace(part=part)
+
+    def _compiled(self, key: Hashable, compile_part: Callable[[], Node], parts: Parts) -> Node:
+        nodes, values, deepest, outer = self.nodes, self.values, self._deepest, self.analysis
+        self.analysis, self._deepest = Analysis(), self._depth
+        try:
+            node = compile_part()
+        finally:
+            inner, depth = self.analysis, self._deepest - self._depth
+            self.analysis, self._deepest = outer, max(deepest, self._deepest)
+            outer.add(inner)
+        if inner.depends_on_flag:
+            outer.parts += inner.parts
+            return node
+        size = {"nodes": self.nodes - nodes, "values": self.values - values, "depth": depth}
+        part = parts[key] = Part(node._replace(part=None), inner, self.segments, **size)
+        outer.parts += (part,)
+        return node._replace(part=part)
+
+    def _has_room_for(self, part: Part) -> bool:
+        return (
+            self.nodes + part.nodes <= NODES_MAX
+            and self.values + part.values <= VALUES_MAX
+            and self._depth + part.depth <= _DEEPEST
+        )
 
     def add_transitions(
         self, nodes: Sequence[Node], numbers: Sequence[float], compared: Node
@@ -106,15 +156,15 @@ class Compiler:
         clocks = [node.clock for node in nodes if node.clock is not None]
         if len(clocks) != 1 or not all(node.clock or node.is_literal for node in nodes):
             return
-        self.clocks_compared += 1
-        self.transitions.update(instants(clocks[0], numbers, value_at(compared)))
+        self.analysis.clocks_compared += 1
+        self.analysis.transitions |= set(instants(clocks[0], numbers, value_at(compared)))
 
     @property
     def text_test(self) -> TextTest | None:
         """The test on strings that alone decides the rules, None if they read more than that."""
-        attributes = {test.attribute for test in self.text_tests}
-        texts = [test.texts for test in self.text_tests]
-        if len(attributes) != 1 or len(texts) != self.lookups:
+        attributes = {test.attribute for test in self.analysis.text_tests}
+        texts = [test.texts for test in self.analysis.text_tests]
+        if len(attributes) != 1 or len(texts) != self.analysis.lookups:
             return None
         if sum(map(len, texts)) > _TESTED_STRINGS_MAX:
             return None
@@ -162,13 +212,16 @@ class Compiler:
         ((name, raw),) = rule.items()
         location = location.under(name)
         if name == "$ref":
-            return self._reference(raw, location)
+            if location.is_result or not isinstance(raw, str):
+                return self._reference(raw, location)
+            key = (raw, location.is_scoped)
+            return self._shared(key, partial(self._reference, raw, location))
         build = self.operators.get(name)
         if build is None:
             raise RuleError(f"{location.path}: is not a known operator")
         node = build(self, raw, location)
         if node.text_test is not None:
-            self.text_tests.append(node.text_test)
+            self.analysis.text_tests += (node.text_test,)
         if self.observe is None:
             return node
         return Node(self.observe(location.path, name, raw, node.run))
@@ -178,7 +231,7 @@ class Compiler:
         if not isinstance(name, str):
             raise RuleError(f"{location.path}: must be the name of a segment")
         # Missing segments too: once they exist, the rule can be compiled.
-        self.references.add(name)
+        self.analysis.references |= {name}
         if name not in self.segments:
             raise RuleError(f"{location.path}: there is no such segment")
         if name in self._within:

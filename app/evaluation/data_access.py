@@ -43,15 +43,15 @@ def _member(data: Any, part: str) -> Any:
 
 
 def _var(compiler: Compiler, raw: Any, location: Location) -> Node:
-    compiler.lookups += 1
+    compiler.analysis.lookups += 1
     nodes = compiler.arguments(raw, location)
     path = nodes[0] if nodes else literal(None)
     default = nodes[1].run if len(nodes) > 1 else nothing
     if path.is_literal and not isinstance(path.literal, dict | list | bool):
         return _var_of_fixed(compiler, path.literal, default, location)
     # A computed path may lead to the clock.
-    compiler.clocks += 1
-    find, path_of = _finder(compiler.flag_key, location), path.run
+    compiler.analysis.clocks += 1
+    find, path_of = _finder(compiler.own_key(), location), path.run
     return Node(_or_default(lambda data, run: find(data, run, path_of(data, run)), default))
 
 
@@ -60,14 +60,14 @@ def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, location: Loc
     if path is None or path == "":
         if location.is_scoped:
             return Node(lambda data, _run: data)
-        compiler.clocks += 1
-        return Node(_whole_of(compiler.flag_key))
+        compiler.analysis.clocks += 1
+        return Node(_whole_of(compiler.own_key()))
     parts = (path if isinstance(path, str) else number_text(path)).split(".")
     compiler.count(len(parts) - 1)
     if not location.is_scoped:
         if parts == [_FLAGD, "flagKey"]:
-            compiler.lookups -= 1
-            return literal(compiler.flag_key)
+            compiler.analysis.lookups -= 1
+            return literal(compiler.own_key())
         if parts[0] == _FLAGD:
             return _var_of_flagd(compiler, parts[1:], default)
         if len(parts) == 1:
@@ -78,11 +78,11 @@ def _var_of_fixed(compiler: Compiler, path: Any, default: Closure, location: Loc
 def _var_of_flagd(compiler: Compiler, parts: list[str], default: Closure) -> Node:
     """Compile the access to `$flagd`; only its timestamp changes with the time."""
     if parts == ["timestamp"]:
-        compiler.clocks += 1
+        compiler.analysis.clocks += 1
         return Node(lambda _data, run: run.now, clock=SECONDS)
     if not parts:
-        compiler.clocks += 1
-    return Node(_or_default(_flagd_of(compiler.flag_key, parts), default))
+        compiler.analysis.clocks += 1
+    return Node(_or_default(_flagd_of(compiler.own_key(), parts), default))
 
 
 def _attribute(name: str, default: Closure) -> Node:
@@ -136,10 +136,10 @@ def _injected(flag_key: str, run: Run) -> dict[str, Any]:
 
 def _missing(compiler: Compiler, raw: Any, location: Location, *, some: bool = False) -> Node:
     """Compile `missing`, or `missing_some` whose first argument is the number that suffices."""
-    compiler.lookups += 1
+    compiler.analysis.lookups += 1
     nodes = compiler.arguments(raw, location)
     runs = runs_of(nodes)
-    find = _finder(compiler.flag_key, location)
+    find = _finder(compiler.own_key(), location)
 
     def missing(data: Any, run: Run) -> list[Any]:
         values = [closure(data, run) for closure in runs]

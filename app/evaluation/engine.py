@@ -6,23 +6,30 @@ The order of decisions and the reasons follow flagd; the JSON of an outcome foll
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from app.evaluation.compiler import Compiler, Observe
 from app.evaluation.nodes import Closure, Location, TextTest
 from app.evaluation.operators import OPERATORS
+from app.evaluation.parts import Part, Parts
 from app.evaluation.run import RuleError, Run
 from app.evaluation.values import number_text
 
+if TYPE_CHECKING:
+    from app.evaluation.choices import Choice
+
 
 class FlagSet(NamedTuple):
-    """The segments, the generation of bucketing and the metadata that all flags share."""
+    """The segments, the generation of bucketing, the metadata and the compiled parts that all flags
+    share. Without `parts` each flag is compiled alone.
+    """
 
     segments: Mapping[str, Any]
     fractional: str
     metadata: Mapping[str, Any]
+    parts: Parts | None = None
 
 
 class Reason(StrEnum):
@@ -65,14 +72,18 @@ class EncodedOutcome(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
+_NO_BODIES: Mapping[str, bytes] = {}
+_NO_REFERENCES: frozenset[str] = frozenset()
+
+
 class _Outcomes:
-    """The possible outcomes of one flag, each created and encoded once.
+    """The possible outcomes of one flag, each encoded once, and decoded when it is asked for.
 
     They do not refer to the rule, whose closures refer to them. Without a cycle, a replaced flag is
     freed at once, without the collector.
     """
 
-    __slots__ = ("_by_variant", "_key", "_metadata", "default_body", "encoded")
+    __slots__ = ("_by_variant", "_encoded", "_key", "_metadata", "default_body")
 
     def __init__(
         self, key: str, definition: Mapping[str, Any], metadata: Mapping[str, Any]
@@ -80,8 +91,8 @@ class _Outcomes:
         self._key = key
         self._metadata = {**metadata, **_mapping(definition.get("metadata"))}
         # By their bodies. A rule has at most as many results as parts.
-        self.encoded: dict[bytes, EncodedOutcome] = {}
-        self._by_variant: dict[str, bytes] = {}
+        self._encoded: dict[bytes, EncodedOutcome] | None = None
+        self._by_variant: Mapping[str, bytes] = _NO_BODIES
 
         # The outcome without a rule, or when the rule returns null.
         state, targeting = definition.get("state"), definition.get("targeting")
@@ -111,6 +122,15 @@ class _Outcomes:
             return self.failed("The rule's outcome is no variant of the flag.", ErrorCode.GENERAL)
         return body
 
+    def encoded(self, body: bytes) -> EncodedOutcome:
+        if self._encoded is None:
+            self._encoded = {}
+        encoded = self._encoded.get(body)
+        if encoded is None:
+            outcome = msgspec.json.decode(body, type=Outcome)
+            encoded = self._encoded[body] = EncodedOutcome(outcome, body)
+        return encoded
+
     def failed(self, details: str, code: ErrorCode = ErrorCode.PARSE_ERROR) -> bytes:
         return self._body(error_code=code, error_details=details)
 
@@ -130,10 +150,7 @@ class _Outcomes:
         return self._body(reason=reason, variant=name, value=value)
 
     def _body(self, **fields: Any) -> bytes:
-        """Return the body of an outcome; equal outcomes share one object."""
-        outcome = Outcome(key=self._key, metadata=self._metadata, **fields)
-        body = msgspec.json.encode(outcome)
-        return self.encoded.setdefault(body, EncodedOutcome(outcome, body)).body
+        return msgspec.json.encode(Outcome(key=self._key, metadata=self._metadata, **fields))
 
 
 class Flag:
@@ -143,11 +160,14 @@ class Flag:
     always has the same outcome. `references` are the segments of the rule, missing ones too.
     `uses_time` says that the outcome may change with the time: at the seconds in `transitions`, and
     at others too unless `transitions_are_known`. `text_test` is set when the rule only tests
-    whether one attribute is one of some strings.
+    whether one attribute is one of some strings; otherwise `choice` is set when it chooses among
+    known answers.
     """
 
     __slots__ = (
         "_outcomes",
+        "_parts",
+        "choice",
         "key",
         "references",
         "rule",
@@ -166,11 +186,13 @@ class Flag:
         observe: Observe | None = None,
     ) -> None:
         self.key = key
-        self.references: frozenset[str] = frozenset()
+        self.references = _NO_REFERENCES
         self.uses_time = False
         self.transitions: Sequence[int] = ()
         self.transitions_are_known = True
         self.text_test: TextTest | None = None
+        self.choice: Choice | None = None
+        self._parts: Sequence[Part] = ()
         self.rule: Closure | None = None
         self._outcomes = _Outcomes(key, definition, flag_set.metadata)
         targeting = definition.get("targeting")
@@ -182,6 +204,7 @@ class Flag:
                 operators=OPERATORS,
                 resolve=self._outcomes.of_result,
                 observe=observe,
+                parts=None if observe else flag_set.parts,
             )
             self._compile(targeting, compiler)
 
@@ -195,7 +218,7 @@ class Flag:
 
     def encoded(self, body: bytes) -> EncodedOutcome:
         """Return the outcome of a body that this flag returned."""
-        return self._outcomes.encoded[body]
+        return self._outcomes.encoded(body)
 
     @property
     def fixed_body(self) -> bytes:
@@ -218,19 +241,23 @@ class Flag:
     def _compile(self, targeting: Any, compiler: Compiler) -> None:
         try:
             if compiler.observe is None:
-                self.rule = compiler.compile(targeting, Location("targeting", is_result=True)).run
+                node = compiler.compile(targeting, Location("targeting", is_result=True))
             else:
                 # The observer must see the results of the rule, not the encoded answers.
-                self.rule = compiler.resolved(
-                    compiler.compile(targeting, Location("targeting"))
-                ).run
+                node = compiler.resolved(compiler.compile(targeting, Location("targeting")))
+            self.rule, self.choice = node.run, node.choice
         except RuleError as error:
             self._outcomes.default_body = self._outcomes.failed(f"{error}.")
-        self.references = frozenset(compiler.references)
-        self.uses_time = compiler.uses_time
-        self.transitions = tuple(sorted(compiler.transitions))
-        self.transitions_are_known = compiler.transitions_are_known
+        analysis = compiler.analysis
+        self.references = analysis.references
+        self.uses_time = analysis.clocks > 0
+        self.transitions = tuple(sorted(analysis.transitions))
+        self.transitions_are_known = analysis.clocks == analysis.clocks_compared
         self.text_test = compiler.text_test
+        if self.text_test is not None:
+            self.choice = None
+        # Other flags can use these parts as long as this flag holds them in memory.
+        self._parts = analysis.parts
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

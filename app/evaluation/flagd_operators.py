@@ -4,7 +4,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from app.evaluation.bucketing import GENERATIONS, Generation, bucket, cumulative, digest, hashed_key
+from app.evaluation.bucketing import (
+    GENERATIONS,
+    Generation,
+    bucket,
+    cumulative,
+    digest,
+    hashed_key,
+    limits_of,
+    plain,
+)
+from app.evaluation.choices import HEAD_MAX, Choice, Draw, Form, Seeding
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.nodes import Location, Node, called, nothing
 from app.evaluation.run import Run
@@ -15,7 +25,7 @@ class Buckets(NamedTuple):
     """The variants of a split, and the running sums of their weights."""
 
     variants: Sequence[Any]
-    sums: Sequence[int]
+    sums: tuple[int, ...]
 
     def of(self, seed: bytes) -> Any:
         return self.variants[bisect_right(self.sums, bucket(seed, self.sums[-1]))]
@@ -41,38 +51,69 @@ def _fractional(compiler: Compiler, raw: Any, location: Location) -> Node:
     if not nodes:
         return Node(nothing)
     # A split reads at least the targeting key.
-    compiler.lookups += 1
+    compiler.analysis.lookups += 1
     generation = GENERATIONS[compiler.fractional]
-    split = _splitter(generation, generation.head(compiler.flag_key))
+    split = _splitter(generation, generation.head(compiler.own_key()))
     if not all(node.is_literal for node in nodes[1:]):
         return called(split, nodes)
     literals = [node.literal for node in nodes]
     if isinstance(literals[0], list):
         buckets = _buckets(literals)
         return Node(nothing) if buckets is None else _by_targeting_key(compiler, buckets, location)
-    buckets = _buckets(literals[1:])
-    by = nodes[0].run
+    return _by_value(compiler, nodes[0], literals[1:], split, location)
+
+
+def _by_value(
+    compiler: Compiler,
+    by: Node,
+    literals: Sequence[Any],
+    split: Callable[..., Any],
+    location: Location,
+) -> Node:
+    """Compile a split with literal buckets and a bucketing value; `split` is for other values."""
+    read, seed_of = by.run, GENERATIONS[compiler.fractional].seed
+    buckets = _buckets(literals)
 
     def split_fixed(data: Any, run: Run) -> Any:
-        value = by(data, run)
+        value = read(data, run)
         if isinstance(value, list):
-            return split(run, value, *literals[1:])
-        seed = generation.seed(value, run)
+            return split(run, value, *literals)
+        seed = seed_of(value, run)
         return None if buckets is None or seed is None else buckets.of(seed)
 
-    return Node(split_fixed)
+    node = Node(split_fixed)
+    draw = _draw_by(compiler, by, buckets) if location.is_result and buckets is not None else None
+    if draw is None:
+        return node
+    return compiler.resolved(node)._replace(choice=Choice((), (draw,)))
+
+
+def _draw_by(compiler: Compiler, by: Node, buckets: Buckets) -> Draw | None:
+    """Return a split by an attribute, or by a string and an attribute; None for other values."""
+    if by.attribute is not None:
+        form, attribute, head = Form.ATTRIBUTE, by.attribute, b""
+    elif by.prefixed is not None:
+        form, attribute, head = Form.TEXT, by.prefixed.attribute, plain(by.prefixed.prefix)
+    else:
+        return None
+    if len(head) > HEAD_MAX:
+        return None
+    answers = [compiler.resolve(variant) for variant in buckets.variants]
+    seeding = Seeding(form, attribute, compiler.fractional)
+    return Draw(seeding, head, limits_of(buckets.sums), answers)
 
 
 def _by_targeting_key(compiler: Compiler, buckets: Buckets, location: Location) -> Node:
     """Compile the usual split: literal buckets, and the targeting key as bucketing value."""
     generation = GENERATIONS[compiler.fractional]
-    head = generation.head(compiler.flag_key)
-    variants, sums = buckets
-    without_key = None
+    head = generation.head(compiler.own_key())
+    variants, limits = buckets.variants, limits_of(buckets.sums)
+    without_key, choice = None, None
     if location.is_result:
         variants = [compiler.resolve(variant) for variant in variants]
         without_key = compiler.resolve(None)
-    total = sums[-1]
+        seeding = Seeding(Form.PAIR, "targetingKey", compiler.fractional)
+        choice = Choice((), (Draw(seeding, head, limits, variants),))
 
     def split(_data: Any, run: Run) -> Any:
         key = run.hashed_key
@@ -80,10 +121,10 @@ def _by_targeting_key(compiler: Compiler, buckets: Buckets, location: Location) 
             key = hashed_key(generation, run)
         if not key:
             return without_key
-        # The formula of `bucket`, inlined to save a call for each flag of a bulk.
-        return variants[bisect_right(sums, (digest(head + key) * total) >> 32)]
+        # As `Buckets.of`, inlined to save calls for each flag of a bulk.
+        return variants[bisect_right(limits, digest(head + key))]
 
-    return Node(split, is_resolved=location.is_result)
+    return Node(split, is_resolved=location.is_result, choice=choice)
 
 
 def _splitter(generation: Generation, head: bytes) -> Callable[..., Any]:
@@ -109,7 +150,7 @@ def _buckets(values: Sequence[Any]) -> Buckets | None:
     if not all(isinstance(value, list) and 1 <= len(value) <= 2 for value in values):
         return None
     sums = cumulative([value[1] if len(value) == 2 else 1 for value in values])
-    return None if sums is None else Buckets([value[0] for value in values], sums)
+    return None if sums is None else Buckets([value[0] for value in values], tuple(sums))
 
 
 def _sem_ver(compiler: Compiler, raw: Any, location: Location) -> Node:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from app.evaluation.choices import choice_of_if
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.nodes import Closure, Location, Node, TextTest, literal, nothing, runs_of
 from app.evaluation.run import Run
@@ -17,28 +18,32 @@ def _if(compiler: Compiler, raw: Any, location: Location) -> Node:
         otherwise = compiler.resolved(otherwise)
     pairs = list(zip(nodes[::2], nodes[1::2], strict=True))
     node = _either(*pairs[0], otherwise) if len(pairs) == 1 else _first_met(pairs, otherwise)
-    return node._replace(is_resolved=location.is_result)
+    if not location.is_result:
+        return node
+    return node._replace(is_resolved=True, choice=choice_of_if(pairs, otherwise))
 
 
 def _parts_of_if(compiler: Compiler, raw: Any, location: Location) -> list[Node]:
     if not isinstance(raw, list):
         return [compiler.compile(raw, location)]
     last = len(raw) - 1
-    return [
-        compiler.compile(
-            part,
-            location.at(
-                position, is_result=location.is_result and (position % 2 == 1 or position == last)
-            ),
-        )
-        for position, part in enumerate(raw)
-    ]
+    nodes = []
+    for position, part in enumerate(raw):
+        is_consequence = position % 2 == 1 or position == last
+        here = location.at(position, is_result=location.is_result and is_consequence)
+        if location.is_result and not is_consequence:
+            nodes.append(compiler.condition(part, here))
+        else:
+            nodes.append(compiler.compile(part, here))
+    return nodes
 
 
 def _first_met(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
     """Compile a choice of many branches as a loop; nested closures would be as many calls deep."""
-    runs = [(condition.run, consequence.run) for condition, consequence in pairs]
     last = otherwise.run
+    if all(consequence.is_literal for _, consequence in pairs):
+        return Node(_first_of_values([(met.run, value.literal) for met, value in pairs], last))
+    runs = [(condition.run, consequence.run) for condition, consequence in pairs]
 
     def first_met(data: Any, run: Run) -> Any:
         for condition, consequence in runs:
@@ -48,6 +53,17 @@ def _first_met(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
         return last(data, run)
 
     return Node(first_met)
+
+
+def _first_of_values(pairs: Sequence[tuple[Closure, Any]], otherwise: Closure) -> Closure:
+    def first_met(data: Any, run: Run) -> Any:
+        for condition, consequence in pairs:
+            met = condition(data, run)
+            if met is True or (met is not False and is_truthy(met)):
+                return consequence
+        return otherwise(data, run)
+
+    return first_met
 
 
 def _either(condition: Node, consequence: Node, otherwise: Node) -> Node:

@@ -1,10 +1,14 @@
 """The compiled parts of a rule: closures, and the known properties of their values."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.evaluation.run import Run
 from app.evaluation.transitions import Clock
+
+if TYPE_CHECKING:
+    from app.evaluation.choices import Choice
+    from app.evaluation.parts import Part
 
 # The most that a path shows of an operator or segment, so that errors stay readable.
 _NAME_SHOWN = 100
@@ -18,27 +22,39 @@ Closure = Callable[[Any, Run], Any]
 
 
 class TextTest(NamedTuple):
-    """The test whether an attribute of the context is one of some strings."""
+    """The test whether an attribute of the context is one of some strings; false without it."""
 
     attribute: str
     texts: frozenset[str]
+
+
+class Prefixed(NamedTuple):
+    """A literal string followed by an attribute of the context, as one string."""
+
+    prefix: str
+    attribute: str
 
 
 class Node(NamedTuple):
     """A compiled part of a rule.
 
     The other members allow faster code. `literal` is the value if it is constant. `attribute` is
-    set if the value is one attribute of the context. `text_test` is the test if the value depends
+    set if the value is one attribute of the context, and `prefixed` if it is a string and one of
+    them. `text_test` is the test if the value depends
     on nothing else, as long as the attribute is a string. `clock` is set if the value depends only
-    on the time. `is_resolved` says that the value is the flag's answer, not the name of a variant.
+    on the time. `is_resolved` says that the value is the flag's answer, not the name of a variant;
+    `choice` is set if it is one of several known answers. `part` is set if other flags share it.
     """
 
     run: Closure
     literal: Any = MISSING
     attribute: str | None = None
+    prefixed: Prefixed | None = None
     text_test: TextTest | None = None
     clock: Clock | None = None
     is_resolved: bool = False
+    choice: "Choice | None" = None
+    part: "Part | None" = None
 
     @property
     def is_literal(self) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 
 from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.parts import Parts
 from app.evaluation.shared_mapping import SharedMapping
 from app.evaluation.transitions import Transitions
 
@@ -34,6 +35,7 @@ class Ruleset:
 
     `definitions` are the sources of the flags as JSON, at a tenth of the size of objects. `states`
     are the hashes of the rules, and `timed` the flags whose outcomes may change with the time.
+    `parts` are shared by its flags and those of later rulesets.
     """
 
     fractional: str
@@ -45,6 +47,7 @@ class Ruleset:
     states: SharedMapping[int] = field(default_factory=SharedMapping)
     states_digest: int = 0
     timed: Mapping[str, Flag] = field(default_factory=dict)
+    parts: Parts = field(default_factory=Parts)
 
     @cached_property
     def digest(self) -> int:
@@ -122,7 +125,7 @@ class Ruleset:
 
     def _compiled(self, key: str, raw: bytes, segments: Mapping[str, Any]) -> Flag:
         definition = decode_definition(raw)
-        flag_set = FlagSet(segments, self.fractional, self.metadata)
+        flag_set = FlagSet(segments, self.fractional, self.metadata, self.parts)
         return Flag(key, definition if isinstance(definition, dict) else {}, flag_set)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from app.evaluation.compiler import Build, Compiler, eager
-from app.evaluation.nodes import Location, Node, nothing, runs_of
+from app.evaluation.nodes import Location, Node, Prefixed, called, nothing, runs_of
 from app.evaluation.run import TEXT_FREE, Run
 from app.evaluation.values import EXACT_MAX, joined_text, to_number, to_text
 
@@ -16,6 +16,14 @@ def _cat(run: Run, *values: Any) -> str:
         if type(value) is not str or len(value) > TEXT_FREE:
             return "".join([joined_text(value, run) for value in values])
     return "".join(values)
+
+
+def _concatenation(compiler: Compiler, raw: Any, location: Location) -> Node:
+    nodes = compiler.arguments(raw, location)
+    node = called(_cat, nodes)
+    if len(nodes) != 2 or not isinstance(nodes[0].literal, str) or nodes[1].attribute is None:
+        return node
+    return node._replace(prefixed=Prefixed(nodes[0].literal, nodes[1].attribute))
 
 
 def _substr(run: Run, source: Any = None, start: Any = 0, length: Any = math.inf, *_: Any) -> str:
@@ -58,7 +66,7 @@ def _affix(
 
 
 TEXTS: dict[str, Build] = {
-    "cat": eager(_cat),
+    "cat": _concatenation,
     "substr": eager(_substr),
     "starts_with": partial(_affix, str.startswith),
     "ends_with": partial(_affix, str.endswith),

@@ -90,7 +90,12 @@ async def _evaluated(
         if time.perf_counter() - held_since > _HOLD_SECONDS:
             await asyncio.sleep(0)
             held_since = time.perf_counter()
-    return b'{"flags":[%b]%b' % (b",".join(bodies), tail)
+    if not bodies:
+        return b'{"flags":[]%b' % tail
+    # A single join: for 10,000 flags, each further copy costs as much as a fifth of the evaluation.
+    bodies[0] = b'{"flags":[%b' % bodies[0]
+    bodies[-1] = b"%b]%b" % (bodies[-1], tail)
+    return b",".join(bodies)
 
 
 @lru_cache(maxsize=1_024)

@@ -1,6 +1,8 @@
 """flagd's `fractional`: hashed bytes, weights and malformed buckets."""
 
+from bisect import bisect_right
 from collections import Counter
+from itertools import accumulate
 from typing import Any
 
 import cbor2
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.evaluation.bucketing import WEIGHTS_MAX, bucket, cbor
+from app.evaluation.bucketing import WEIGHTS_MAX, bucket, cbor, limits_of
 from app.evaluation.run import Run
 from tests.unit.evaluation.rules import result, var
 
@@ -49,6 +51,18 @@ def test_bucket_is_hash_scaled_to_weights(text: str, hashed: int) -> None:
         assert bucket(text.encode(), total) == hashed * total // 2**32
     expected = "a" if hashed < 2**31 else "b"
     assert split(text, ["a", 1], ["b", 1], fractional="v2") == expected
+
+
+@given(weights=st.lists(st.integers(0, WEIGHTS_MAX // 5), min_size=1, max_size=5).filter(any))
+def test_limits_of_hash_give_the_same_buckets(weights: list[int]) -> None:
+    sums = tuple(accumulate(weights))
+    limits = limits_of(sums)
+
+    near = (limit + offset for limit in (0, *limits) for offset in (-1, 0, 1))
+    for hashed in near:
+        if 0 <= hashed < 2**32:
+            scaled = (hashed * sums[-1]) >> 32
+            assert bisect_right(limits, hashed) == bisect_right(sums, scaled)
 
 
 @given(value=JSON)

@@ -1,0 +1,76 @@
+"""Parts of rules that many flags share: segments and conditions. A ruleset compiles each once.
+
+A part is found by its name or its JSON. It may be used as long as it does not depend on the flag,
+and while the segments that it refers to have not changed.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from app.evaluation.nodes import Node, TextTest
+
+
+@dataclass(slots=True)
+class Analysis:
+    """The facts about a rule that its compilation finds.
+
+    `references` are the segments used directly or through others. `clocks` counts the reads of the
+    time, and `clocks_compared` those whose `transitions` are known. `lookups` counts the reads of
+    the context, and `text_tests` are the reads that only compare with strings. `parts` are the
+    shared parts. `depends_on_flag` is set by a rule that reads the key of its flag.
+    """
+
+    references: frozenset[str] = frozenset()
+    clocks: int = 0
+    clocks_compared: int = 0
+    transitions: frozenset[int] = frozenset()
+    lookups: int = 0
+    text_tests: tuple[TextTest, ...] = ()
+    parts: "tuple[Part, ...]" = ()
+    depends_on_flag: bool = False
+
+    def add(self, other: "Analysis") -> None:
+        """Add the facts about a part, except its own parts: they stay in memory with it."""
+        # Without the test, each flag would have empty sets of its own.
+        if other.references:
+            self.references |= other.references
+        self.clocks += other.clocks
+        self.clocks_compared += other.clocks_compared
+        if other.transitions:
+            self.transitions |= other.transitions
+        self.lookups += other.lookups
+        self.text_tests += other.text_tests
+        self.depends_on_flag |= other.depends_on_flag
+
+
+class Part:
+    """A compiled part with its analysis and its size: nodes, values of lists, and depth."""
+
+    __slots__ = ("__weakref__", "_sources", "analysis", "depth", "node", "nodes", "values")
+
+    def __init__(
+        self,
+        node: Node,
+        analysis: Analysis,
+        segments: Mapping[str, Any],
+        *,
+        nodes: int,
+        values: int,
+        depth: int,
+    ) -> None:
+        self.node = node
+        self.analysis = analysis
+        self.nodes = nodes
+        self.values = values
+        self.depth = depth
+        self._sources = tuple((name, segments[name]) for name in analysis.references)
+
+    def is_current(self, segments: Mapping[str, Any]) -> bool:
+        """Return whether these segments are those that the part was compiled with."""
+        return all(segments.get(name) is rule for name, rule in self._sources)
+
+
+# The flags that use a part hold it in memory.
+Parts = WeakValueDictionary[Hashable, Part]
