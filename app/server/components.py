@@ -21,9 +21,9 @@ from app.audit.head_export import HeadExport
 from app.components import Component, FunctionComponent
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.write_requests import CHECKS
+from app.configuration.snapshots.broadcast import STREAMS, Broadcast
 from app.configuration.snapshots.disk import Disk
 from app.configuration.snapshots.disk_copy import DiskCopy
-from app.configuration.snapshots.event_stream import STREAMS, OpenStreams
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.transfer.import_requests import TRANSFER_LIMITER, TRANSFER_WAIT_SECONDS
@@ -113,7 +113,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[PREVIEWS] = Previews(checks)
     app[BUDGET] = BodyBudget(settings.http.bodies_bytes_max)
     app[DURATIONS] = Durations()
-    app[STREAMS] = OpenStreams()
+    app[STREAMS] = Broadcast(follower, lifecycle)
     app[RATE_LIMIT] = RateLimit()
     app[TICKETS] = Tickets(directory, key, settings.http.public_url)
     app[DIGEST_KEY] = derive(key, Purpose.REQUEST_DIGESTS)

@@ -1,12 +1,14 @@
 """The event stream of an environment: one event for each change set after a revision."""
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from app.access.guard import TOKENS, presented_token
-from app.configuration.snapshots.change_event import id_message, resync_message
+from app.configuration.snapshots.change_event import ChangeEvent, id_message, resync_message
 from app.configuration.snapshots.event_stream import serve_stream
-from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER, read_snapshot, snapshot_headers
+from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import AppError, malformed
 from app.http import wire
 
@@ -28,46 +30,62 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     position = (snapshot.epoch, snapshot.revision if last_revision is None else last_revision)
     # Send an ID at once, so that a client that disconnects before the first event can resume.
     first_message = id_message(*position) if last_revision is None else b""
+    token = presented_token(request)
     # An open stream must not retain the snapshot that it began with.
     del snapshot
 
-    async def next_messages() -> bytes:
+    def next_messages() -> bytes | None:
         nonlocal position
-        request.app[TOKENS].authenticate(presented_token(request))
-        position, messages = await _messages_after(follower, environment, position, prefix)
+        request.app[TOKENS].authenticate(token)
+        snapshot = follower.get(environment)
+        messages = _messages_in_memory(snapshot, position, prefix)
+        if messages is not None:
+            position = (snapshot.epoch, snapshot.revision)
         return messages
 
+    async def read_missed() -> bytes:
+        nonlocal position
+        snapshot = follower.get(environment)
+        try:
+            events = await follower.events_since(position[1], snapshot.environment)
+        except AppError:
+            events = []
+        position = (snapshot.epoch, snapshot.revision)
+        return _messages(snapshot, events, prefix)
+
     return await serve_stream(
-        request, environment, next_messages, headers=headers, first_message=first_message
+        request,
+        environment,
+        next_messages,
+        headers=headers,
+        first_message=first_message,
+        read_missed=read_missed,
     )
 
 
-async def _messages_after(
-    follower: Follower, environment: str, position: tuple[str, int], prefix: str
-) -> tuple[tuple[str, int], bytes]:
-    """Return the new position, and the messages that lead to it."""
-    snapshot = follower.get(environment)
+def _messages_in_memory(snapshot: Snapshot, position: tuple[str, int], prefix: str) -> bytes | None:
+    """Return the messages after a position, None if they must be read from the history."""
     epoch, revision = position
-    current = (snapshot.epoch, snapshot.revision)
-    if current == position:
-        return position, b""
-    resync = resync_message(environment, *current)
+    if position == (snapshot.epoch, snapshot.revision):
+        return b""
     oldest = snapshot.environment.first_revision - 1
     if epoch != snapshot.epoch or not oldest <= revision <= snapshot.revision:
-        return current, resync
+        return _messages(snapshot, [], prefix)
     recent = snapshot.recent
-    if recent and recent[0].revision <= revision + 1:
-        events = [event for event in recent if event.revision > revision]
-    else:
-        try:
-            events = list(await follower.events_since(revision, snapshot.environment))
-        except AppError:
-            events = []
-        if not events:
-            return current, resync
+    if not recent or recent[0].revision > revision + 1:
+        return None
+    # The recent events have no gaps.
+    return _messages(snapshot, recent[revision + 1 - recent[0].revision :], prefix)
+
+
+def _messages(snapshot: Snapshot, events: Sequence[ChangeEvent], prefix: str) -> bytes:
+    """Return the messages that lead to a snapshot: its events, or a resync without them."""
+    current = (snapshot.epoch, snapshot.revision)
+    if not events:
+        return resync_message(snapshot.environment.name, *current)
     messages = b"".join(filter(None, (event.message_for(prefix) for event in events)))
     # Without an event for this prefix, the id alone moves the position of the client.
-    return current, messages or id_message(*current)
+    return messages or id_message(*current)
 
 
 def _last_revision(request: web.Request, epoch: str) -> int | None:

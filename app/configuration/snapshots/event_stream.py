@@ -4,80 +4,64 @@ No client has a queue. Each stream compares its position with the current snapsh
 difference. The send timeout of the connection ends the stream of a client that stops reading.
 """
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from aiohttp import hdrs, web
 from aiohttp_sse import sse_response
-from prometheus_client import Metric
 
-from app.components import Component, gauges
+from app.configuration.snapshots.broadcast import STREAMS, IdleStream, OpenStream
 from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import AppError
 from app.http.keys import LIFECYCLE
-from app.tasks import wait_at_most
 
 PING_SECONDS = 15
-# An idle stream checks at this interval whether its token is still valid.
-CHECK_SECONDS = 1.0
 RETRY_MESSAGE = b"retry: 2000\n\n"
 
 
-class OpenStreams(Component):
-    """The number of open event streams, by environment."""
-
-    name = "streams"
-
-    def __init__(self) -> None:
-        self.by_environment = Counter[str]()
-
-    def metrics(self) -> Iterable[Metric]:
-        yield gauges(
-            "flagstone_streams",
-            "Open event streams.",
-            "environment",
-            self.by_environment,
-        )
-
-
-STREAMS: web.AppKey[OpenStreams] = web.AppKey("streams", OpenStreams)
+async def _nothing() -> bytes:
+    return b""
 
 
 async def serve_stream(
     request: web.Request,
     environment: str,
-    next_messages: Callable[[], Awaitable[bytes]],
+    next_messages: Callable[[], bytes | None],
     *,
     headers: Mapping[str, str],
     first_message: bytes = b"",
+    read_missed: Callable[[], Awaitable[bytes]] = _nothing,
 ) -> web.StreamResponse:
     """Send messages until the client leaves, the service stops or `next_messages` raises AppError.
 
-    `next_messages` returns the messages after the last ones, or nothing. It is called again after
-    each change, and each second: it must check the caller's token.
+    `next_messages` returns the messages after the last ones, or nothing, or None if `read_missed`
+    must read them from the database. It is called again after each change, and each second: it must
+    check the caller's token.
     """
     if not _is_connected(request):
         raise ConnectionResetError("the client left before the stream began")
     if request.method == hdrs.METH_HEAD:
         # sse_response refuses HEAD, and a stream without a body would never end.
         return web.StreamResponse(headers={**headers, hdrs.CONTENT_TYPE: "text/event-stream"})
-    follower, lifecycle = request.app[FOLLOWER], request.app[LIFECYCLE]
-    streams = request.app[STREAMS].by_environment
-    async with sse_response(request, headers=headers, ping_interval=PING_SECONDS) as stream:
-        streams[environment] += 1
+    lifecycle, broadcast = request.app[LIFECYCLE], request.app[STREAMS]
+    async with sse_response(
+        request, headers=headers, ping_interval=PING_SECONDS, response_cls=OpenStream
+    ) as stream:
+        broadcast.by_environment[environment] += 1
         try:
             await stream.write(first_message + RETRY_MESSAGE)
             with suppress(ConnectionResetError, AppError):
                 while _is_connected(request) and not lifecycle.draining.is_set():
-                    # Get the event first, so that no change during `next_messages` is missed.
-                    next_change = follower.next_change
-                    if messages := await next_messages():
-                        await stream.write(messages)
-                        continue
-                    await wait_at_most(CHECK_SECONDS, next_change)
+                    messages = next_messages()
+                    if messages is None:
+                        messages = await read_missed()
+                    if not messages:
+                        # No await in between, so that no change is missed.
+                        idle = IdleStream(request, stream, next_messages)
+                        messages = await broadcast.wait(idle)
+                    await stream.write(messages)
         finally:
-            streams[environment] -= 1
+            broadcast.by_environment[environment] -= 1
     return stream
 
 

@@ -38,7 +38,7 @@ async def stream_page_changes(request: web.Request) -> web.StreamResponse:
     del snapshot
     is_over = False
 
-    async def next_messages() -> bytes:
+    def next_messages() -> bytes:
         nonlocal seen, is_over
         try:
             authenticate(request, is_visit=False)

@@ -58,7 +58,7 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     # An open stream must not retain the snapshot that it began with.
     del snapshot, position
 
-    async def next_messages() -> bytes:
+    def next_messages() -> bytes:
         nonlocal sent, sent_at
         tickets.holder(token.id, environment)
         position = _position(follower.get(environment))
