@@ -131,7 +131,8 @@ class TokenDirectory(PolledCopy):
             token = self._check(text, known)
             checked = token, Caller(token=token, grant=token.reach)
         token, caller = checked
-        if token.is_over(self.now):
+        # Most tokens never end, and the clock takes a third of the time.
+        if token.may_end and token.is_over(self.now):
             raise _refused("expired")
         self._checked[digest] = checked
         self.used.add(token.id)

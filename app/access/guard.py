@@ -14,6 +14,8 @@ from app.access.models import Caller, Scope
 from app.access.rate_limit import RATE_LIMIT
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client_address import client_address
+from app.http.encoded import EncodedResponse
+from app.http.fast_path import HotAnswer
 from app.http.frame import route_of
 from app.http.keys import REQUEST_ID, Handler
 
@@ -39,6 +41,16 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
         except Forbidden as error:
             log_refusal(request, AccessEvent.ACCESS_FAIL, error.code)
             raise
+
+    return guard
+
+
+def hot_guarded(answer: HotAnswer, scopes: Sequence[Scope]) -> HotAnswer:
+    """Return the hot answer with the same checks. The ordinary way answers a refused request."""
+
+    def guard(request: web.Request, body: bytes) -> EncodedResponse | None:
+        _authorize(request, scopes)
+        return answer(request, body)
 
     return guard
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 EVERY_ENVIRONMENT = "*"
 
@@ -52,6 +53,10 @@ class Token:
         if not self.lapsed:
             return self.grant
         return replace(self.grant, environments=self.grant.environments.difference(self.lapsed))
+
+    @cached_property
+    def may_end(self) -> bool:
+        return self.grant.expires_at is not None or self.retires_at is not None
 
     def is_over(self, now: datetime) -> bool:
         expires_at = self.grant.expires_at

@@ -12,6 +12,7 @@ from app import VERSION
 from app.access.guard import CALLER
 from app.components import Component, HealthCheck, HiddenCheck, ReportScope, Status
 from app.health.heartbeat import WRITE_CHECK
+from app.http.encoded import EncodedResponse, encoded
 from app.http.lifecycle import Lifecycle
 from app.tasks import Tasks
 
@@ -109,11 +110,15 @@ class ProbeStatus(msgspec.Struct, frozen=True):
     status: Status
 
 
-async def get_liveness(_: web.Request) -> web.Response:
+async def get_liveness(request: web.Request) -> web.Response:
     """Check that the process is alive.
 
     It passes while the event loop runs. A failure means: restart the process.
     """
+    return hot_liveness(request, b"")
+
+
+def hot_liveness(_: web.Request, __: bytes) -> EncodedResponse:
     return _respond(ProbeStatus(Status.PASS), 200)
 
 
@@ -133,6 +138,10 @@ async def get_readiness(request: web.Request) -> web.Response:
 
     Includes the last row that this instance wrote to `health_check`.
     """
+    return hot_readiness(request, b"")
+
+
+def hot_readiness(request: web.Request, _: bytes) -> EncodedResponse:
     readiness = request.app[HEALTH].readiness()
     return _respond(readiness, _code(readiness.status))
 
@@ -150,5 +159,5 @@ def _code(status: Status) -> int:
     return 503 if status is Status.FAIL else 200
 
 
-def _respond(body: msgspec.Struct, status: int) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(body), content_type=CONTENT_TYPE)
+def _respond(body: msgspec.Struct, status: int) -> EncodedResponse:
+    return encoded(msgspec.json.encode(body), CONTENT_TYPE, status=status)

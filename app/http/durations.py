@@ -8,7 +8,7 @@ from itertools import accumulate
 from aiohttp import web
 from prometheus_client.core import HistogramMetricFamily, Metric
 
-from app.components import Component
+from app.components import Component, counter
 
 BOUNDS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _BOUNDS = (*(f"{bound:g}" for bound in BOUNDS_SECONDS), "+Inf")
@@ -32,20 +32,24 @@ class Labels:
 
 
 class Durations(Component):
-    """All series since the process started. Counting takes less than 1 µs."""
+    """All series since the process started. Counting takes less than 1 µs.
+
+    `fast_answers` counts the requests that the fast path answered.
+    """
 
     name = "durations"
 
     def __init__(self) -> None:
+        self.fast_answers = 0
         # By the route object: aiohttp creates each once.
         self._series: dict[tuple[web.AbstractRoute | None, int], Series] = {}
 
     def observe(self, route: web.AbstractRoute, status: int, seconds: float) -> None:
         """Count an answer. All unknown paths and methods share one series."""
-        key = (route if route.resource is not None else None, status)
-        series = self._series.get(key)
+        series = self._series.get((route, status))
         if series is None:
-            series = self._series[key] = Series()
+            key = (route if route.resource is not None else None, status)
+            series = self._series.setdefault(key, Series())
         series.counts[bisect_left(BOUNDS_SECONDS, seconds)] += 1
         series.total_seconds += seconds
 
@@ -70,3 +74,8 @@ class Durations(Component):
                 sum_value=series.total_seconds,
             )
         yield family
+        yield counter(
+            "flagstone_http_fast_answers",
+            "Requests answered inside the protocol; see FAST_PATH.",
+            self.fast_answers,
+        )

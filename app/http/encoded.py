@@ -46,6 +46,12 @@ class EncodedResponse(web.Response):
             return self._payload_writer
         self._req = request
         self._payload_writer = writer = request.writer
+        await writer.write(self.encode(request))
+        return writer
+
+    def encode(self, request: web.Request) -> bytes:
+        """Return the whole answer to the request."""
+        self._body_length = len(self._content)
         parts = (
             _STATUS_LINES[self._status],
             request.app[COMMON_HEAD],
@@ -55,13 +61,11 @@ class EncodedResponse(web.Response):
             b"\r\n",
             b"" if request.method == hdrs.METH_HEAD else self._content,
         )
-        await writer.write(b"".join(parts))
-        return writer
+        return b"".join(parts)
 
     async def write_eof(self, data: bytes = b"") -> None:
         del data
         self._eof_sent = True
-        self._body_length = len(self._content)
 
     def _connection(self, request: web.Request) -> bytes:
         keep_alive = request.keep_alive if self._keep_alive is None else self._keep_alive
@@ -69,3 +73,11 @@ class EncodedResponse(web.Response):
         if not keep_alive:
             return b"Connection: close\r\n"
         return b"Connection: keep-alive\r\n" if request.version == HttpVersion10 else b""
+
+
+def encoded(
+    body: bytes, content_type: str, head: bytes = b"", *, status: int = 200
+) -> EncodedResponse:
+    """Return an answer with a body; `head` has its additional header lines."""
+    lines = b"Content-Type: %b\r\nContent-Length: %d\r\n%b"
+    return EncodedResponse(body, lines % (content_type.encode(), len(body), head), status=status)

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from app import log as logs
 from app import memory as collector
@@ -25,7 +25,8 @@ log = logger(__name__)
 
 Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
-X_REQUEST_ID = "X-Request-ID"
+# An istr, so that the name is lower-cased once and not for each request.
+X_REQUEST_ID = istr("X-Request-ID")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _process = secrets.token_hex(8)
 _numbers = itertools.count(1)

@@ -6,6 +6,7 @@ aiohttp to change both. Each override has a test.
 """
 
 import asyncio
+import time
 from typing import Any
 
 from aiohttp import StreamReader, web
@@ -15,6 +16,8 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from app.http import problems
 from app.http.bodies import too_large
 from app.http.decoder import BODY_BYTES_MAX
+from app.http.encoded import EncodedResponse
+from app.http.fast_path import FastPath, HotRequest, HotRoutes
 from app.http.frame import X_REQUEST_ID, new_request_id, with_error_handling
 from app.http.keys import DURATIONS, LIFECYCLE, SETTINGS, Handler
 from app.http.request_log import RequestLogger
@@ -32,6 +35,7 @@ class GuardedConnection(RequestHandler):
     """
 
     __slots__ = (
+        "_fast_path",
         "_framed_content",
         "_framing_bytes",
         "_head_seconds",
@@ -47,11 +51,16 @@ class GuardedConnection(RequestHandler):
         head_seconds: float,
         write_seconds: float,
         access_logger: RequestLogger,
+        hot_routes: HotRoutes | None,
         **arguments: Any,
     ) -> None:
         super().__init__(manager, **arguments)
+        self._fast_path: FastPath | None = None
+        if hot_routes is not None:
+            self._fast_path = FastPath(self._parser, self, hot_routes)
+            self._parser = self._fast_path  # type: ignore[assignment]  # it has the same methods
         # aiohttp would create a logger per connection, from a class without arguments.
-        self.access_logger = access_logger
+        self.access_logger: RequestLogger = access_logger
         self._logging_enabled = True
         self._head_seconds = head_seconds
         self._write_seconds = write_seconds
@@ -66,6 +75,12 @@ class GuardedConnection(RequestHandler):
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
+        fast_path, waiter = self._fast_path, self._waiter
+        is_idle = waiter is not None and not waiter.done() and not self._paused
+        if fast_path is not None and is_idle and fast_path.receive(data):
+            if self._head_timer is not None:
+                self._stop_timer()
+            return
         handled_before = self._request_count
         current = self._current_request
         if current is not None and current._message.chunked:  # noqa: SLF001 - as in bodies.py
@@ -78,6 +93,21 @@ class GuardedConnection(RequestHandler):
             self._stop_timer()
         elif self._head_timer is None:
             self._start_timer()
+
+    def send(self, request: HotRequest, response: EncodedResponse, started: float) -> None:
+        """Send the answer to a hot request as `RequestHandler.start` does, and count it."""
+        if self.transport is None or self._manager is None:
+            return
+        self.transport.write(response.encode(request))
+        self._request_count += 1
+        self._manager.requests_count += 1
+        self._keepalive = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+        self.access_logger.log(request, response, time.perf_counter() - started)
 
     def _receive_chunks(self, content: StreamReader, data: bytes) -> None:
         """Feed the parser. Refuse a body whose chunk headers take more bytes than a body may."""
@@ -92,6 +122,7 @@ class GuardedConnection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
         self._stop_write_timer()
+        self._fast_path = None
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -177,6 +208,7 @@ class GuardedServer(web.Server):
         handler: Handler,
         access_logger: RequestLogger,
         settings: HttpSettings,
+        hot_routes: HotRoutes | None,
     ) -> None:
         super().__init__(
             handler,  # type: ignore[arg-type]  # an application creates web.Request
@@ -187,6 +219,7 @@ class GuardedServer(web.Server):
         )
         self._arguments: dict[str, Any] = {
             "access_logger": access_logger,
+            "hot_routes": hot_routes,
             "head_seconds": settings.header_timeout_seconds,
             # A client has the same time to read a part of an answer as to send a body.
             "write_seconds": settings.body_timeout_seconds,
@@ -219,7 +252,8 @@ class Runner(web.AppRunner):
         http = settings.http
         handler = with_error_handling(server.request_handler, self.app[LIFECYCLE])
         access_logger = RequestLogger(self.app[DURATIONS], http.request_log_sample, settings.tier)
-        return GuardedServer(server, handler, access_logger, http)
+        hot_routes = HotRoutes(self.app) if http.fast_path else None
+        return GuardedServer(server, handler, access_logger, http, hot_routes)
 
 
 def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:

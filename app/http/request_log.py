@@ -37,10 +37,11 @@ class RequestLogger(AbstractAccessLogger):
         self._reads = itertools.count()
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        # An error before routing has no route.
-        if not isinstance(request, web.Request) or request._match_info is None:  # noqa: SLF001
+        # An error before routing has no route, and an error of the parser no application.
+        match: web.UrlMappingMatchInfo | None = getattr(request, "_match_info", None)
+        if match is None:
             return
-        route, status = request.match_info.route, response.status
+        route, status = match.route, response.status
         self._durations.observe(route, status, time)
         # Only writes have a deadline. An evaluation is a POST that reads.
         only_reads = request.method == hdrs.METH_GET or DEADLINE not in request
@@ -48,6 +49,8 @@ class RequestLogger(AbstractAccessLogger):
         is_routine = time < SLOW_SECONDS and (status in _REFUSALS or (is_ordinary and only_reads))
         # Sample first: most requests need no further work.
         if is_routine and not (self._sample > 0 and next(self._reads) % self._sample == 0):
+            return
+        if not isinstance(request, web.Request):
             return
         name = route_of(request)
         is_quiet = name.startswith("/health") and (is_routine or self._is_local)

@@ -9,6 +9,7 @@ from aiohttp import HttpVersion11, web
 
 from app.http import problems
 from app.http.decoder import BODY_BYTES_MAX
+from app.http.fast_path import HotAnswer
 from app.http.frame import request_id
 from app.http.keys import Handler
 
@@ -25,6 +26,7 @@ class Route:
     `statuses`, `headers`: the statuses of success, and the headers that such answers add.
     `around`: a wrapper outside the guard. Errors then have the type `failure`.
     `only_reads`: the route changes nothing, although its method is POST.
+    `hot`: answers the usual requests inside the protocol, see `fast_path.py`.
     `is_large`: a request may need thousands of entries in memory.
     """
 
@@ -46,6 +48,7 @@ class Route:
     body_bytes_max: int = BODY_BYTES_MAX
     headers: tuple[str, ...] = ()
     is_large: bool = False
+    hot: HotAnswer | None = None
 
     @property
     def writes(self) -> bool:

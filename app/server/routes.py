@@ -11,7 +11,7 @@ from aiohttp import web
 
 from app.access import log_handlers as access_log
 from app.access import token_handlers as tokens
-from app.access.guard import guarded
+from app.access.guard import guarded, hot_guarded
 from app.access.log_handlers import AccessPage
 from app.access.models import Scope
 from app.access.token_views import IssuedToken, NewToken, RotationRequest, TokenPage, TokenView
@@ -61,6 +61,7 @@ from app.health.handlers import HealthReport, Readiness
 from app.http import documentation, home, wire
 from app.http.api_texts import ApiTexts
 from app.http.decoder import CONTEXT_BYTES_MAX
+from app.http.fast_path import HOT_ANSWERS
 from app.http.frame import with_deadline, with_large_data
 from app.http.openapi import document
 from app.http.routing import Route, expect
@@ -102,11 +103,12 @@ _READS = (Scope.READ,)
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/health/live", health.get_liveness, None, health.ProbeStatus, gives=_HEALTH),
+    Route("GET", "/health/live", health.get_liveness, None, health.ProbeStatus, gives=_HEALTH,
+          hot=health.hot_liveness),
     Route("GET", "/health/started", health.get_startup, None, health.ProbeStatus, statuses=_PROBE,
           gives=_HEALTH),
     Route("GET", "/health/ready", health.get_readiness, None, Readiness, statuses=_PROBE,
-          gives=_HEALTH),
+          gives=_HEALTH, hot=health.hot_readiness),
     Route("GET", "/health", health.get_health, Scope.READ, HealthReport, statuses=_PROBE,
           gives=_HEALTH),
 
@@ -123,7 +125,7 @@ ROUTES: tuple[Route, ...] = (
     # The most frequent requests. The router tries paths with the same prefix in this order.
     Route("GET", _CONFIGURATION, configurations.get_configuration, Scope.READ, Configuration,
           query=("revision", "at", "min_revision", "reveal"), conditions=("If-None-Match",),
-          statuses=(200, 304), headers=("ETag", *_MOMENT)),
+          statuses=(200, 304), headers=("ETag", *_MOMENT), hot=configurations.hot_configuration),
     Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, WriteResult,
           body=NewConfiguration, query=_DRY_RUN, statuses=(200, 201),
           conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
@@ -133,17 +135,17 @@ ROUTES: tuple[Route, ...] = (
 
     # The paths of OFREP need a token for one environment. Those below an environment do not.
     Route("POST", _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome, body=EvaluationRequest,
-          query=_SEEN, headers=_MOMENT, **_OFREP),
+          query=_SEEN, headers=_MOMENT, hot=ofrep.hot_flag, **_OFREP),
     Route("POST", _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations, body=EvaluationRequest,
           query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
-          headers=("ETag", *_MOMENT), **_OFREP),
+          headers=("ETag", *_MOMENT), hot=ofrep.hot_flags, **_OFREP),
     Route("GET", STREAM_PATH + "{ticket}", stream_flag_changes, None, RefetchEvent,
           gives=("text/event-stream",), conditions=("Last-Event-ID",), **_OFREP),
     Route("POST", _ENVIRONMENT + _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome,
-          body=EvaluationRequest, query=_SEEN, headers=_MOMENT, **_OFREP),
+          body=EvaluationRequest, query=_SEEN, headers=_MOMENT, hot=ofrep.hot_flag, **_OFREP),
     Route("POST", _ENVIRONMENT + _FLAGS, ofrep.evaluate_flags, Scope.EVALUATE, Evaluations,
           body=EvaluationRequest, query=_SEEN, conditions=("If-None-Match",), statuses=(200, 304),
-          headers=("ETag", *_MOMENT), **_OFREP),
+          headers=("ETag", *_MOMENT), hot=ofrep.hot_flags, **_OFREP),
 
     Route("GET", _HISTORY, changes.list_configuration_history, Scope.READ, KeyHistory,
           query=_PAGE),
@@ -229,11 +231,13 @@ def describe() -> dict[str, Any]:
 
 def add_routes(app: web.Application) -> None:
     """Add every route to the application, behind the guard if it needs a scope."""
+    app[HOT_ANSWERS] = {}
     for route in ROUTES:
         handler = route.handler
         invite = partial(expect, bytes_max=route.body_bytes_max)
-        if route.scope is not None:
-            handler = guarded(handler, [Scope(scope) for scope in (route.scope, *route.also)])
+        scopes = [Scope(scope) for scope in (route.scope, *route.also) if scope is not None]
+        if scopes:
+            handler = guarded(handler, scopes)
         if route.is_large:
             handler = with_large_data(handler)
         if route.writes:
@@ -241,7 +245,9 @@ def add_routes(app: web.Application) -> None:
         if route.around is not None:
             handler = route.around(handler)
             app.router.add_route("OPTIONS", route.path, preflight)
-        app.router.add_route(route.method, route.path, handler, expect_handler=invite)
+        added = app.router.add_route(route.method, route.path, handler, expect_handler=invite)
+        if route.hot is not None:
+            app[HOT_ANSWERS][added] = hot_guarded(route.hot, scopes) if scopes else route.hot
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler, expect_handler=invite)
     app[documentation.DOCUMENTATION] = documentation.Documentation(describe())

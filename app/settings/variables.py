@@ -105,6 +105,9 @@ class HttpSettings:
     port: int = variable("PORT", parsers.whole_number(1, 65535), "8080", "Port to listen on.")
     workers: int = variable("WORKERS", parsers.whole_number(1, 64), "1",
         "Processes that share the port, each with its own pool. Use about one per core.")
+    fast_path: bool = variable("FAST_PATH", parsers.boolean, "true",
+        "Answer evaluations, reads of one entry and probes with less processor time. The answers "
+        "are the same without it.")
     hsts: bool = variable("HSTS", parsers.boolean, "false",
         "Send Strict-Transport-Security. Set it to true only behind TLS.")
     public_url: str | None = variable("PUBLIC_URL", parsers.web_url, None,

@@ -71,8 +71,9 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
 
     It has one core, with its embedded PostgreSQL. This process has another one meanwhile.
     """
-    port = free_port()
-    variables = {
+    port = _free_port()
+    environment = {
+        **os.environ,
         "DATA_DIR": str(folder),
         "PORT": str(port),
         "LOG_FORMAT": "json",
@@ -83,9 +84,9 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
     arguments = [sys.executable, "-m", *(command or ("app", "serve"))]
     with (
         (folder / f"service-{port}.log").open("wb") as log,
-        running(arguments, variables, log) as pid,
+        _running(arguments, environment, log) as pid,
     ):
-        wait_for(f"http://127.0.0.1:{port}/health/ready")
+        _wait_for(f"http://127.0.0.1:{port}/health/ready")
         token = (folder / "admin-token").read_text().strip()
         yield Service(port=port, pid=pid, folder=folder, token=token)
 
@@ -93,24 +94,22 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
 @contextmanager
 def floor(body_bytes: int) -> Iterator[Server]:
     """Run the bare handlers."""
-    port = free_port()
+    port = _free_port()
     arguments = [sys.executable, "-m", "tests.benchmarks.floor", str(port), str(body_bytes)]
-    with running(arguments) as pid:
-        wait_for(f"http://127.0.0.1:{port}/")
+    with _running(arguments) as pid:
+        _wait_for(f"http://127.0.0.1:{port}/")
         yield Server(port=port, pid=pid)
 
 
 @contextmanager
-def running(
+def _running(
     arguments: Sequence[str],
-    variables: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     log: IO[bytes] | None = None,
 ) -> Iterator[int]:
     """Run a server on its core, and this process on another one."""
     with pinned(SERVICE):
-        child = subprocess.Popen(
-            arguments, cwd=ROOT, env={**os.environ, **(variables or {})}, stderr=log
-        )
+        child = subprocess.Popen(arguments, cwd=ROOT, env=environment, stderr=log)
     try:
         with pinned(LOAD):
             yield child.pid
@@ -123,7 +122,7 @@ def running(
             child.wait()
 
 
-def wait_for(url: str) -> None:
+def _wait_for(url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -136,7 +135,7 @@ def wait_for(url: str) -> None:
             return
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

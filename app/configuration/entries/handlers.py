@@ -14,12 +14,13 @@ from app.configuration.changes.write_requests import CHECKS, read_dry_run
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.configuration.snapshots.reading import (
+    FOLLOWER,
     read_snapshot,
     snapshot_head_lines,
     snapshot_headers,
     wait_until_served,
 )
-from app.configuration.snapshots.snapshot import Configuration
+from app.configuration.snapshots.snapshot import Configuration, Snapshot
 from app.database import Connection
 from app.errors import NotFound
 from app.http import conditions, wire
@@ -74,7 +75,17 @@ async def get_configuration(request: web.Request) -> web.Response:
     if moment is not None:
         return await _get_at(request, moment)
 
-    snapshot = await read_snapshot(request, query)
+    return _current(request, await read_snapshot(request, query))
+
+
+def hot_configuration(request: web.Request, _: bytes) -> EncodedResponse | None:
+    """Answer a read without parameters as `get_configuration` does."""
+    if "?" in request.raw_path:
+        return None
+    return _current(request, request.app[FOLLOWER].get(request.match_info["environment"]))
+
+
+def _current(request: web.Request, snapshot: Snapshot) -> EncodedResponse:
     configuration = snapshot.entries.get(request.match_info["key"])
     if configuration is None:
         service.check_stored_key(request.match_info["key"])

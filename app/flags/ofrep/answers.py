@@ -66,7 +66,7 @@ def with_ofrep_errors(handler: Handler) -> Handler:
 
 def respond(
     request: web.Request, body: bytes, head: bytes = b"", *, status: int = 200
-) -> web.Response:
+) -> EncodedResponse:
     """Return an answer with an encoded JSON body; `head` has its additional header lines."""
     lines = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b" % (
         request.app[CORS].head(request),

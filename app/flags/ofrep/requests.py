@@ -81,8 +81,7 @@ async def read_snapshot(request: web.Request) -> Snapshot:
     time. An unknown epoch is answered from the current snapshot.
     """
     follower = request.app[FOLLOWER]
-    environment = request.match_info.get("environment") or _only_environment(request)
-    snapshot = follower.get(environment)
+    snapshot = current_snapshot(request)
     if "?" not in request.raw_path:
         return snapshot
     # `flagConfigLastModified` is less exact than the etag. Other parameters are ignored.
@@ -93,8 +92,14 @@ async def read_snapshot(request: web.Request) -> Snapshot:
         # Another instance may have read a new epoch first.
         if not await follower.try_refresh():
             request[UNCONFIRMED] = True
-        return follower.get(environment)
-    return await follower.at_least(environment, int(event["revision"]))
+        return current_snapshot(request)
+    return await follower.at_least(snapshot.environment.name, int(event["revision"]))
+
+
+def current_snapshot(request: web.Request) -> Snapshot:
+    """Return the snapshot of the environment in the path, or of the token's only environment."""
+    environment = request.match_info.get("environment") or _only_environment(request)
+    return request.app[FOLLOWER].get(environment)
 
 
 def _only_environment(request: web.Request) -> str:

@@ -1,0 +1,298 @@
+"""The fast path and the ordinary way give the same answers, and count the same."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.models import Scope
+from app.configuration.snapshots.reading import FOLLOWER
+from app.flags.handlers import USAGE
+from app.http.fast_path import AIOHTTP_VERSION
+from app.http.keys import DURATIONS
+from app.settings import Settings
+from tests.api.flags.ofrep.conftest import BY_CLOCK, BY_PLAN, SWITCH
+from tests.api.http.hostile_requests import HOSTILE
+from tests.api.http.raw_requests import RawAnswer, exchange
+from tests.conftest import Service, serving
+
+_LOCAL = "/v1/environments/local"
+_FLAGS = "/ofrep/v1/evaluate/flags"
+_SPLIT = SWITCH | {"targeting": {"fractional": [["on", 25], ["off", 75]]}}
+_ENTRIES: dict[str, Any] = {
+    "switch": ("flag", SWITCH),
+    "by/plan": ("flag", BY_PLAN),
+    "split": ("flag", _SPLIT),
+    # The context has no such variant.
+    "failing": ("flag", SWITCH | {"targeting": {"var": "plan"}}),
+    "disabled": ("flag", SWITCH | {"state": "DISABLED"}),
+    "retries": ("setting", {"retries": 3}),
+}
+# IDs that the process made, in headers and in problems.
+_MADE_ID = re.compile(rb"[0-9a-f]{28}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A service with the fast path and one without, on the same database."""
+
+    fast: Service
+    ordinary: Service
+    credentials: dict[str, str]
+    tags: list[str]
+
+    async def compare(self, *parts: bytes, method: str = "GET") -> list[RawAnswer]:
+        """Send the same bytes to both, compare the answers and all counts, and return them."""
+        for service in (self.fast, self.ordinary):
+            service.app[TOKENS].used.clear()
+        before = _counts(self.fast), _counts(self.ordinary)
+        fast = await exchange(self.fast.url, parts, method=method)
+        ordinary = await exchange(self.ordinary.url, parts, method=method)
+        assert [_comparable(a, self.fast) for a in fast] == [
+            _comparable(a, self.ordinary) for a in ordinary
+        ]
+        assert _counts(self.fast) - before[0] == _counts(self.ordinary) - before[1]
+        return fast
+
+    async def compare_until_fast(self, request: bytes) -> list[RawAnswer]:
+        """Compare until the fast path answers: on a busy machine, a bulk may exceed its time."""
+        before = self.fast_answers
+        for _ in range(300):
+            answers = await self.compare(request)
+            # The last request of a connection is not answered on the fast path.
+            if self.fast_answers == before + 1:
+                return answers
+        raise AssertionError("the fast path did not answer")
+
+    @property
+    def fast_answers(self) -> int:
+        return self.fast.app[DURATIONS].fast_answers
+
+
+def _comparable(answer: RawAnswer, service: Service) -> tuple[bytes, list[tuple[str, str]], bytes]:
+    """Return the answer without its time, its made ID and the port of the service."""
+    headers = [
+        (name, _MADE_ID.sub(b"ID", value.encode()).decode())
+        for name, value in answer.headers
+        if name != "date"
+    ]
+    port = service.url.rpartition(":")[2].encode()
+    return answer.status_line, sorted(headers), _MADE_ID.sub(b"ID", answer.body.replace(port, b""))
+
+
+def _counts(service: Service) -> Counter[object]:
+    """Return everything that requests have counted, without durations."""
+    counts: Counter[object] = Counter(service.app[USAGE].totals())
+    counts.update({labels: sum(series.counts) for labels, series in service.app[DURATIONS]})
+    counts.update(service.app[TOKENS].used)
+    counts["refusals"] = service.app[ACCESS_LOG].enqueued
+    return counts
+
+
+@pytest.fixture
+async def pair(service: Service, settings: Settings) -> AsyncIterator[Pair]:
+    async with AsyncExitStack() as stack:
+        fast, ordinary = [
+            await stack.enter_async_context(
+                serving(replace(settings, http=replace(settings.http, fast_path=is_fast)))
+            )
+            for is_fast in (True, False)
+        ]
+        for key, (kind, value) in _ENTRIES.items():
+            await _put(service, f"{_LOCAL}/configurations/{key}", kind, value)
+        clock = "/v1/environments/development/configurations/clock"
+        await _put(service, clock, "flag", BY_CLOCK)
+        read = await service.client.get(f"{_LOCAL}/configurations/retries")
+        every = tuple(Scope)
+        credentials = {
+            "admin": service.admin_token,
+            "local": await service.token(*every, environments=("local",)),
+            "development": await service.token(*every, environments=("development",)),
+            "reader": await service.token(Scope.READ, environments=("local",)),
+            "evaluator": await service.token(Scope.EVALUATE, environments=("local",)),
+        }
+        for running in (fast, ordinary):
+            await running.app[FOLLOWER].refresh()
+            await running.app[TOKENS].refresh()
+        yield Pair(
+            fast=fast, ordinary=ordinary, credentials=credentials, tags=[read.headers["ETag"]]
+        )
+
+
+async def _put(service: Service, path: str, kind: str, value: Any) -> None:
+    body = {"kind": kind, "value": value}
+    answer = await service.client.put(path, json=body, headers={"If-None-Match": "*"})
+    assert answer.status == 201, await answer.text()
+
+
+def _request(method: str, path: str, headers: list[str], body: bytes = b"") -> bytes:
+    if body:
+        headers = [*headers, f"Content-Length: {len(body)}"]
+    lines = [f"{method} {path} HTTP/1.1", *headers]
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n" + body
+
+
+_CONTEXT = b'{"context":{"targetingKey":"user-1","plan":"pro"}}'
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", f"{_FLAGS}/switch", _CONTEXT),
+        ("POST", f"{_LOCAL}{_FLAGS}/by/plan", _CONTEXT),
+        ("POST", f"{_LOCAL}{_FLAGS}/split", b""),
+        ("POST", f"{_LOCAL}{_FLAGS}/failing", _CONTEXT),
+        ("POST", _FLAGS, _CONTEXT),
+        ("POST", f"{_LOCAL}{_FLAGS}", _CONTEXT),
+        ("GET", f"{_LOCAL}/configurations/by/plan", b""),
+        ("GET", "/health/live", b""),
+    ],
+)
+async def test_hot_route_is_answered_on_the_fast_path(
+    pair: Pair, method: str, path: str, body: bytes
+) -> None:
+    head = ["Host: x", "X-Request-ID: one", f"Authorization: Bearer {pair.credentials['local']}"]
+
+    answers = await pair.compare_until_fast(_request(method, path, head, body))
+
+    tag = dict(answers[0].headers).get("etag")
+    if tag is not None:
+        known = [*head, f"If-None-Match: {tag}"]
+        unchanged = await pair.compare_until_fast(_request(method, path, known, body))
+        assert unchanged[0].status == 304
+    assert pair.ordinary.app[DURATIONS].fast_answers == 0
+
+
+async def test_readiness_is_answered_on_the_fast_path(pair: Pair) -> None:
+    request = _request("GET", "/health/ready", ["Host: x"])
+
+    fast = (await exchange(pair.fast.url, [request]))[0]
+    ordinary = (await exchange(pair.ordinary.url, [request]))[0]
+
+    assert (fast.status, ordinary.status, pair.fast_answers) == (200, 200, 1)
+    assert json.loads(fast.body).keys() == json.loads(ordinary.body).keys()
+    assert [name for name, _ in fast.headers] == [name for name, _ in ordinary.headers]
+
+
+def test_aiohttp_has_the_version_of_the_fast_path() -> None:
+    """After an upgrade, compare with the assumptions of `fast_path.py` and `protocol.py`:
+
+    RequestHandler.data_received, start and _process_keepalive; HttpParser.feed_data and
+    message_consumed; StreamReader._buffer; BaseRequest.__init__; UrlDispatcher.resolve, which must
+    not wait; Application._handle. Then set AIOHTTP_VERSION.
+    """
+    assert aiohttp.__version__.startswith(f"{AIOHTTP_VERSION}.")
+
+
+_METHODS = st.sampled_from(["GET", "POST", "POST", "HEAD", "OPTIONS", "get"])
+_KEYS = st.sampled_from(
+    [*_ENTRIES, "none", "", "a%2Fb", "by%2Fplan", "%73witch", "switch/history", "history", "ü", "-"]
+)
+_BASES = st.sampled_from(["", _LOCAL, "/v1/environments/development", "/v1/environments/nowhere"])
+_QUERIES = st.sampled_from(
+    ["", "", "?", "?x=1", "#f", "?min_revision=1", "?reveal=true", "?flagConfigEtag=x"]
+)
+_PATHS = st.one_of(
+    st.builds("{}{}/{}{}".format, _BASES, st.just(_FLAGS), _KEYS, _QUERIES),
+    st.builds("{}{}{}".format, _BASES, st.just(_FLAGS), _QUERIES),
+    st.builds("{}/configurations/{}{}".format, _BASES, _KEYS, _QUERIES),
+    st.builds("{}/configurations{}".format, _BASES, _QUERIES),
+    st.sampled_from(["/health/live", "/health/live?x", "//health/live", "/HEALTH/live", "*"])
+    | st.just("http://other" + _LOCAL + _FLAGS),
+)
+_HEADERS = st.sampled_from(
+    """
+    X-Request-ID: mine
+    X-Request-ID: not mine
+    x-request-id: a
+    Content-Encoding: gzip
+    Content-Encoding: identity
+    Expect: 100-continue
+    Expect: more
+    Origin: https://a.b
+    Connection: close
+    Connection: keep-alive
+    Connection: upgrade
+    Upgrade: websocket
+    Upgrade: h2c
+    Content-Type: text/plain
+    X-Forwarded-For: 10.0.0.1
+    X-Api-Key: wrong
+    If-None-Match: *
+    If-None-Match: "x"
+    If-None-Match: é
+    Authorization: Basic x
+    Authorization: Bearer
+    Range: bytes=0-1
+    Cookie: a=b
+    Accept: text/html
+    A: é
+    Host: y:80
+    Transfer-Encoding: chunked
+    Content-Length: 0
+    Last-Event-ID: 1
+    """.strip().split("\n    ")
+)
+_POSITIONS = st.integers(0, 99)
+_NUMBERS = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+_CONTEXTS = st.dictionaries(
+    st.sampled_from(["targetingKey", "plan", "age", "ü", ""]),
+    st.text(max_size=8) | st.none() | st.booleans() | _NUMBERS | st.lists(_NUMBERS, max_size=2),
+)
+_BODIES = (
+    st.builds(lambda context: json.dumps({"context": context}).encode(), _CONTEXTS)
+    | st.sampled_from([b"", b"{}", b"[]", b"{", b'{"context":1}', b'{"context":{"a":1e999}}'])
+    | st.sampled_from([b"x" * 70_000, b'{"context":{"a":"' + b"x" * 300_000 + b'"}}'])
+    | st.binary(max_size=20)
+)
+
+
+@given(data=st.data())
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+async def test_generated_request_has_the_same_answer_both_ways(
+    pair: Pair, data: st.DataObject
+) -> None:
+    method, path = data.draw(_METHODS), data.draw(_PATHS)
+    headers = data.draw(st.lists(_HEADERS, max_size=3)) if data.draw(st.booleans()) else []
+    token = data.draw(st.sampled_from([*pair.credentials.values(), "wrong", None]))
+    if token is not None:
+        name = data.draw(st.sampled_from(["Authorization: Bearer ", "X-API-Key: "]))
+        headers.append(name + token)
+    if data.draw(st.booleans()):
+        headers.append(f"If-None-Match: {pair.tags[data.draw(_POSITIONS) % len(pair.tags)]}")
+    body = data.draw(_BODIES)
+    if "Transfer-Encoding: chunked" in headers and "Content-Length: 0" not in headers:
+        raw = _request(method, path, ["Host: x", *headers])
+        raw += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+    else:
+        raw = _request(method, path, ["Host: x", *headers], body)
+    cut = data.draw(_POSITIONS) * len(raw) // 99 if data.draw(st.booleans()) else 0
+    parts = [part for part in (raw[:cut], raw[cut:]) if part]
+    if data.draw(st.integers(0, 9)) == 0:
+        # A second request arrives together with the first, whole or in part.
+        parts = [raw + raw[:cut], raw[cut:]]
+
+    answers = await pair.compare(*parts, method=method)
+
+    tag = dict(answers[0].headers).get("etag") if answers else None
+    if tag is not None and tag not in pair.tags:
+        pair.tags.append(tag)
+
+
+@pytest.mark.parametrize(("request_bytes", "status"), HOSTILE)
+async def test_invalid_http_has_the_same_answer_both_ways(
+    pair: Pair, request_bytes: bytes, status: bytes
+) -> None:
+    answers = await pair.compare(request_bytes)
+
+    assert answers[0].status_line.split()[1].startswith(status)
+    assert pair.fast_answers == 0
