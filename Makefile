@@ -7,7 +7,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-ha
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime tools setup run test check docs docs-serve format bench history generated \
+.PHONY: help runtime tools setup run test check docs docs-serve format bench bench-peers history generated \
         clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script doctor backup restore clients
@@ -95,6 +95,9 @@ format: tools ## format the code, and fix what ruff can fix
 bench: tools ## measure the speed (args="evaluation ofrep" for a part)
 	@$(BIN)/python -m tests.benchmarks $(args)
 
+bench-peers: tools ## measure npm's unleash-server beside the service (needs npm)
+	@$(BIN)/python -m tests.benchmarks peers $(args)
+
 lock: tools ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) --upgrade --output-file requirements.lock
 	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file tests/requirements.lock
@@ -120,7 +123,7 @@ generated: tools ## send generated requests to the API (examples=500)
 	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
 clean: ## remove the virtual environment and the caches; keep the data
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .import_linter_cache .site .browser .coverage*
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .peers .import_linter_cache .site .browser .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 runtime:

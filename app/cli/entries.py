@@ -9,6 +9,7 @@ from app.configuration.changes.models import Kind
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.snapshots.snapshot import Configuration
 from app.errors import NotFound, invalid
+from app.flags.change_words.sentences import Tense
 
 _UNKNOWN = "configuration_unknown"
 
@@ -54,7 +55,7 @@ def delete_entry(
 
     (written,) = run_backend(write).change_sets
     if dry_run:
-        show_changes(written.changes)
+        show_changes(written.changes, Tense.PLANNED)
         console.print(DRY_RUN)
         return
     console.print(f"{environment}/{key} is deleted, revision {written.revision}")

@@ -8,7 +8,7 @@ import typer
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.help import Commands
-from app.cli.history import DRY_RUN, show_properties
+from app.cli.history import DRY_RUN, show_properties, tense_of
 from app.cli.options import AsJson, At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, print_json, shortened, show_table
 from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
@@ -107,7 +107,7 @@ def update(
         return await backend.patch_environment(environment, patch, expected, dry_run=dry_run)
 
     (result,) = run_backend(write).change_sets
-    show_properties(result.properties)
+    show_properties(result.properties, tense_of(dry_run=dry_run))
     if dry_run:
         console.print(DRY_RUN)
     else:

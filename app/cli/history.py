@@ -22,7 +22,7 @@ from app.configuration.changes.views import (
 )
 from app.configuration.snapshots.snapshot import Configuration
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
-from app.flags.change_words.sentences import Sentence, plain_text
+from app.flags.change_words.sentences import Sentence, Tense, plain_text
 from app.flags.wording import describe
 
 cli = Commands(is_remote=True)
@@ -105,9 +105,10 @@ def show_difference(
     if as_json:
         print_json(difference)
         return
+    tense = Tense.PAST if against is None else Tense.PLANNED
     if difference.changes or not difference.properties:
-        show_changes(difference.changes)
-    show_properties(difference.properties)
+        show_changes(difference.changes, tense)
+    show_properties(difference.properties, tense)
 
 
 @cli.command("revert")
@@ -176,15 +177,16 @@ def promote(
 def write_and_show(
     write: Callable[[Backend], Awaitable[AppliedChangeSets]], *, dry_run: bool
 ) -> None:
-    """Run a write, and print in words what changed."""
+    """Run a write, and print in words what changed, or what would change."""
     result = run_backend(write)
+    tense = tense_of(dry_run=dry_run)
     for change_set in result.change_sets:
         if change_set.changes:
-            show_changes(change_set.changes)
+            show_changes(change_set.changes, tense)
             hidden = (change_set.changes_count or 0) - len(change_set.changes)
             if hidden > 0:
                 console.print(f"and {hidden} more")
-        show_properties(change_set.properties)
+        show_properties(change_set.properties, tense)
         if not dry_run:
             console.print(f"{change_set.environment} is at revision {change_set.revision}")
     if not result.change_sets:
@@ -193,18 +195,22 @@ def write_and_show(
         console.print(DRY_RUN)
 
 
-def show_changes(changes: list[ChangeView]) -> None:
-    """Print in words how each key changed."""
+def tense_of(*, dry_run: bool) -> Tense:
+    return Tense.PLANNED if dry_run else Tense.PAST
+
+
+def show_changes(changes: list[ChangeView], tense: Tense) -> None:
+    """Print in words how each key changes."""
     if not changes:
         console.print("no difference")
     for change in changes:
-        _show_sentences(describe_changes([change]))
+        _show_sentences(describe_changes([change], tense=tense))
 
 
-def show_properties(properties: PropertiesChangeView | None) -> None:
-    """Print in words how the properties of an environment changed."""
+def show_properties(properties: PropertiesChangeView | None, tense: Tense) -> None:
+    """Print in words how the properties of an environment change."""
     if properties is not None:
-        _show_sentences(describe_properties(properties))
+        _show_sentences(describe_properties(properties, tense=tense))
 
 
 def _show_sentences(sentences: Iterable[Sentence]) -> None:

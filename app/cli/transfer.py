@@ -11,7 +11,7 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.cli.backend import run_backend
 from app.cli.help import Commands
-from app.cli.history import DRY_RUN, show_changes, show_properties
+from app.cli.history import DRY_RUN, show_changes, show_properties, tense_of
 from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, progress_display
 from app.configuration.transfer.document_reader import format_of
@@ -109,9 +109,10 @@ def import_document(
 def _report(imported: ImportResult, *, dry_run: bool) -> None:
     for warning in imported.warnings:
         console.print(warning, style="yellow")
+    tense = tense_of(dry_run=dry_run)
     if dry_run and imported.changes:
-        show_changes(imported.changes)
-    show_properties(imported.properties)
+        show_changes(imported.changes, tense)
+    show_properties(imported.properties, tense)
     console.print(
         f"{len(imported.created)} created, {len(imported.updated)} updated, "
         f"{len(imported.deleted)} deleted, {imported.unchanged} unchanged"

@@ -22,7 +22,7 @@ from app.console.actors import actor_name
 from app.console.json_text import DiffLine, diff
 from app.errors import NotFound
 from app.flags.change_words.entries import describe_change
-from app.flags.change_words.sentences import Sentence
+from app.flags.change_words.sentences import Sentence, Tense
 from app.http.keys import DATABASE
 from app.threads import in_turn
 
@@ -74,18 +74,25 @@ def current_of(snapshot: Snapshot, key: str) -> EntryView | None:
 
 
 async def pending_change(
-    key: str, before: EntryView | None, after: EntryView | None
+    key: str,
+    before: EntryView | None,
+    after: EntryView | None,
+    *,
+    tense: Tense = Tense.PLANNED,
 ) -> PendingChange:
-    """Return what differs, in words and in lines."""
-    return await in_turn("diff", lambda: _pending_change(key, before, after))
+    """Return what differs, in words and in lines. Another person's change is in the past tense."""
+    return await in_turn("diff", lambda: _pending_change(key, before, after, tense))
 
 
-def _pending_change(key: str, before: EntryView | None, after: EntryView | None) -> PendingChange:
+def _pending_change(
+    key: str, before: EntryView | None, after: EntryView | None, tense: Tense
+) -> PendingChange:
     if before is not None and after is not None and has_same_content(before, after):
         return PendingChange(sentences=(), lines=())
     old, new = (_shown_value(view) for view in (before, after))
     lines = () if are_same_json(old, new) else diff(old, new)
-    return PendingChange(sentences=describe_change(key, before, after), lines=lines)
+    sentences = describe_change(key, before, after, tense=tense)
+    return PendingChange(sentences=sentences, lines=lines)
 
 
 def _shown_value(view: EntryView | None) -> Any:
@@ -151,7 +158,7 @@ async def _find_conflict(
             base = change.after
             break
         changes.append(change)
-    theirs = await pending_change(key, base, current)
+    theirs = await pending_change(key, base, current, tense=Tense.PAST)
     names = {change.actor: actor_name(request, change.actor) for change in changes}
     return DraftConflict(names=names, base=base, current=current, changes=changes, theirs=theirs)
 

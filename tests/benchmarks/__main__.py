@@ -1,5 +1,6 @@
 """`make bench`: measure the service on this machine and compare it with its goals."""
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -13,6 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
+from app import log
 from tests.benchmarks import (
     access,
     backups,
@@ -23,6 +25,7 @@ from tests.benchmarks import (
     footprint,
     ofrep,
     past,
+    peers,
     puts,
     requests,
     sealing,
@@ -31,7 +34,7 @@ from tests.benchmarks import (
     writes,
 )
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.results import Results, table, unmeasured
+from tests.benchmarks.results import NotMeasurable, Results, table, unmeasured
 from tests.guardian import guarded_folder
 
 
@@ -51,6 +54,7 @@ class Part(StrEnum):
     SEALING = auto()
     BACKUPS = auto()
     CONSOLE = auto()
+    PEERS = auto()
 
 
 _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figure]]]] = {
@@ -69,16 +73,21 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.SEALING: sealing.measure,
     Part.BACKUPS: backups.measure,
     Part.CONSOLE: console.measure,
+    Part.PEERS: peers.measure,
 }
+
+# Peers need npm and its registry.
+_DEFAULT = [part for part in Part if part is not Part.PEERS]
 
 
 def main(
-    parts: Annotated[list[Part] | None, typer.Argument(help="All of them, unless named.")] = None,
+    parts: Annotated[list[Part] | None, typer.Argument(help="All but peers, unless named.")] = None,
     *,
     twice: Annotated[bool, typer.Option("--twice", help="Run twice, and show the noise.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
 ) -> None:
     """Measure each part and show its figures beside their goals."""
+    log.configure(logging.ERROR, "console")
     # Wide enough for the table in a log.
     console = Console(width=None if sys.stdout.isatty() else 150)
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
@@ -89,9 +98,10 @@ def main(
         Progress(*columns, console=console, transient=True) as progress,
     ):
         for _ in range(2 if twice else 1):
-            for part in parts or Part:
+            for part in parts or _DEFAULT:
                 _run(part, results, progress)
-    console.print(table(results))
+    if results.parts:
+        console.print(table(results))
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
     for problem in (*results.failures, *unmeasured(results)):
@@ -104,6 +114,8 @@ def _run(part: Part, results: Results, progress: Progress) -> None:
     try:
         # Each part has its own event loop, free of earlier work.
         results.add(part, uvloop.run(_MEASURES[part](progress)))
+    except NotMeasurable as error:
+        results.failures.append(f"{part}: {error}")
     except Exception as error:  # noqa: BLE001 - the other parts can still be measured
         traceback.print_exc()
         results.failures.append(f"{part} failed: {error}")

@@ -25,14 +25,17 @@ _COUNTRIES = ("CH", "FR", "DE", "US")
 
 def context(user: int) -> bytes:
     """Return the body of an evaluation for one user."""
-    attributes = {
+    return msgspec.json.encode({"context": attributes(user)})
+
+
+def attributes(user: int) -> dict[str, Any]:
+    return {
         "targetingKey": f"user-{user}",
         "email": f"user-{user}@example.org",
         "country": _COUNTRIES[user % len(_COUNTRIES)],
         "plan": "pro",
         "age": 42,
     }
-    return msgspec.json.encode({"context": attributes})
 
 
 async def fill(folder: Path, environments: Mapping[str, Sequence[Operation]]) -> None:

@@ -78,6 +78,11 @@ GOALS: Mapping[str, Mapping[str, Mapping[str, Goal]]] = {
         "memory, two workers": {"MiB": at_most(150)},
         "start, empty database": {"s": at_most(0.6)},
     },
+    "peers": {
+        "Flagstone: 1,000 flags": {FLOOR: at_least(15)},
+        "Flagstone: definitions": {FLOOR: at_least(1)},
+        "Flagstone: 16 writers": {FLOOR: at_least(1), P99: at_most(40)},
+    },
     "evaluation": {
         "a rule of four conditions": {"of flagd-core": at_least(10)},
         "sem_ver, then fractional": {"of flagd-core": at_least(10)},

@@ -71,9 +71,8 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
 
     It has one core, with its embedded PostgreSQL. This process has another one meanwhile.
     """
-    port = _free_port()
-    environment = {
-        **os.environ,
+    port = free_port()
+    variables = {
         "DATA_DIR": str(folder),
         "PORT": str(port),
         "LOG_FORMAT": "json",
@@ -84,9 +83,9 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
     arguments = [sys.executable, "-m", *(command or ("app", "serve"))]
     with (
         (folder / f"service-{port}.log").open("wb") as log,
-        _running(arguments, environment, log) as pid,
+        running(arguments, variables, log) as pid,
     ):
-        _wait_for(f"http://127.0.0.1:{port}/health/ready")
+        wait_for(f"http://127.0.0.1:{port}/health/ready")
         token = (folder / "admin-token").read_text().strip()
         yield Service(port=port, pid=pid, folder=folder, token=token)
 
@@ -94,22 +93,24 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
 @contextmanager
 def floor(body_bytes: int) -> Iterator[Server]:
     """Run the bare handlers."""
-    port = _free_port()
+    port = free_port()
     arguments = [sys.executable, "-m", "tests.benchmarks.floor", str(port), str(body_bytes)]
-    with _running(arguments) as pid:
-        _wait_for(f"http://127.0.0.1:{port}/")
+    with running(arguments) as pid:
+        wait_for(f"http://127.0.0.1:{port}/")
         yield Server(port=port, pid=pid)
 
 
 @contextmanager
-def _running(
+def running(
     arguments: Sequence[str],
-    environment: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
     log: IO[bytes] | None = None,
 ) -> Iterator[int]:
     """Run a server on its core, and this process on another one."""
     with pinned(SERVICE):
-        child = subprocess.Popen(arguments, cwd=ROOT, env=environment, stderr=log)
+        child = subprocess.Popen(
+            arguments, cwd=ROOT, env={**os.environ, **(variables or {})}, stderr=log
+        )
     try:
         with pinned(LOAD):
             yield child.pid
@@ -122,7 +123,7 @@ def _running(
             child.wait()
 
 
-def _wait_for(url: str) -> None:
+def wait_for(url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -135,7 +136,7 @@ def _wait_for(url: str) -> None:
             return
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

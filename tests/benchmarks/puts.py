@@ -32,7 +32,7 @@ async def measure(progress: Progress) -> list[Figure]:
         used = flags(_FLAGS, lambda _: {"if": [{"$ref": _SEGMENT}, "on", "off"]})
         await fill(folder, {_ENVIRONMENT: [_segment(), *used]})
         with service(folder) as served:
-            make = _puts(served)
+            make = new_entries(served)
             cases = {
                 f"PUT one entry, {name}": Case(
                     server=served, make=make, status=201, connections=connections
@@ -43,7 +43,7 @@ async def measure(progress: Progress) -> list[Figure]:
             return figures + await _segment_puts(served, progress)
 
 
-def _puts(served: Service) -> Callable[[], bytes]:
+def new_entries(served: Service) -> Callable[[], bytes]:
     """Return a function that makes the next write, to a new key each time."""
     numbers = itertools.count()
     body = b'{"value": {"retries": 3, "currencies": ["EUR", "USD"]}}'

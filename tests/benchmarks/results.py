@@ -12,6 +12,10 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.goals import GOALS, Goal
 
 
+class NotMeasurable(Exception):
+    """This machine lacks what a part needs. The message says what."""
+
+
 def _today() -> date:
     return datetime.now(UTC).date()
 

@@ -44,7 +44,7 @@ async def test_setting_is_created_and_undone_by_keyboard(service: Service, visit
     await expect(page.locator("#f-value")).to_have_attribute("inputmode", "decimal")
     await page.locator("#f-value").focus()
     await page.keyboard.type("12")
-    await expect(page.locator("#pending")).to_contain_text("shop/size was created: 12")
+    await expect(page.locator("#pending")).to_contain_text("shop/size is created: 12")
     await press(page, "Control+Enter")
     await page.wait_for_url("**/settings/shop/size?saved=1")
     assert await stored(service, "shop/size") == 12

@@ -44,7 +44,7 @@ async def test_rule_is_written_and_saved_by_keyboard(service: Service, visit: Vi
     await page.keyboard.press("Tab")
     await page.keyboard.type("@example.org")
     await expect(page.locator("#pending-changes")).to_contain_text(
-        "Rule 1 was added: if email ends with @example.org, serve on"
+        "Rule 1 is added: if email ends with @example.org, serve on"
     )
     await page.keyboard.press("Control+Enter")
     await page.wait_for_url("**/*saved=*")

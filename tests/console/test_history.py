@@ -90,7 +90,7 @@ async def test_manager_raises_a_rollout_and_undoes_it(visit: Visit, page: Page) 
     await visit.open_page(FLAG)
     await page.get_by_label("Percent of part 1").fill("40")
     await expect(page.locator("#pending-changes")).to_contain_text(
-        "Rollout of on for everyone else changed from 25 % to 40 %"
+        "Rollout of on for everyone else changes from 25 % to 40 %"
     )
     await page.keyboard.press("Control+Enter")
     await page.wait_for_url("**saved=*")

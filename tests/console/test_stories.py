@@ -96,7 +96,7 @@ async def test_developer_brings_a_flag_into_a_program_by_mouse(
     await page.get_by_label("Serve").last.select_option("a split …")
     await page.get_by_label("Percent of part 1").fill("25")
     pending = page.locator("#pending-changes")
-    await expect(pending).to_contain_text("Rule 1 was added: if email ends with @example.org")
+    await expect(pending).to_contain_text("Rule 1 is added: if email ends with @example.org")
     await expect(pending).to_contain_text("from 0 % to 25 %")
     preview = page.locator("#preview-results")
     await expect(preview).to_contain_text(re.compile(r"Of 10,000 sampled keys, 2,\d{3} change"))

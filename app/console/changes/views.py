@@ -27,7 +27,7 @@ from app.console.actors import actor_name
 from app.console.entry_pages import page_of_kind
 from app.console.json_text import DiffLine, diff
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
-from app.flags.change_words.sentences import Sentence
+from app.flags.change_words.sentences import Sentence, Tense
 
 # Sentences for each change set in a list.
 _LISTED_MAX = 4
@@ -82,27 +82,32 @@ def key_change_row(request: web.Request, key: str, change: KeyChange) -> ChangeS
     return _row(request, change, describe_change(key, change.before, change.after))
 
 
-def change_set_details(changed: ChangeSetView | AppliedChangeSet) -> ChangeSetDetails:
-    return _details(changed.changes, changed.properties, changed.changes_count or 0)
+def change_set_details(
+    changed: ChangeSetView | AppliedChangeSet, tense: Tense = Tense.PAST
+) -> ChangeSetDetails:
+    return _details(changed.changes, changed.properties, changed.changes_count or 0, tense)
 
 
-def difference_details(difference: Difference) -> ChangeSetDetails:
-    return _details(difference.changes, difference.properties, len(difference.changes))
+def difference_details(difference: Difference, tense: Tense) -> ChangeSetDetails:
+    return _details(difference.changes, difference.properties, len(difference.changes), tense)
 
 
 def planned_details(planned: AppliedChangeSets) -> ChangeSetDetails:
     """Return the changes that a dry run found, all in one environment."""
     if planned.change_sets:
-        return change_set_details(planned.change_sets[0])
-    return _details([], None, 0)
+        return change_set_details(planned.change_sets[0], Tense.PLANNED)
+    return _details([], None, 0, Tense.PLANNED)
 
 
 def _details(
-    changes: Sequence[ChangeView], properties: PropertiesChangeView | None, count: int
+    changes: Sequence[ChangeView],
+    properties: PropertiesChangeView | None,
+    count: int,
+    tense: Tense,
 ) -> ChangeSetDetails:
     return ChangeSetDetails(
-        changes=[_entry_change(change) for change in changes],
-        properties=[] if properties is None else describe_properties(properties),
+        changes=[_entry_change(change, tense) for change in changes],
+        properties=[] if properties is None else describe_properties(properties, tense=tense),
         property_lines=[] if properties is None else _property_lines(properties),
         count=count,
     )
@@ -128,7 +133,7 @@ def _row(
     )
 
 
-def _entry_change(change: ChangeView) -> EntryChange:
+def _entry_change(change: ChangeView, tense: Tense) -> EntryChange:
     entry = change.after or change.before
     kind = entry.kind if entry is not None else Kind.SETTING
     return EntryChange(
@@ -136,7 +141,7 @@ def _entry_change(change: ChangeView) -> EntryChange:
         kind=kind,
         page=page_of_kind(kind),
         exists=change.after is not None,
-        sentences=describe_change(change.key, change.before, change.after),
+        sentences=describe_change(change.key, change.before, change.after, tense=tense),
         lines=_lines(*_compared(change)),
     )
 

@@ -21,6 +21,7 @@ from app.console.saving import check_grant, check_message
 from app.console.state import read_moment
 from app.database import Connection
 from app.errors import AppError, invalid
+from app.flags.change_words.sentences import Tense
 from app.http import problems
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT
@@ -38,7 +39,8 @@ async def get_compare(request: web.Request) -> web.Response:
     data: dict[str, Any] = {"against": against, "details": None, "next_after": None}
     if against or before is not None:
         difference, revisions = await _difference(request, environment, against, before, after)
-        details = await in_turn("words", lambda: difference_details(difference))
+        tense = Tense.PLANNED if against else Tense.PAST
+        details = await in_turn("words", lambda: difference_details(difference, tense))
         data |= {"details": details, "next_after": difference.next, "revisions": revisions}
     return page(request, "compare/compare.html", **data)
 

@@ -14,7 +14,7 @@ from app.console.flag.views import flag_in, require_flag
 from app.console.rendering import frame
 from app.console.state import read_state
 from app.flags.change_words.definitions import describe_definition
-from app.flags.change_words.sentences import Sentence, bounded
+from app.flags.change_words.sentences import Sentence, Tense, bounded, in_tense
 from app.flags.segment_users import flags_using
 from app.threads import in_thread
 
@@ -91,7 +91,8 @@ def _differences(request: web.Request, entry: Configuration) -> Iterator[Environ
         other = flag_in(snapshots[environment.name], entry.key)
         sentences: Sequence[Any] = []
         if other is not None:
-            sentences = bounded(describe_definition(other.value, entry.value))
+            described = bounded(describe_definition(other.value, entry.value))
+            sentences = in_tense(described, Tense.PLANNED)
         yield EnvironmentDifference(
             name=environment.name,
             tier=environment.tier,

@@ -13,7 +13,7 @@ from app.console.json_text import DiffLine, diff
 from app.errors import Violation
 from app.evaluation.advice import flag_advice
 from app.flags.change_words.entries import describe_change
-from app.flags.change_words.sentences import Sentence
+from app.flags.change_words.sentences import Sentence, Tense
 
 _ADVICE_MAX = 5
 
@@ -35,8 +35,9 @@ def pending_changes(base: Configuration, result: DraftResult) -> PendingChanges:
         before, value=result.definition, description=result.description or None
     )
     is_changed = not has_same_content(before, after)
+    sentences = describe_change(base.key, before, after, tense=Tense.PLANNED)
     return PendingChanges(
-        sentences=describe_change(base.key, before, after) if is_changed else [],
+        sentences=sentences if is_changed else [],
         lines=diff(before.value, after.value) if is_changed else [],
         advice=list(islice(flag_advice(after.value), _ADVICE_MAX)),
         is_changed=is_changed,

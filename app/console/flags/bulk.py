@@ -23,7 +23,7 @@ from app.database import Connection
 from app.errors import AppError, Conflict, Violation, invalid
 from app.evaluation.validation import check_flag
 from app.flags.change_words.entries import describe_change
-from app.flags.change_words.sentences import Sentence
+from app.flags.change_words.sentences import Sentence, Tense
 from app.flags.editing import Definition
 from app.flags.switching import read_latest_with_targeting, switched_off, switched_on
 from app.http.keys import DATABASE
@@ -59,7 +59,7 @@ class PlannedChange:
 
     @cached_property
     def sentences(self) -> list[Sentence]:
-        return describe_change(self.key, self.before, self.after)
+        return describe_change(self.key, self.before, self.after, tense=Tense.PLANNED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from app.configuration.changes.views import ChangeView
 from app.configuration.transfer.service import ImportResult
 from app.console.entry_pages import page_of_kind
 from app.flags.change_words.entries import describe_change, describe_properties
-from app.flags.change_words.sentences import Sentence
+from app.flags.change_words.sentences import Sentence, Tense
 
 WARNINGS_MAX = 50
 
@@ -53,7 +53,9 @@ def import_view(result: ImportResult) -> ImportView:
         result=result,
         rows=[_row(change) for change in result.changes],
         more=[(effect, keys) for effect, keys in more if keys],
-        properties=describe_properties(properties) if properties is not None else [],
+        properties=[]
+        if properties is None
+        else describe_properties(properties, tense=Tense.PLANNED),
         warnings=result.warnings[:WARNINGS_MAX],
     )
 
@@ -68,5 +70,5 @@ def _row(change: ChangeView) -> ImportRow:
         effect=effect,
         kind=kind,
         page=page_of_kind(kind) if before is not None else None,
-        words=describe_change(change.key, before, after),
+        words=describe_change(change.key, before, after, tense=Tense.PLANNED),
     )

@@ -8,9 +8,22 @@ import msgspec
 
 from app.evaluation.rule_tree import Comparison, Condition, ConditionGroup, Negation, Targeting
 from app.evaluation.rule_writer import write
-from app.flags.change_words.sentences import Part, Sentence, name, names, sentence
+from app.flags.change_words.sentences import (
+    CHANGED,
+    NOW,
+    WAS,
+    WERE,
+    Part,
+    Sentence,
+    name,
+    names,
+    sentence,
+)
 from app.flags.change_words.values import canonical, missing_items
 from app.flags.wording import condition_text, item_text
+
+_NOW_ALSO: tuple[Part, ...] = (" ", NOW, "also ")
+_NO_LONGER: tuple[Part, ...] = (" no longer ",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +51,21 @@ def describe_condition(subject: Subject, before: Condition, after: Condition) ->
     if condition_text(before) == condition_text(after):
         return
     if (change := _list_change(before, after)) is not None:
-        for verb, items in (("now also", change.added), ("no longer", change.removed)):
+        for adverb, items in ((_NOW_ALSO, change.added), (_NO_LONGER, change.removed)):
             if items:
                 text = condition_text(_with_items(change.comparison, items))
-                yield sentence(*subject.start, f" {verb} matches ", name(text))
+                yield sentence(*subject.start, *adverb, "matches ", name(text))
     elif (members := _member_change(before, after)) is not None:
         yield from _describe_members(subject, members)
     elif _has_other_kind(before, after):
         is_all = isinstance(after, ConditionGroup) and after.kind == "and"
         needed = "all" if is_all else "only one"
-        yield sentence(*subject.start, f" now needs {needed} of its conditions")
+        yield sentence(*subject.start, " ", NOW, f"needs {needed} of its conditions")
     elif isinstance(before, Negation) and isinstance(after, Negation):
         yield from _describe_part(subject, before, after)
     else:
         old, new = name(condition_text(before)), name(condition_text(after))
-        yield sentence("Condition of ", *subject.within, " changed from ", old, " to ", new)
+        yield sentence("Condition of ", *subject.within, " ", CHANGED, " from ", old, " to ", new)
 
 
 def condition_key(condition: Condition) -> str:
@@ -77,10 +90,10 @@ def _describe_members(subject: Subject, change: _MemberChange) -> Iterator[Sente
         yield from _describe_part(subject, change.removed[0], change.added[0])
         return
     verb = "requires" if change.kind == "and" else "matches"
-    for adverb, conditions in (("now also", change.added), ("no longer", change.removed)):
+    for adverb, conditions in ((_NOW_ALSO, change.added), (_NO_LONGER, change.removed)):
         if conditions:
             texts = names(map(condition_text, conditions))
-            yield sentence(*subject.start, f" {adverb} {verb} ", *texts)
+            yield sentence(*subject.start, *adverb, f"{verb} ", *texts)
 
 
 def _describe_part(subject: Subject, before: Condition, after: Condition) -> Iterator[Sentence]:
@@ -91,15 +104,15 @@ def _describe_part(subject: Subject, before: Condition, after: Condition) -> Ite
         attribute = name(change.comparison.attribute.name)
         for verb, items in (("added to", change.added), ("removed from", change.removed)):
             if items:
-                were = "was" if len(items) == 1 else "were"
+                were = WAS if len(items) == 1 else WERE
                 texts = names(map(item_text, items))
-                text = f" {were} {verb} the list of "
-                yield sentence("In ", *subject.within, ", ", *texts, text, attribute)
+                rest = (" ", were, f" {verb} the list of ", attribute)
+                yield sentence("In ", *subject.within, ", ", *texts, *rest)
     elif (members := _member_change(before, after)) is not None:
         yield from _describe_group(subject, members, before)
     elif condition_text(before) != condition_text(after):
         old, new = name(condition_text(before)), name(condition_text(after))
-        yield sentence("In ", *subject.within, ", ", old, " changed to ", new)
+        yield sentence("In ", *subject.within, ", ", old, " ", CHANGED, " to ", new)
 
 
 def _describe_group(
@@ -110,9 +123,9 @@ def _describe_group(
         return
     for verb, conditions in (("added to", change.added), ("removed from", change.removed)):
         if conditions:
-            were = "was" if len(conditions) == 1 else "were"
+            were = WAS if len(conditions) == 1 else WERE
             texts = names(map(condition_text, conditions))
-            rest = (f" {were} {verb} ", name(condition_text(before)))
+            rest = (" ", were, f" {verb} ", name(condition_text(before)))
             yield sentence("In ", *subject.within, ", ", *texts, *rest)
 
 

@@ -9,7 +9,7 @@ from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced
 from app.flags.change_words.conditions import Subject, describe_condition
 from app.flags.change_words.guards import describe_guards
-from app.flags.change_words.sentences import Part, Sentence, name, sentence
+from app.flags.change_words.sentences import CHANGED, WAS, Part, Sentence, name, sentence
 from app.flags.change_words.serving import describe_paths, describe_serving
 from app.flags.change_words.values import describe_value, value_text
 
@@ -38,7 +38,7 @@ def describe_segment(key: str, before: Any, after: Any) -> Iterator[Sentence]:
         None if isinstance(t, Advanced) else t.shorthand for t in map(read, (before, after))
     )
     described = list(describe_condition(subject, old, new)) if old and new else []
-    yield from described or describe_paths((*start, " changed at "), before, after)
+    yield from described or describe_paths((*start, " ", CHANGED, " at "), before, after)
 
 
 def describe_metadata(before: Any, after: Any) -> Iterator[Sentence]:
@@ -63,7 +63,7 @@ def _describe_variants(before: Any, after: Any) -> Iterator[Sentence]:
             yield from describe_value(("Value of variant ", name(variant)), before[variant], value)
         else:
             text = "" if value == variant else f" with the value {value_text(value)}"
-            yield sentence("Variant ", name(variant), " was added", text)
+            yield sentence("Variant ", name(variant), " ", WAS, " added", text)
     for variant in before:
         if variant not in after:
-            yield sentence("Variant ", name(variant), " was removed")
+            yield sentence("Variant ", name(variant), " ", WAS, " removed")

@@ -12,28 +12,39 @@ from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced
 from app.flags.change_words.definitions import describe_definition, describe_segment
 from app.flags.change_words.sentences import (
+    CHANGED,
     SENTENCES_MAX,
+    WAS,
     Part,
     Sentence,
+    Tense,
     bounded,
+    in_tense,
     name,
     sentence,
+    verb,
     with_prefix,
 )
 from app.flags.change_words.values import describe_value, value_text
 from app.flags.wording import condition_text, describe
 
 _VALUE_MAX = 60
+_MAY_BE = verb("may have been", "may be")
+_IS_NOW = verb("is now", "becomes")
 
 
-def describe_change(key: str, before: EntryView | None, after: EntryView | None) -> list[Sentence]:
+def describe_change(
+    key: str, before: EntryView | None, after: EntryView | None, *, tense: Tense = Tense.PAST
+) -> list[Sentence]:
     """Return at most 20 sentences, and one with the number of the others."""
-    return bounded(_of_entry(key, before, after))
+    return in_tense(bounded(_of_entry(key, before, after)), tense)
 
 
-def describe_properties(change: PropertiesChangeView) -> list[Sentence]:
+def describe_properties(
+    change: PropertiesChangeView, *, tense: Tense = Tense.PAST
+) -> list[Sentence]:
     """Return the sentences of an environment's properties, at most 20 and one more."""
-    return bounded(_of_properties(change))
+    return in_tense(bounded(_of_properties(change)), tense)
 
 
 def describe_changes(
@@ -42,6 +53,7 @@ def describe_changes(
     *,
     limit: int = SENTENCES_MAX,
     hidden: int = 0,
+    tense: Tense = Tense.PAST,
 ) -> list[Sentence]:
     """Return the first sentences of a change set, and one with the number of the others.
 
@@ -49,7 +61,8 @@ def describe_changes(
     """
     of_properties = _of_properties(properties) if properties is not None else ()
     of_entries = chain.from_iterable(map(_with_key, changes))
-    return bounded(chain(of_properties, of_entries), limit=limit, hidden=hidden)
+    described = bounded(chain(of_properties, of_entries), limit=limit, hidden=hidden)
+    return in_tense(described, tense)
 
 
 def _with_key(change: ChangeView) -> Iterator[Sentence]:
@@ -67,11 +80,11 @@ def _of_entry(key: str, before: EntryView | None, after: EntryView | None) -> It
     """Yield the sentences of an entry. All but those of a changed flag name its key."""
     if before is None or after is None:
         if after is not None:
-            yield sentence(*_title(key, after), " was created", *_first_value(after))
+            yield sentence(*_title(key, after), " ", WAS, " created", *_first_value(after))
         elif before is not None:
-            yield sentence(*_title(key, before), " was deleted", *_last_value(before))
+            yield sentence(*_title(key, before), " ", WAS, " deleted", *_last_value(before))
     elif before.kind != after.kind:
-        yield sentence("Kind of ", name(key), f" changed from {before.kind} to {after.kind}")
+        yield sentence("Kind of ", name(key), " ", CHANGED, f" from {before.kind} to {after.kind}")
         yield from _of_texts((" of ", name(key)), before, after)
     elif before.kind == Kind.FLAG:
         yield from describe_definition(before.value, after.value)
@@ -97,10 +110,10 @@ def _first_value(entry: EntryView) -> tuple[str, ...]:
     return (": ", value_text(entry.value, _VALUE_MAX)) if _is_shown(entry) else ()
 
 
-def _last_value(entry: EntryView) -> tuple[str, ...]:
+def _last_value(entry: EntryView) -> tuple[Part, ...]:
     if entry.kind != Kind.SETTING or not _is_shown(entry):
         return ()
-    return ("; its value was ", value_text(entry.value, _VALUE_MAX))
+    return ("; its value ", WAS, " ", value_text(entry.value, _VALUE_MAX))
 
 
 def _is_shown(entry: EntryView) -> bool:
@@ -119,7 +132,7 @@ def _of_value(
     elif _is_shown(before) and _is_shown(after):
         yield from describe_value((name(key),), before.value, after.value)
     elif before.value != after.value:
-        yield sentence("The sealed value of ", name(key), " was replaced")
+        yield sentence("The sealed value of ", name(key), " ", WAS, " replaced")
 
 
 def _of_secret(
@@ -130,8 +143,8 @@ def _of_secret(
     Without another change it was. Otherwise a copy may have been stored with a new description.
     """
     if before.version != after.version:
-        verb = "may have been replaced" if has_other_changes else "was replaced"
-        yield sentence("The secret ", name(key), f" {verb}")
+        replaced = _MAY_BE if has_other_changes else WAS
+        yield sentence("The secret ", name(key), " ", replaced, " replaced")
 
 
 def _of_texts(of_key: tuple[Part, ...], before: EntryView, after: EntryView) -> Iterator[Sentence]:
@@ -150,7 +163,7 @@ def _of_properties(change: PropertiesChangeView) -> Iterator[Sentence]:
         yield from describe_value(("Metadata ", name(member), " of the environment"), old, new)
     if before.fractional != after.fractional:
         texts = name(before.fractional), " to ", name(after.fractional)
-        yield sentence("Bucketing of splits changed from generation ", *texts)
+        yield sentence("Bucketing of splits ", CHANGED, " from generation ", *texts)
     if before.protected != after.protected:
-        verb = "is now protected" if after.protected else "is no longer protected"
-        yield sentence(f"The environment {verb}")
+        state = _IS_NOW if after.protected else "is no longer"
+        yield sentence("The environment ", state, " protected")

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from app.flags.change_words.sentences import Part, Sentence, name, sentence
+from app.flags.change_words.sentences import NOW, WAS, Part, Sentence, name, sentence
 from app.flags.change_words.values import canonical, describe_value, missing_items, value_text
 
 _CONTEXT_MAX = 60
@@ -23,14 +23,14 @@ def describe_guards(before: Any, after: Any) -> Iterator[Sentence]:
         successor = successors.pop(_name_of(guard), None)
         if successor is None:
             requirement = () if _name_of(guard) else _requirement(guard)
-            yield sentence(*_title("Guard", guard), " was removed", *requirement)
+            yield sentence(*_title("Guard", guard), " ", WAS, " removed", *requirement)
         else:
             added.remove(successor)
             yield from _describe_guard(guard, successor)
     for guard in added:
-        yield sentence(*_title("Guard", guard), " was added", *_requirement(guard))
+        yield sentence(*_title("Guard", guard), " ", WAS, " added", *_requirement(guard))
     if not removed and not added and canonical(before or None) != canonical(after or None):
-        yield sentence("Guards are in another order")
+        yield sentence("Guards are ", NOW, "in another order")
     elif not before and not after:
         yield from describe_value(("Guards",), before, after)
 
@@ -54,7 +54,7 @@ def _requirement(guard: Any) -> tuple[Part, ...]:
 def _describe_guard(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Sentence]:
     old, new = before.get("variant", UNSET), after.get("variant", UNSET)
     if isinstance(old, str) and isinstance(new, str) and old != new:
-        start = (*_title("Guard", after), " now requires ")
+        start = (*_title("Guard", after), " ", NOW, "requires ")
         yield sentence(*start, name(new), " instead of ", name(old))
     else:
         yield from describe_value((*_title("Variant of guard", after),), old, new)

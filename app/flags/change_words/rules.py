@@ -17,7 +17,7 @@ from app.flags.change_words.conditions import (
     describe_condition,
     share_a_part,
 )
-from app.flags.change_words.sentences import Sentence, name, sentence
+from app.flags.change_words.sentences import MOVED, NOW, WAS, Part, Sentence, name, sentence
 from app.flags.change_words.splits import (
     EVERYONE,
     EVERYONE_ELSE,
@@ -40,14 +40,14 @@ def describe_rules(before: Targeting, after: Targeting, defaults: Defaults) -> I
     for position, rule in enumerate(old):
         if position not in pairs:
             text = outcome_text(rule.outcome, defaults.before)
-            yield _with_rule(f"Rule {position + 1} was removed", rule, text)
+            yield _with_rule(position, "removed", rule, text)
     yield from _move_texts(pairs)
     origins = {after_position: position for position, after_position in pairs.items()}
     for position, rule in enumerate(new):
         origin = origins.get(position)
         if origin is None:
             text = outcome_text(rule.outcome, defaults.after)
-            yield _with_rule(f"Rule {position + 1} was added", rule, text)
+            yield _with_rule(position, "added", rule, text)
         else:
             yield from _describe_rule(origin, position, old[origin], rule, defaults)
     yield from _describe_rest(before, after, defaults)
@@ -60,9 +60,10 @@ def _describe_rest(before: Targeting, after: Targeting, defaults: Defaults) -> I
         yield from describe_outcome(EVERYONE_ELSE if after.rules else EVERYONE, old, new, defaults)
 
 
-def _with_rule(text: str, rule: TargetingRule, outcome: str) -> Sentence:
+def _with_rule(position: int, done: str, rule: TargetingRule, outcome: str) -> Sentence:
     condition = name(condition_text(rule.condition))
-    return sentence(f"{text}: if ", condition, ", serve ", name(outcome))
+    start: tuple[Part, ...] = (f"Rule {position + 1} ", WAS, f" {done}: if ")
+    return sentence(*start, condition, ", serve ", name(outcome))
 
 
 def _describe_rule(
@@ -75,7 +76,7 @@ def _describe_rule(
         number += f" (before: rule {origin + 1})"
     start = number.capitalize()
     subject = Subject(start=(start,), within=(number,))
-    recipient = Recipient(gets=f"{start} now serves ", where=f" in {number}")
+    recipient = Recipient(gets=(f"{start} ", NOW, "serves "), where=f" in {number}")
     described = [
         *describe_condition(subject, before.condition, after.condition),
         *describe_outcome(recipient, before.outcome, after.outcome, defaults),
@@ -163,6 +164,6 @@ def _move_texts(pairs: Pairs) -> Iterator[Sentence]:
     for position in sorted(moved):
         index = bisect_left(places, pairs[position])
         if index and staying[index - 1] > position:
-            yield sentence(f"Rule {position + 1} moved below rule {staying[index - 1] + 1}")
+            yield sentence(f"Rule {position + 1} ", MOVED, f" below rule {staying[index - 1] + 1}")
         else:
-            yield sentence(f"Rule {position + 1} moved above rule {staying[index] + 1}")
+            yield sentence(f"Rule {position + 1} ", MOVED, f" above rule {staying[index] + 1}")

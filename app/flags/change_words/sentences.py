@@ -1,9 +1,11 @@
 """A sentence about a change, as parts. Names are marked, so each output chooses their emphasis.
 
 A page renders a name in bold, a terminal prints it plain. A sentence has neither HTML nor Markdown.
+A verb has a form for each tense. The sentence is written once, and put into its tense at the end.
 """
 
 from collections.abc import Iterable
+from enum import Enum, auto
 from itertools import islice
 
 import msgspec
@@ -14,16 +16,40 @@ CHARACTERS_MAX = 200
 NAME_MAX = 70
 
 
+class Tense(Enum):
+    """PAST for a change in the history, PLANNED for one that is not made yet."""
+
+    PAST = auto()
+    PLANNED = auto()
+
+
 class SentencePart(msgspec.Struct, frozen=True):
-    """A part of a sentence. `is_name` marks a key, a variant or a condition."""
+    """A part of a sentence. `is_name` marks a key, a variant or a condition.
+
+    `text` is in the past tense. `planned` replaces it in the other one, and is not longer.
+    """
 
     text: str
     is_name: bool = False
+    planned: str | None = None
 
 
 Sentence = tuple[SentencePart, ...]
 # A plain text stands for a part that is no name.
 Part = str | SentencePart
+
+
+def verb(past: str, planned: str) -> SentencePart:
+    return SentencePart(past, planned=planned)
+
+
+WAS = verb("was", "is")
+WERE = verb("were", "are")
+CHANGED = verb("changed", "changes")
+MOVED = verb("moved", "moves")
+SWITCHED = verb("Switched", "Switches")
+# In "Rule 1 now serves": without a change there is no "now".
+NOW = verb("now ", "")
 
 
 def name(text: str) -> SentencePart:
@@ -45,7 +71,7 @@ def sentence(*parts: Part) -> Sentence:
     for part in parts:
         whole = SentencePart(part) if isinstance(part, str) else part
         if len(whole.text) >= room:
-            fitting.append(SentencePart(shortened(whole.text, room), whole.is_name))
+            fitting.append(SentencePart(shortened(whole.text, room), whole.is_name, whole.planned))
             break
         room -= len(whole.text)
         fitting.append(whole)
@@ -66,6 +92,17 @@ def bounded(
     if count:
         first.append(sentence(f"and {count:,} more {'change' if count == 1 else 'changes'}"))
     return first
+
+
+def in_tense(sentences: Iterable[Sentence], tense: Tense) -> list[Sentence]:
+    """Return the sentences in a tense, without the verbs of the other one."""
+    return [tuple(_part_in(tense, part) for part in parts) for parts in sentences]
+
+
+def _part_in(tense: Tense, part: SentencePart) -> SentencePart:
+    if part.planned is None:
+        return part
+    return SentencePart(part.text if tense is Tense.PAST else part.planned)
 
 
 def plain_text(described: Sentence) -> str:

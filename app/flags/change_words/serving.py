@@ -10,10 +10,22 @@ from msgspec import UNSET
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, Targeting, TargetingRule, VariantSplit
 from app.flags.change_words.rules import describe_rules
-from app.flags.change_words.sentences import Part, Sentence, name, names, sentence
+from app.flags.change_words.sentences import (
+    CHANGED,
+    NOW,
+    SWITCHED,
+    WAS,
+    WERE,
+    Part,
+    Sentence,
+    name,
+    names,
+    sentence,
+)
 from app.flags.change_words.splits import Defaults
 from app.flags.change_words.values import describe_value, differences
 from app.flags.wording import variant_text
+from app.names import counted
 
 _PATHS_MAX = 4
 
@@ -78,9 +90,9 @@ def describe_serving(before: Mapping[str, Any], after: Mapping[str, Any]) -> Ite
 
 def _describe_state(old: _Serving, new: _Serving) -> Iterator[Sentence]:
     if new.state == "DISABLED" != old.state:
-        yield sentence("Switched off: each program uses the default in its own code")
+        yield sentence(SWITCHED, " off: each program uses the default in its own code")
     elif (old.state, new.state) == ("DISABLED", "ENABLED"):
-        yield sentence("Switched on")
+        yield sentence(SWITCHED, " on")
     else:
         yield from describe_value(("State",), old.state, new.state)
 
@@ -91,21 +103,21 @@ def _switch_text(old: _Serving, new: _Serving) -> Sentence | None:
     if served == old.to_all:
         return None
     if served is None:
-        return sentence("Switched on") if old.is_off else None
+        return sentence(SWITCHED, " on") if old.is_off else None
     if new.is_off:
-        return sentence("Switched off: ", name(served), " is served to all")
+        return sentence(SWITCHED, " off: ", name(served), " is served to all")
     if old.is_off and new.variants.get(served) is True:
-        return sentence("Switched on: ", name(served), " is served to all")
+        return sentence(SWITCHED, " on: ", name(served), " is served to all")
     if isinstance(old.tree, Targeting) and not old.tree.rules:
         return None
-    return sentence(name(served), " is now served to all", _removal_text(old.tree))
+    return sentence(name(served), " is ", NOW, "served to all", *_removal_text(old.tree))
 
 
-def _removal_text(tree: Targeting | Advanced) -> str:
+def _removal_text(tree: Targeting | Advanced) -> tuple[Part, ...]:
     if isinstance(tree, Advanced):
-        return "; the targeting was removed"
+        return "; the targeting ", WAS, " removed"
     count = len(tree.rules)
-    return "; 1 rule was removed" if count == 1 else f"; {count} rules were removed"
+    return (f"; {counted(count, 'rule')} ", WAS if count == 1 else WERE, " removed")
 
 
 def _describe_targeting(old: _Serving, new: _Serving, *, is_worded: bool) -> Iterator[Sentence]:
@@ -122,11 +134,11 @@ def _describe_targeting(old: _Serving, new: _Serving, *, is_worded: bool) -> Ite
 
 def _describe_advanced(old: _Serving, new: _Serving) -> Iterator[Sentence]:
     if not old.targeting:
-        yield sentence("Targeting was added; it has no short form")
+        yield sentence("Targeting ", WAS, " added; it has no short form")
     elif not new.targeting:
-        yield sentence("Targeting was removed")
+        yield sentence("Targeting ", WAS, " removed")
     else:
-        yield from describe_paths(("Targeting changed at ",), old.targeting, new.targeting)
+        yield from describe_paths(("Targeting ", CHANGED, " at "), old.targeting, new.targeting)
 
 
 def describe_paths(start: tuple[Part, ...], before: Any, after: Any) -> Iterator[Sentence]:
@@ -141,7 +153,9 @@ def describe_paths(start: tuple[Part, ...], before: Any, after: Any) -> Iterator
 def _describe_default(old: _Serving, new: _Serving) -> Iterator[Sentence]:
     if isinstance(old.default, str) and isinstance(new.default, str):
         if old.default != new.default:
-            yield sentence("Default changed from ", name(old.default), " to ", name(new.default))
+            yield sentence(
+                "Default ", CHANGED, " from ", name(old.default), " to ", name(new.default)
+            )
     else:
         yield from describe_value(("Default",), old.default, new.default)
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from app.evaluation.rule_tree import Outcome, VariantSplit
-from app.flags.change_words.sentences import Part, Sentence, name, sentence
+from app.flags.change_words.sentences import CHANGED, NOW, Part, Sentence, name, sentence
 from app.flags.wording import percent_text, total_parts, variant_text
 
 _SHOWN_MAX = 4
@@ -18,12 +18,12 @@ _TARGETING_KEY = "targetingKey"
 class Recipient:
     """Who gets an outcome: "Rule 2 serves", "in rule 2"."""
 
-    gets: str
+    gets: tuple[Part, ...]
     where: str
 
 
-EVERYONE = Recipient(gets="Everyone now gets ", where="")
-EVERYONE_ELSE = Recipient(gets="Everyone else now gets ", where=" for everyone else")
+EVERYONE = Recipient(gets=("Everyone ", NOW, "gets "), where="")
+EVERYONE_ELSE = Recipient(gets=("Everyone else ", NOW, "gets "), where=" for everyone else")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def describe_outcome(
     if not isinstance(before, VariantSplit) and not isinstance(after, VariantSplit):
         old, new = variant_text(before, defaults.before), variant_text(after, defaults.after)
         if old != new:
-            yield sentence(recipient.gets, name(new), " instead of ", name(old))
+            yield sentence(*recipient.gets, name(new), " instead of ", name(old))
         return
     yield from _describe_shares(recipient, before, after, defaults)
     if isinstance(before, VariantSplit) and isinstance(after, VariantSplit):
@@ -60,7 +60,9 @@ def _describe_shares(
     if len(old | new) <= 2:
         variant = _rolled_out(changed, defaults)
         texts = _change_text(old, new, variant)
-        yield sentence("Rollout of ", name(variant), f"{recipient.where} changed ", texts, *by)
+        yield sentence(
+            "Rollout of ", name(variant), f"{recipient.where} ", CHANGED, " ", texts, *by
+        )
         return
     parts: list[Part] = []
     for variant in changed[:_SHOWN_MAX]:
@@ -68,7 +70,7 @@ def _describe_shares(
         parts += [separator, name(variant), " ", _change_text(old, new, variant)]
     more = len(changed) - _SHOWN_MAX
     rest = f", and {more} more" if more > 0 else ""
-    yield sentence(f"Split{recipient.where} changed: ", *parts, rest, *by)
+    yield sentence(f"Split{recipient.where} ", CHANGED, ": ", *parts, rest, *by)
 
 
 def _describe_draw(
@@ -77,13 +79,17 @@ def _describe_draw(
     """Say when other contexts get a variant although its share is the same."""
     old, new = _attribute_name(before), _attribute_name(after)
     if old != new:
-        yield sentence(f"Split{recipient.where} is now by ", name(new), " instead of ", name(old))
+        yield sentence(
+            f"Split{recipient.where} is ", NOW, "by ", name(new), " instead of ", name(old)
+        )
     elif before.attribute is not None and before.has_flag_key != after.has_flag_key:
-        now = "now also" if after.has_flag_key else "no longer"
-        yield sentence(f"Split{recipient.where} {now} depends on the key of the flag")
+        now: tuple[Part, ...] = (NOW, "also") if after.has_flag_key else ("no longer",)
+        yield sentence(f"Split{recipient.where} ", *now, " depends on the key of the flag")
     orders = [[share.variant for share in split.shares] for split in (before, after)]
     if orders[0] != orders[1] and sorted(map(str, orders[0])) == sorted(map(str, orders[1])):
-        yield sentence(f"Order of the split{recipient.where} changed; keys may get another variant")
+        yield sentence(
+            f"Order of the split{recipient.where} ", CHANGED, "; keys may get another variant"
+        )
 
 
 def _shares(outcome: Outcome, default: Any) -> dict[str, Fraction]:

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from msgspec import UNSET
 
-from app.flags.change_words.sentences import Part, Sentence, name, sentence, shortened
+from app.flags.change_words.sentences import (
+    CHANGED,
+    WAS,
+    Part,
+    Sentence,
+    name,
+    sentence,
+    shortened,
+)
 
 _SHOWN_MAX = 3
 # So that two values, or the differences that are shown, fit into one sentence.
@@ -33,13 +41,13 @@ def describe_value(subject: tuple[Part, ...], before: Any, after: Any) -> Iterat
     if not found:
         return
     if before is UNSET:
-        yield sentence(*subject, " was added: ", value_text(after, _VALUE_MAX))
+        yield sentence(*subject, " ", WAS, " added: ", value_text(after, _VALUE_MAX))
     elif after is UNSET:
-        yield sentence(*subject, " was removed")
+        yield sentence(*subject, " ", WAS, " removed")
     elif not found[0].path:
-        yield sentence(*subject, " changed ", *_from_to(before, after, _VALUE_MAX))
+        yield sentence(*subject, " ", CHANGED, " ", *_from_to(before, after, _VALUE_MAX))
     else:
-        yield sentence(*subject, " changed: ", *_listed(found))
+        yield sentence(*subject, " ", CHANGED, ": ", *_listed(found))
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[ValueDifference]:
@@ -125,9 +133,9 @@ def _listed(found: list[ValueDifference]) -> Iterator[Part]:
         path = difference.path
         yield name(path if len(path) <= _VALUE_MAX else f"…{path[1 - _VALUE_MAX :]}")
         if difference.before is UNSET:
-            yield f" was added: {value_text(difference.after)}"
+            yield from (" ", WAS, f" added: {value_text(difference.after)}")
         elif difference.after is UNSET:
-            yield " was removed"
+            yield from (" ", WAS, " removed")
         else:
             yield " "
             yield from _from_to(difference.before, difference.after, _SHORT_VALUE_MAX)

@@ -187,7 +187,7 @@ async def test_revert_shows_its_change_before_it_writes(service: Service) -> Non
 
     shown = await get(service, "/revert/2")
     assert "After the revert" in shown
-    assert ("limit changed from 10 to 5" in shown, await value(service, "limit")) == (True, 10)
+    assert ("limit changes from 10 to 5" in shown, await value(service, "limit")) == (True, 10)
     status, location = await post(service, "/revert/2", message="Too high")
 
     assert (status, location) == (303, f"{PAGE}/changes/3?saved=3&reverted=2")

@@ -39,7 +39,7 @@ async def test_two_environments_differ_in_words(service: Service) -> None:
 
     assert "After a promotion from local to staging" in text
     assert "What would change in staging to make it equal to local." in text
-    assert "Flag shop/checkout was created: 10 % on, 90 % off by targetingKey for all" in text
+    assert "Flag shop/checkout is created: 10 % on, 90 % off by targetingKey for all" in text
     assert "Preview the promotion to staging" in text
 
 
@@ -54,7 +54,7 @@ async def test_swapped_comparison_changes_the_other(service: Service) -> None:
     assert f'href="{STAGING}/compare?against=local"' in page
     assert f'action="{STAGING}/promote"' in page
     assert f'action="{LOCAL}/promote"' in swapped
-    assert "limit was deleted" in plain(swapped)
+    assert "limit is deleted" in plain(swapped)
 
 
 async def test_comparison_without_write_offers_no_promotion(service: Service) -> None:
@@ -65,7 +65,7 @@ async def test_comparison_without_write_offers_no_promotion(service: Service) ->
         service, "/compare?against=staging", headers={"Authorization": f"Bearer {token}"}
     )
 
-    assert "limit was created" in text
+    assert "limit is created" in text
     assert "Preview the promotion" not in text
 
 
@@ -102,7 +102,7 @@ async def test_promotion_without_a_key_stays_on_compare(service: Service) -> Non
     assert (status, location) == (303, f"{LOCAL}/compare?against=staging&chosen=none")
     text = await get(service, location.removeprefix(LOCAL))
     assert "Choose at least one key." in text
-    assert "limit was created" in text
+    assert "limit is created" in text
 
 
 async def test_comparison_needs_access_to_both(service: Service) -> None:

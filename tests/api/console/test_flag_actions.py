@@ -69,8 +69,8 @@ async def test_switch_off_needs_the_name_of_a_production(service: Service) -> No
     status, page, _ = await post(service, "production", fields)
     assert status == HTTPStatus.OK
     assert planned(page) == [
-        "a Switched off: off is served to all",
-        "b Switched off: off is served to all",
+        "a Switches off: off is served to all",
+        "b Switches off: off is served to all",
     ]
     assert "1 flag without a change" in page.text
     for typed in ("", "Production"):
@@ -159,7 +159,7 @@ async def test_delete_removes_the_flags_in_one_change_set(service: Service) -> N
     _, page, _ = await post(service, "local", [("action", "delete"), *flags("a", "b")])
     status, _, location = await post(service, "local", reviewed(page))
 
-    assert planned(page)[0] == "a Flag a was deleted"
+    assert planned(page)[0] == "a Flag a is deleted"
     assert (status, location) == (303, f"{address()}?saved=2")
     assert (await change_sets(service, "local"))[0]["changes_count"] == 2
 

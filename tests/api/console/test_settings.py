@@ -401,7 +401,7 @@ async def test_draft_of_secret_never_repeats_it_in_the_changes(service: Service)
 
     panel = await post(service, "/settings-draft/key?part=pending", fields, 200, part=True)
 
-    assert "was replaced" in panel
+    assert "is replaced" in panel
     assert "hush" not in panel
 
 

@@ -51,9 +51,9 @@ async def test_effect_of_a_file_is_shown_and_applied(service: Service) -> None:
 
     page = await post(service, {"mode": "replace", "message": "from the shop"}, file)
     assert rows_of(page) == [
-        ("new flag", "created", "Flag new was created: off for all"),
-        ("old flag", "changed", "Switched on: on is served to all"),
-        ("other flag", "deleted", "Flag other was deleted"),
+        ("new flag", "created", "Flag new is created: off for all"),
+        ("old flag", "changed", "Switches on: on is served to all"),
+        ("other flag", "deleted", "Flag other is deleted"),
     ]
     assert "Effect on local of shop.json" in page.text
     fields = {

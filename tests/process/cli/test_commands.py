@@ -187,7 +187,7 @@ async def test_environment_commands(launch: Callable[..., Process], client: Clie
     created = await run(launch, *team, "--metadata", '{"owner": "a"}')
     listed = await run(launch, "environment", "list")
 
-    owner = 'Metadata owner of the environment was added: "shop"'
+    owner = 'Metadata owner of the environment is added: "shop"'
     assert (dry[0], owner in dry[1], "nothing was written" in dry[1]) == (0, True, True)
     assert (result[0], "local is at revision 2" in result[1]) == (0, True)
     bucketing = "Bucketing of splits changed from generation v3 to v2"

@@ -1,5 +1,6 @@
 """Changes in words: exact sentences of real pairs, and what holds for any JSON."""
 
+import re
 import sys
 from copy import deepcopy
 from typing import Any
@@ -12,7 +13,7 @@ from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.views import ChangeView, EntryView, PropertiesChangeView
 from app.environments.models import Properties
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
-from app.flags.change_words.sentences import Sentence, plain_text
+from app.flags.change_words.sentences import Sentence, Tense, plain_text
 from tests.unit.evaluation.rule_grammar import ANY_RULE, ANY_VALUE
 from tests.unit.flags.change_pairs import (
     ADULT,
@@ -33,6 +34,7 @@ from tests.unit.flags.change_pairs import (
     split,
 )
 
+_VERB = re.compile(r"<([a-zA-Z ]+)\|([a-zA-Z ]*)>")
 KEYS = {"flag": "new-checkout", "setting": "db.pool", "secret": "smtp.password", "segment": "staff"}
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -85,22 +87,29 @@ def marked(sentence: Sentence) -> str:
 def described(kind: str, before: Any, after: Any) -> list[Sentence]:
     """Describe values that must not be changed by it, and check the limits of the sentences."""
     values = deepcopy(before), deepcopy(after)
-    sides = [
+    old, new = (
         EntryView(kind=kind, value=value, schema=None, description=None, version=1)
         for value in values
-    ]
-    sentences = describe_change("key", *sides)
+    )
+    sentences = describe_change("key", old, new)
+    planned = describe_change("key", old, new, tense=Tense.PLANNED)
+    assert len(planned) == len(sentences)
+    assert all(len(plain_text(sentence)) <= 200 for sentence in planned)
     assert len(sentences) <= 21
     assert all(0 < len(plain_text(sentence)) <= 200 for sentence in sentences)
     return sentences
 
 
+@pytest.mark.parametrize("tense", Tense)
 @pytest.mark.parametrize("name", PAIRS)
-def test_real_change_has_these_sentences(name: str) -> None:
+def test_real_change_has_these_sentences(name: str, tense: Tense) -> None:
     before, after, expected = PAIRS[name]
     key = KEYS[(after or before or {})["kind"]]
 
-    assert list(map(marked, describe_change(key, view(before), view(after)))) == expected
+    sentences = describe_change(key, view(before), view(after), tense=tense)
+
+    form = r"\1" if tense is Tense.PAST else r"\2"
+    assert list(map(marked, sentences)) == [_VERB.sub(form, text) for text in expected]
 
 
 @pytest.mark.parametrize("name", PAIRS)
