@@ -222,21 +222,34 @@ from change_sets
 where environment = :environment
   and revision = :revision;
 
--- name: find_revision_at(environment, first, at)$
+-- name: find_revision_at(environment, at)$
 -- The latest revision that is not after the given time. The time of a revision is the start of its
 -- transaction, which may have waited for the revision before. So neighbours may be out of order,
--- but never by an hour. The lower bound makes the index on the times usable.
-select max(revision)
-from change_sets
-where environment = :environment
-  and revision >= :first
-  and created_at <= :at
-  and created_at >= (
-    select max(created_at) - interval '1 hour'
+-- but never by an hour. `offset 0` prevents a plan that reads the revisions from the end.
+with latest as (
+    select
+        change_sets.revision,
+        change_sets.created_at
     from change_sets
-    where environment = :environment
-      and created_at <= :at
-  );
+    where change_sets.environment = :environment
+      and change_sets.created_at <= :at
+    order by
+        change_sets.created_at desc,
+        change_sets.revision desc
+    limit 1
+)
+select greatest(latest.revision, max(waited.revision))
+from latest
+left join lateral (
+    select change_sets.revision
+    from change_sets
+    where change_sets.environment = :environment
+      and change_sets.created_at < latest.created_at
+      and change_sets.created_at >= latest.created_at - interval '1 hour'
+      and change_sets.revision > latest.revision
+    offset 0
+) as waited on true
+group by latest.revision;
 
 -- name: list_actors(environment, first)
 -- Who has written to an environment.
@@ -361,14 +374,54 @@ where change_sets.environment = :environment
   and change_sets.actor = :actor
 order by changes.key;
 
--- name: list_changed_keys(environment, after_revision, up_to_revision)
--- Keys that changed between two revisions.
+-- name: list_changed_keys(environment, after_revision, up_to_revision, after_key, page_size)
+-- Keys that changed between two revisions. Reads each change between them.
 select distinct key
 from changes
 where environment = :environment
   and revision > :after_revision
   and revision <= :up_to_revision
-order by key;
+  and key > :after_key
+order by key
+limit :page_size;
+
+-- name: probe_changed_keys(environment, after_revision, up_to_revision, after_key, page_size)
+-- As list_changed_keys, for revisions that are far apart, and without keys that exist at neither of
+-- them. Creations and deletions alternate, so a key with more creations exists. A key that exists
+-- at both may have other changes: the limit makes PostgreSQL look up each key.
+select lifetimes.key
+from (
+    select
+        changes.key,
+        count(changes.after_version) * 2 > count(*) as exists_after,
+        count(changes.after_version) filter (where changes.revision <= :after_revision) * 2
+            > count(*) filter (where changes.revision <= :after_revision) as exists_before,
+        max(changes.revision) > :after_revision as was_created
+    from changes
+    where changes.environment = :environment
+      and changes.revision <= :up_to_revision
+      and changes.key > :after_key
+      and (changes.before_version is null or changes.after_version is null)
+    group by changes.key
+) as lifetimes
+where lifetimes.exists_before <> lifetimes.exists_after
+   or (
+    lifetimes.exists_after
+    and (
+        lifetimes.was_created
+        or (
+            select true
+            from changes
+            where changes.environment = :environment
+              and changes.key = lifetimes.key
+              and changes.revision > :after_revision
+              and changes.revision <= :up_to_revision
+            limit 1
+        )
+    )
+  )
+order by lifetimes.key
+limit :page_size;
 
 -- name: list_before(environment, revision, after_key, page_size)
 -- The state of each key before a change set, including sealed values, in pages by key.
@@ -439,106 +492,134 @@ join change_sets
 where sized.bytes_before < :page_bytes
 order by changes.revision desc;
 
--- name: list_contents_at(environment, revision, keys, after_key, page_size)
--- Entries as of a revision, in pages by key: the last change of each key up to it, unless that
--- deleted the key. All keys if `keys` is null.
-select
-    latest.key,
-    latest.after_kind as kind,
-    latest.after_value as value,
-    latest.after_sealed as sealed,
-    latest.after_schema as schema,
-    latest.after_description as description,
-    latest.after_version as version
+-- name: list_keys_at(environment, revision, prefix, kind, after_key, page_size)
+-- Keys with an entry as of a revision: their last creation or deletion up to it is a creation. An
+-- index has these changes alone, so the cost does not grow with the other changes. No key contains
+-- a tilde, and all its characters sort before it.
+select lifetime.key
 from (
     select distinct on (changes.key)
         changes.key,
-        changes.after_kind,
-        changes.after_value,
-        changes.after_sealed,
-        changes.after_schema,
-        changes.after_description,
-        changes.after_version
+        changes.after_version is not null as has_entry
     from changes
     where changes.environment = :environment
       and changes.revision <= :revision
       and changes.key > :after_key
-      and (:keys::text[] is null or changes.key = any(:keys::text[]))
+      and changes.key >= :prefix
+      and changes.key < :prefix::text || '~'
+      and (changes.before_version is null or changes.after_version is null)
     order by
         changes.key,
         changes.revision desc
-) as latest
-where latest.after_version is not null
-order by latest.key
+) as lifetime
+where lifetime.has_entry
+  and (
+    :kind::text is null
+    or :kind = (
+        select changes.after_kind
+        from changes
+        where changes.environment = :environment
+          and changes.key = lifetime.key
+          and changes.revision <= :revision
+        order by changes.revision desc
+        limit 1
+    )
+  )
+order by lifetime.key
 limit :page_size;
 
--- name: list_entries_at(environment, revision, keys, prefix, kind, after, page_size, page_bytes)
--- Entries as of a revision: the last change of each key up to it, unless that deleted the key. All keys
--- when `keys` is null. The page ends with the entry that reaches `page_bytes`, so it has at least one.
-with latest as (
-    select distinct on (changes.key)
+-- name: list_contents_at(environment, revision, keys)
+-- Entries of these keys as of a revision: the last change of each up to it, unless that deleted
+-- the key. In order of the keys.
+select
+    latest.key,
+    latest.kind,
+    latest.value,
+    latest.sealed,
+    latest.schema,
+    latest.description,
+    latest.version
+from unnest(:keys::text[]) as requested (key)
+cross join lateral (
+    select
         changes.key,
-        changes.revision,
-        changes.after_kind,
-        changes.after_value,
-        changes.after_sealed,
-        changes.after_schema,
-        changes.after_description,
-        changes.after_version
+        changes.after_kind as kind,
+        changes.after_value as value,
+        changes.after_sealed as sealed,
+        changes.after_schema as schema,
+        changes.after_description as description,
+        changes.after_version as version
     from changes
     where changes.environment = :environment
+      and changes.key = requested.key
       and changes.revision <= :revision
-      and changes.key > :after
-      and starts_with(changes.key, :prefix)
-      and (:keys::text[] is null or changes.key = any(:keys::text[]))
-    order by
-        changes.key,
-        changes.revision desc
-),
-page as (
+    order by changes.revision desc
+    limit 1
+) as latest
+where latest.version is not null
+order by latest.key;
+
+-- name: list_entries_at(environment, revision, keys, page_bytes)
+-- As list_contents_at, with ids and times. The page ends with the entry that reaches `page_bytes`,
+-- so it has at least one.
+with latest as (
     select
-        latest.key,
-        latest.revision,
-        latest.after_kind,
-        latest.after_value,
-        latest.after_sealed,
-        latest.after_schema,
-        latest.after_description,
-        latest.after_version,
-        lead(latest.key) over in_order is not null as has_more,
+        last_change.key,
+        last_change.revision,
+        last_change.kind,
+        last_change.value,
+        last_change.sealed,
+        last_change.schema,
+        last_change.description,
+        last_change.version,
         coalesce(
             sum(
                 coalesce(
-                    octet_length(latest.after_value::text),
-                    octet_length(latest.after_sealed)
+                    octet_length(last_change.value::text),
+                    octet_length(last_change.sealed)
                 )
-            ) over (in_order rows between unbounded preceding and 1 preceding),
+            ) over (
+                order by last_change.key
+                rows between unbounded preceding and 1 preceding
+            ),
             0
         ) as bytes_before
-    from latest
-    where latest.after_version is not null
-      and (:kind::text is null or latest.after_kind = :kind)
-    window in_order as (order by latest.key)
-    order by latest.key
-    limit :page_size
+    from unnest(:keys::text[]) as requested (key)
+    cross join lateral (
+        select
+            changes.key,
+            changes.revision,
+            changes.after_kind as kind,
+            changes.after_value as value,
+            changes.after_sealed as sealed,
+            changes.after_schema as schema,
+            changes.after_description as description,
+            changes.after_version as version
+        from changes
+        where changes.environment = :environment
+          and changes.key = requested.key
+          and changes.revision <= :revision
+        order by changes.revision desc
+        limit 1
+    ) as last_change
+    where last_change.version is not null
 )
 select
     entry.id::text as id,
-    page.key,
-    page.after_kind as kind,
-    page.after_value as value,
-    page.after_sealed as sealed,
-    page.after_schema as schema,
-    page.after_description as description,
-    page.after_version as version,
-    page.revision as updated_revision,
-    page.has_more,
+    latest.key,
+    latest.kind,
+    latest.value,
+    latest.sealed,
+    latest.schema,
+    latest.description,
+    latest.version,
+    latest.revision as updated_revision,
     updated.created_at as updated_at,
     created.created_at
-from page
+from latest
 join change_sets as updated
     on updated.environment = :environment
-    and updated.revision = page.revision
+    and updated.revision = latest.revision
 cross join lateral (
     select change_sets.created_at
     from changes
@@ -546,8 +627,8 @@ cross join lateral (
         on change_sets.environment = changes.environment
         and change_sets.revision = changes.revision
     where changes.environment = :environment
-      and changes.key = page.key
-      and changes.revision <= page.revision
+      and changes.key = latest.key
+      and changes.revision <= latest.revision
       and changes.before_version is null
     order by changes.revision desc
     limit 1
@@ -555,10 +636,10 @@ cross join lateral (
 -- The current entry, if it is still the same one.
 left join configurations as entry
     on entry.environment = :environment
-    and entry.key = page.key
+    and entry.key = latest.key
     and entry.created_at = created.created_at
-where page.bytes_before < :page_bytes
-order by page.key;
+where latest.bytes_before < :page_bytes
+order by latest.key;
 
 -- name: list_property_changes(environment, after, until)
 select
@@ -579,16 +660,40 @@ where environment = :environment
 -- The properties after the last change up to a revision, or before the first change after it. No
 -- row if the properties never changed.
 select
-    case when is_past then after_metadata else before_metadata end as metadata,
-    case when is_past then after_fractional else before_fractional end as fractional,
-    case when is_past then after_protected else before_protected end as protected,
-    case when is_past then version else version - 1 end as version
-from property_changes
-cross join lateral (select revision <= :revision as is_past) as moment
-where environment = :environment
-order by
-    is_past desc,
-    abs(revision - :revision)
+    change.metadata,
+    change.fractional,
+    change.protected,
+    change.version
+from (
+    (
+        select
+            true as is_past,
+            after_metadata as metadata,
+            after_fractional as fractional,
+            after_protected as protected,
+            version
+        from property_changes
+        where environment = :environment
+          and revision <= :revision
+        order by revision desc
+        limit 1
+    )
+    union all
+    (
+        select
+            false,
+            before_metadata,
+            before_fractional,
+            before_protected,
+            version - 1
+        from property_changes
+        where environment = :environment
+          and revision > :revision
+        order by revision
+        limit 1
+    )
+) as change
+order by change.is_past desc
 limit 1;
 
 -- name: list_events(environment, after_revision, up_to_revision, page_size)

@@ -51,7 +51,7 @@ def migrate() -> None:
     Example: python -m app database migrate
     """
     with _migrator() as migrator, _progress("migrating") as report:
-        applied = migrator.migrate(report)
+        applied = migrator.migrate(report, _print_build)
     for name in applied:
         console.print(f"applied {name}")
     console.print("up to date")
@@ -267,6 +267,10 @@ def _progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda name, done, total: progress.update(
             task, description=name, completed=done, total=total
         )
+
+
+def _print_build(name: str, step: str) -> None:
+    error_console.print(f"{name}: {step}")
 
 
 def _report(problems: Sequence[str], output: Console = console) -> None:

@@ -70,13 +70,17 @@ class Migrations(Component):
             settings=self._settings.database,
             instance=self._settings.instance,
         )
-        applied = await in_thread("migrate", lambda: migrator.migrate(_log_start))
+        applied = await in_thread("migrate", lambda: migrator.migrate(_log_start, _log_build))
         log.info("migrated", applied=len(applied))
 
 
 def _log_start(_: str, done: int, total: int) -> None:
     if done == 0 and total:
         log.info("migrating", pending=total)
+
+
+def _log_build(migration: str, step: str) -> None:
+    log.info("building_index", migration=migration, step=step)
 
 
 class Pool(Component):

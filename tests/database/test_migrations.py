@@ -622,6 +622,46 @@ def test_next_run_continues_a_killed_file_without_transaction(
     assert _ledger(admin)[SECOND] == "applied"
 
 
+def test_index_of_lifetimes_is_built_again_after_a_failure(
+    migrator: Migrator, admin: Connection
+) -> None:
+    (name,) = (name for name in BASELINE if name.endswith("-AddLifetimesIndex"))
+    migrator.migrate()
+    admin.execute("update migrations set state = 'running' where name = %s", [name])
+    admin.execute(
+        "update pg_index set indisvalid = false "
+        "where indexrelid = 'changes_lifetimes_index'::regclass"
+    )
+
+    assert migrator.migrate() == [name]
+
+    assert _index_is_valid(admin, "changes_lifetimes_index")
+    assert _ledger(admin)[name] == "applied"
+
+
+def test_build_of_an_index_reports_progress(
+    migrator: Migrator, folder: Path, admin: Connection, server: Server
+) -> None:
+    """The build waits for a writer, whose transaction ends after the first report."""
+    _add(folder, FIRST, "create table things (a integer);")
+    migrator.migrate()
+    _add(folder, SECOND, _INDEX, transactional=False)
+    reports: list[tuple[str, str]] = []
+    with server.admin("migrations") as writer:
+        writer.execute("begin; insert into flagstone.things values (1)")
+        blocker = writer.info.backend_pid
+
+        def report(name: str, step: str) -> None:
+            reports.append((name, step))
+            with suppress(psycopg.Error):
+                writer.execute("commit")
+
+        migrator.migrate(on_build=report)
+
+    assert reports[0] == (SECOND, f"waiting for writers before build, 0 of 1, PID {blocker}")
+    assert _index_is_valid(admin, "things_a_index")
+
+
 def test_waiting_migrator_does_not_block_an_index_build(
     migrator: Migrator, admin: Connection
 ) -> None:

@@ -1,7 +1,8 @@
 """Compare two revisions of an environment, or two environments."""
 
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping
+from contextlib import aclosing
+from functools import partial
 
 import msgspec
 
@@ -17,12 +18,10 @@ from app.configuration.changes.views import (
     entry_view,
     properties_view,
 )
-from app.database import Connection, sql
+from app.database import Connection
 from app.environments import service as environments
-from app.environments.models import Environment, Properties
+from app.environments.models import Properties
 from app.threads import in_turn
-
-State = tuple[Mapping[str, Entry], Properties]
 
 
 async def between_revisions(
@@ -40,16 +39,20 @@ async def between_revisions(
     """
     current = await environments.get(connection, environment)
     last = current.revision if after is None else after
-    rows = sql.list_changed_keys(
-        connection,
-        environment=environment,
-        after_revision=min(before, last),
-        up_to_revision=max(before, last),
+    page = _Page(limit)
+    changed = history.changed_keys(
+        connection, environment, min(before, last), max(before, last), after_key=after_key
     )
-    keys = [row["key"] async for row in rows if row["key"] > after_key]
-    left = await _state(connection, current, before, keys)
-    right = await _state(connection, current, last, keys)
-    return await _difference(left, right, after_key, limit)
+    async with aclosing(changed):
+        async for keys in changed:
+            left = await history.entries_at(connection, environment, before, keys)
+            right = await history.entries_at(connection, environment, last, keys)
+            await in_turn("compare", partial(page.add, left, right))
+            if page.next is not None:
+                break
+    before_properties = await history.properties_at(connection, current, before)
+    after_properties = await history.properties_at(connection, current, last)
+    return _difference(page, before_properties, after_properties)
 
 
 async def between_environments(
@@ -64,49 +67,48 @@ async def between_environments(
 
     Ignores versions. A page of large values ends before its limit. Raises NotFound, Unavailable.
     """
-    states = []
-    for name in (environment, against):
-        current = await environments.get(connection, name)
-        states.append(await _state(connection, current, current.revision))
-    return await _difference(states[0], states[1], after_key, limit)
+    left, right = [await environments.get(connection, name) for name in (environment, against)]
+    before = await history.entries_at(connection, left.name, left.revision)
+    after = await history.entries_at(connection, right.name, right.revision)
+    page = _Page(limit)
+    await in_turn("compare", lambda: page.add(before, after, after_key))
+    return _difference(page, left.properties, right.properties)
 
 
-async def _state(
-    connection: Connection, current: Environment, revision: int, keys: Sequence[str] | None = None
-) -> State:
-    entries = await history.entries_at(connection, current.name, revision, keys)
-    return entries, await history.properties_at(connection, current, revision)
+class _Page:
+    """The first changes, and the last key when there are more."""
+
+    def __init__(self, limit: int | None) -> None:
+        self.changes: list[ChangeView] = []
+        self.next: str | None = None
+        self._limit = limit
+        self._size = 0
+
+    def add(
+        self, before: Mapping[str, Entry], after: Mapping[str, Entry], after_key: str = ""
+    ) -> None:
+        """Add the changes of the keys, in order, until the page is full."""
+        for key in sorted(key for key in before.keys() | after.keys() if key > after_key):
+            view = _view(key, before.get(key), after.get(key))
+            if view is None:
+                continue
+            if self._limit is not None:
+                self._size += len(msgspec.json.encode(view))
+                is_full = len(self.changes) == self._limit or self._size > CHANGES_BYTES_MAX
+                if self.changes and is_full:
+                    self.next = self.changes[-1].key
+                    return
+            self.changes.append(view)
 
 
-async def _difference(left: State, right: State, after_key: str, limit: int | None) -> Difference:
-    (before, before_properties), (after, after_properties) = left, right
-    properties = PropertiesChange(before=before_properties, after=after_properties)
-    has_same_properties = have_same_properties(before_properties, after_properties)
-    changes, next_key = await in_turn("compare", lambda: _page(before, after, after_key, limit))
+def _difference(page: _Page, before: Properties, after: Properties) -> Difference:
+    properties = PropertiesChange(before=before, after=after)
+    has_same_properties = have_same_properties(before, after)
     return Difference(
-        changes=changes,
-        next=next_key,
+        changes=page.changes,
+        next=page.next,
         properties=None if has_same_properties else properties_view(properties),
     )
-
-
-def _page(
-    before: Mapping[str, Entry], after: Mapping[str, Entry], after_key: str, limit: int | None
-) -> tuple[list[ChangeView], str | None]:
-    """Return the first changes, and the last key when there are more."""
-    keys = (key for key in sorted(before.keys() | after.keys()) if key > after_key)
-    views = (_view(key, before.get(key), after.get(key)) for key in keys)
-    changes = (view for view in views if view is not None)
-    if limit is None:
-        return list(changes), None
-    page: list[ChangeView] = []
-    size = 0
-    for change in islice(changes, limit + 1):
-        size += len(msgspec.json.encode(change))
-        if page and (len(page) == limit or size > CHANGES_BYTES_MAX):
-            return page, page[-1].key
-        page.append(change)
-    return page, None
 
 
 def _view(key: str, before: Entry | None, after: Entry | None) -> ChangeView | None:

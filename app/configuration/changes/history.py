@@ -1,6 +1,6 @@
 """Read the history: change sets, the history of a key, an environment at any revision."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -37,6 +37,9 @@ _NO_CHANGES: _Page = ([], None)
 Moment = int | datetime
 # The limit for all values of a page together, before and after.
 PAGE_BYTES_MAX = 2 * 1024 * 1024
+# To read 2,000 changes takes as long as to look up the changes of about 100 keys.
+NEAR_REVISIONS = 2_000
+KEYS_AT_ONCE = 250
 # At most this much is compared on the event loop.
 _QUICK_BYTES = 32 * 1024
 
@@ -169,9 +172,9 @@ async def revision_of(connection: Connection, environment: str, moment: Moment) 
     first = current.first_revision
     if isinstance(moment, datetime):
         revision: int | None = await sql.find_revision_at(
-            connection, environment=environment, first=first, at=moment
+            connection, environment=environment, at=moment
         )
-        return revision or first - 1
+        return max(revision or 0, first - 1)
     if not first - 1 <= moment <= current.revision:
         raise unknown_revision()
     return moment
@@ -187,19 +190,45 @@ async def entries_at(
     current = await environments.get(connection, environment)
     if not current.first_revision - 1 <= revision <= current.revision:
         raise unknown_revision()
-    entries: dict[str, Entry] = {}
-    batches = [None] if keys is None else batches_of(keys)
-    for batch in batches:
+    if keys is None:
         pages = all_pages(
-            sql.list_contents_at,
+            sql.list_keys_at,
             connection,
             environment=environment,
             revision=revision,
-            keys=batch,
+            prefix="",
+            kind=None,
         )
-        async for row in pages:
-            entries[row["key"]] = entry_of(environment, row)
+        keys = [row["key"] async for row in pages]
+    entries: dict[str, Entry] = {}
+    for batch in batches_of(keys):
+        rows = sql.list_contents_at(
+            connection, environment=environment, revision=revision, keys=batch
+        )
+        entries |= {row["key"]: entry_of(environment, row) async for row in rows}
     return entries
+
+
+async def changed_keys(
+    connection: Connection, environment: str, after: int, until: int, *, after_key: str = ""
+) -> AsyncGenerator[list[str], None]:
+    """Yield pages of the keys that changed between two revisions: at least one page."""
+    is_near = until - after <= NEAR_REVISIONS
+    list_keys = sql.list_changed_keys if is_near else sql.probe_changed_keys
+    while True:
+        rows = list_keys(
+            connection,
+            environment=environment,
+            after_revision=after,
+            up_to_revision=until,
+            after_key=after_key,
+            page_size=KEYS_AT_ONCE,
+        )
+        keys = [row["key"] async for row in rows]
+        yield keys
+        if len(keys) < KEYS_AT_ONCE:
+            return
+        after_key = keys[-1]
 
 
 async def properties_at(

@@ -73,13 +73,8 @@ async def restore(connection: Connection, environment: str, moment: Moment) -> C
     await environments.lock(connection, environment)
     revision = await history.revision_of(connection, environment, moment)
     current = await environments.get(connection, environment)
-    rows = sql.list_changed_keys(
-        connection,
-        environment=environment,
-        after_revision=revision,
-        up_to_revision=current.revision,
-    )
-    keys = [row["key"] async for row in rows]
+    pages = history.changed_keys(connection, environment, revision, current.revision)
+    keys = [key async for page in pages for key in page]
     target_entries = await history.entries_at(connection, environment, revision, keys)
     entries = await history.entries_at(connection, environment, current.revision, keys)
     properties = msgspec.structs.replace(

@@ -1,6 +1,6 @@
 """Read and write configurations on the caller's connection."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -37,7 +37,7 @@ async def get(
     check_stored_key(key)
     if moment is not None:
         revision, epoch = await _revision_and_epoch(connection, environment, moment)
-        rows = await _entries_at(connection, environment, revision, keys=[key], limit=1)
+        rows = await _entries_at(connection, environment, revision, [key])
         if not rows:
             raise NotFound("configuration_unknown", "There was no such configuration.")
         return await _configuration_in_clear(connection, rows[0], vault), revision, epoch
@@ -65,12 +65,20 @@ async def list_page(
 ) -> tuple[ConfigurationPage, str]:
     """Return a page and the epoch. Large values end a page before its limit. Raises NotFound."""
     revision, epoch = await _revision_and_epoch(connection, environment, moment)
-    rows = await _entries_at(
-        connection, environment, revision, prefix=prefix, kind=kind, after=after, limit=limit
+    found = sql.list_keys_at(
+        connection,
+        environment=environment,
+        revision=revision,
+        prefix=prefix,
+        kind=kind,
+        after_key=after,
+        page_size=limit + 1,
     )
+    keys = [row["key"] async for row in found]
+    rows = await _entries_at(connection, environment, revision, keys[:limit])
     page = ConfigurationPage(
         items=[_configuration(row) for row in rows],
-        next=rows[-1]["key"] if rows and rows[-1]["has_more"] else None,
+        next=rows[-1]["key"] if rows and len(rows) < len(keys) else None,
         revision=revision,
     )
     return page, epoch
@@ -124,17 +132,9 @@ async def _revision_and_epoch(
 
 
 async def _entries_at(
-    connection: Connection,
-    environment: str,
-    revision: int,
-    *,
-    keys: list[str] | None = None,
-    prefix: str = "",
-    kind: Kind | None = None,
-    after: str = "",
-    limit: int,
+    connection: Connection, environment: str, revision: int, keys: Sequence[str]
 ) -> list[Mapping[str, Any]]:
-    """Return a page of rows; each has `has_more`."""
+    """Return the first entries of these keys, until their values reach the limit of a page."""
     return [
         {**row, "environment": environment}
         async for row in sql.list_entries_at(
@@ -142,10 +142,6 @@ async def _entries_at(
             environment=environment,
             revision=revision,
             keys=keys,
-            prefix=prefix,
-            kind=kind,
-            after=after,
-            page_size=limit,
             page_bytes=PAGE_BYTES_MAX,
         )
     ]

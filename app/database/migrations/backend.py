@@ -19,6 +19,7 @@ from yoyo.migrations import Migration
 
 from app.database.client.drivers import SCHEMA, SEARCH_PATH
 from app.database.migrations.files import MigrationError, MigrationFile
+from app.database.migrations.index_progress import Report, index_progress
 from app.tasks import Backoff
 
 LOCK_KEY = 0x666C6167  # "flag" in ASCII: the lock of every schema change of this database
@@ -126,13 +127,19 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         ).fetchall()
         return records
 
-    def apply_one(self, migration: Migration) -> None:
+    def apply_one(self, migration: Migration, report: Report) -> None:
+        """Apply one migration, and report how far the build of an index is."""
         self._begin_session(self.connection)
         migration.load()
         if migration.use_transactions:
             self._run_transaction(lambda: self._apply(migration))
-        else:
+            return
+        pid = self.connection.info.backend_pid
+        with index_progress(self._connect_again, pid, report):
             self._apply_without_transaction(migration)
+
+    def _connect_again(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(**self._arguments, autocommit=True)
 
     def rollback_one(self, migration: Migration, remark: str) -> None:
         """Roll back one migration. The remark is added to the access log."""

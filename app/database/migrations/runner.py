@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,11 +36,12 @@ _OTHER_HISTORY = (
     "the next start creates a new database"
 )
 
+# The name of a migration, how many are done, and how many there are.
 Progress = Callable[[str, int, int], None]
 
 
-def _silent(name: str, done: int, total: int) -> None:
-    del name, done, total
+def _silent(*_: object) -> None:
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,12 @@ class Migrator:
     instance: str
     folder: Path = FOLDER
 
-    def migrate(self, progress: Progress = _silent) -> list[str]:
+    def migrate(
+        self, progress: Progress = _silent, on_build: Callable[[str, str], None] = _silent
+    ) -> list[str]:
         """Apply pending migrations, grant the roles their rights, and return the applied names.
+
+        `on_build` gets the name of a migration, and how far its build of an index is.
 
         Several processes may call this at once: one works, and the others wait. Change nothing if a
         newer release has migrated. Raises MigrationError, or psycopg.Error if the database is away
@@ -91,7 +97,7 @@ class Migrator:
             for position, file in enumerate(ledger.pending):
                 progress(file.name, position, len(ledger.pending))
                 with _name_in_errors(file.name):
-                    backend.apply_one(migrations[file.name])
+                    backend.apply_one(migrations[file.name], partial(on_build, file.name))
             progress("", len(ledger.pending), len(ledger.pending))
             expected.grant(work=bool(ledger.pending))
             expected.end(work=bool(ledger.pending))
