@@ -86,20 +86,6 @@ async def test_history_of_a_flag_is_in_its_tab(visit: Visit, page: Page) -> None
     await visit.assert_accessible()
 
 
-async def test_manager_raises_a_rollout_and_undoes_it(visit: Visit, page: Page) -> None:
-    await visit.open_page(FLAG)
-    await page.get_by_label("Percent of part 1").fill("40")
-    await expect(page.locator("#pending-changes")).to_contain_text(
-        "Rollout of on for everyone else changes from 25 % to 40 %"
-    )
-    await page.keyboard.press("Control+Enter")
-    await page.wait_for_url("**saved=*")
-
-    await page.get_by_role("button", name="Undo").click()
-    await page.wait_for_url(re.compile(rf"{FLAG}\?saved=\d+"))
-    await expect(page.get_by_label("Percent of part 1")).to_have_value("25")
-
-
 async def test_manager_promotes_by_keyboard(visit: Visit, page: Page) -> None:
     await visit.open_page("/console/environments/staging/compare?against=production")
     await page.get_by_role("checkbox", name="checkout/express-pay").focus()
