@@ -7,7 +7,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-ha
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime tools setup run test check docs docs-serve format bench bench-peers history generated \
+.PHONY: help runtime tools setup run test check docs docs-serve format bench bench-profile bench-peers history generated \
         clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script doctor backup restore clients
@@ -94,6 +94,9 @@ format: tools ## format the code, and fix what ruff can fix
 
 bench: tools ## measure the speed (args="evaluation ofrep" for a part)
 	@$(BIN)/python -m tests.benchmarks $(args)
+
+bench-profile: tools ## show where the service spends time: case=one|bulk|put
+	@$(BIN)/python -m tests.benchmarks.profiles $(case)
 
 bench-peers: tools ## measure npm's unleash-server beside the service (needs npm)
 	@$(BIN)/python -m tests.benchmarks peers $(args)
