@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import istr
 
+from app import log as logs
 from app.access.directory import TokenDirectory
 from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import token_id
@@ -36,23 +37,33 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
         try:
             _authorize(request, scopes)
             return await handler(request)
-        except Unauthenticated as error:
-            raise refuse_credential(request, error, presented_token(request)) from None
-        except Forbidden as error:
-            log_refusal(request, AccessEvent.ACCESS_FAIL, error.code)
-            raise
+        except (Unauthenticated, Forbidden) as error:
+            raise _refused(request, error) from None
 
     return guard
 
 
 def hot_guarded(answer: HotAnswer, scopes: Sequence[Scope]) -> HotAnswer:
-    """Return the hot answer with the same checks. The ordinary way answers a refused request."""
+    """Return the hot answer with the same checks."""
 
     def guard(request: web.Request, body: bytes) -> EncodedResponse | None:
-        _authorize(request, scopes)
-        return answer(request, body)
+        try:
+            _authorize(request, scopes)
+            return answer(request, body)
+        except (Unauthenticated, Forbidden) as error:
+            # For the log. Nothing else logs in the context of a connection.
+            logs.REQUEST_ID.set(request[REQUEST_ID])
+            raise _refused(request, error) from None
 
     return guard
+
+
+def _refused(request: web.Request, error: Unauthenticated | Forbidden) -> AppError:
+    """Count and log a refusal. Return the error for the client."""
+    if isinstance(error, Unauthenticated):
+        return refuse_credential(request, error, presented_token(request))
+    log_refusal(request, AccessEvent.ACCESS_FAIL, error.code)
+    return error
 
 
 def _authorize(request: web.Request, scopes: Sequence[Scope]) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import web
@@ -40,6 +41,7 @@ def client_address(request: web.Request) -> str:
     return client
 
 
+@lru_cache(maxsize=1_024)
 def client_prefix(text: str) -> bytes:
     """Return an IPv4 address, or the 64 bits of IPv6 that a client cannot choose."""
     address = parse_address(text)

@@ -17,6 +17,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
 from yarl import URL
 
+from app.errors import AppError
+from app.http import problems
 from app.http.encoded import EncodedResponse
 from app.http.frame import request_id
 from app.http.keys import DURATIONS, LIFECYCLE, REQUEST_ID
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 AIOHTTP_VERSION = "3.14"
 
 # Return the answer to a request with this body. Return None if it must be answered the ordinary
-# way. A function that has changed or counted anything must return an answer.
+# way. A function that has changed or counted anything must return an answer or raise an AppError.
 HotAnswer = Callable[[web.Request, bytes], EncodedResponse | None]
 HOT_ANSWERS: web.AppKey[dict[web.AbstractRoute, HotAnswer]] = web.AppKey("hot_answers", dict)
 
@@ -192,7 +194,10 @@ class FastPath:
             body = parts[0]
         request.match_info = request._match_info = found.match  # noqa: SLF001
         request[REQUEST_ID] = request_id(request)
-        return found.answer(request, body)
+        try:
+            return found.answer(request, body)
+        except AppError as error:
+            return problems.encoded_error(error, request[REQUEST_ID])
 
 
 def _is_usual(message: RawRequestMessage) -> bool:

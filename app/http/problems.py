@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import hdrs, web
 
 from app import errors
-from app.http.headers import entity_tag
+from app.http.encoded import EncodedResponse, encoded
+from app.http.headers import entity_tag, header_lines
 
 STATUS: dict[type[errors.AppError], HTTPStatus] = {
     errors.Malformed: HTTPStatus.BAD_REQUEST,
@@ -74,16 +75,35 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def of_error(error: errors.AppError, request_id: str) -> web.Response:
+    problem, headers = _describe(error, request_id)
+    return web.Response(
+        status=problem.status,
+        body=msgspec.json.encode(problem),
+        content_type=CONTENT_TYPE,
+        headers=headers,
+    )
+
+
+def encoded_error(error: errors.AppError, request_id: str) -> EncodedResponse:
+    """Return the answer to an error as bytes, with the headers and the body of `of_error`."""
+    problem, headers = _describe(error, request_id)
+    body = msgspec.json.encode(problem)
+    return encoded(body, CONTENT_TYPE, header_lines(headers), status=problem.status)
+
+
+def _describe(error: errors.AppError, request_id: str) -> tuple[Problem, dict[str, str]]:
+    """Return the problem of an error, and the headers that belong to it."""
     headers = headers_of(error)
     version = error.version if isinstance(error, errors.Stale) else None
     if isinstance(error, errors.Stale) and version is not None:
         headers[hdrs.ETAG] = entity_tag(version, error.epoch)
-    return respond(
-        STATUS[type(error)],
-        error.code,
-        _shortened(error.message),
-        request_id,
-        headers=headers,
+    status = STATUS[type(error)]
+    problem = Problem(
+        status=status,
+        title=title(status),
+        code=error.code,
+        detail=_shortened(error.message),
+        request_id=request_id,
         errors=[
             FieldProblem(_shortened(violation.field), _shortened(violation.rule))
             for violation in error.violations[:ERRORS_MAX]
@@ -91,6 +111,7 @@ def of_error(error: errors.AppError, request_id: str) -> web.Response:
         errors_count=len(error.violations) if len(error.violations) > ERRORS_MAX else None,
         version=version,
     )
+    return problem, headers
 
 
 def headers_of(error: errors.AppError) -> dict[str, str]:

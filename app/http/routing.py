@@ -26,7 +26,8 @@ class Route:
     `statuses`, `headers`: the statuses of success, and the headers that such answers add.
     `around`: a wrapper outside the guard. Errors then have the type `failure`.
     `only_reads`: the route changes nothing, although its method is POST.
-    `hot`: answers the usual requests inside the protocol, see `fast_path.py`.
+    `hot`: answers the usual requests inside the protocol, see `fast_path.py`; `around_hot` is a
+    wrapper like `around`.
     `is_large`: a request may need thousands of entries in memory.
     """
 
@@ -49,6 +50,7 @@ class Route:
     headers: tuple[str, ...] = ()
     is_large: bool = False
     hot: HotAnswer | None = None
+    around_hot: Callable[[HotAnswer], HotAnswer] = lambda answer: answer
 
     @property
     def writes(self) -> bool:

@@ -44,7 +44,7 @@ from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
 from app.flags import handlers as flags
 from app.flags.ofrep import handlers as ofrep
-from app.flags.ofrep.answers import EvaluationFailure, with_ofrep_errors
+from app.flags.ofrep.answers import EvaluationFailure, hot_with_ofrep_errors, with_ofrep_errors
 from app.flags.ofrep.cors import preflight
 from app.flags.ofrep.streams import RefetchEvent, stream_flag_changes
 from app.flags.ofrep.tickets import STREAM_PATH
@@ -91,6 +91,7 @@ _MOMENT = _REVISION + _STALE
 _SEEN = ("flagConfigEtag", "flagConfigLastModified")
 _OFREP: dict[str, Any] = {
     "around": with_ofrep_errors,
+    "around_hot": hot_with_ofrep_errors,
     "failure": EvaluationFailure,
     "only_reads": True,
     "body_bytes_max": CONTEXT_BYTES_MAX,
@@ -247,7 +248,8 @@ def add_routes(app: web.Application) -> None:
             app.router.add_route("OPTIONS", route.path, preflight)
         added = app.router.add_route(route.method, route.path, handler, expect_handler=invite)
         if route.hot is not None:
-            app[HOT_ANSWERS][added] = hot_guarded(route.hot, scopes) if scopes else route.hot
+            hot = hot_guarded(route.hot, scopes) if scopes else route.hot
+            app[HOT_ANSWERS][added] = route.around_hot(hot)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler, expect_handler=invite)
     app[documentation.DOCUMENTATION] = documentation.Documentation(describe())

@@ -8,6 +8,7 @@ from aiohttp import web
 from app.errors import AppError
 from app.flags.ofrep.cors import CORS
 from app.http.encoded import EncodedResponse
+from app.http.fast_path import HotAnswer
 from app.http.frame import route_of
 from app.http.headers import header_lines
 from app.http.keys import ORDINARY, Handler
@@ -48,13 +49,8 @@ def with_ofrep_errors(handler: Handler) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
-        except EvaluationError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                request[ORDINARY] = True
-            return _failed(request, error.failure, error.status)
-        except AppError as error:
-            failure = EvaluationFailure(error_code="GENERAL", error_details=error.message)
-            return _failed(request, failure, STATUS[type(error)], headers_of(error))
+        except (EvaluationError, AppError) as error:
+            return _refused(request, error)
         except ConnectionError:
             raise  # the client has disconnected
         except Exception:
@@ -62,6 +58,18 @@ def with_ofrep_errors(handler: Handler) -> Handler:
             return _failed(request, _BUG, 500)
 
     return answer
+
+
+def hot_with_ofrep_errors(answer: HotAnswer) -> HotAnswer:
+    """Wrap a hot answer: answer every expected error in OFREP's format."""
+
+    def answer_with_errors(request: web.Request, body: bytes) -> EncodedResponse | None:
+        try:
+            return answer(request, body)
+        except (EvaluationError, AppError) as error:
+            return _refused(request, error)
+
+    return answer_with_errors
 
 
 def respond(
@@ -76,12 +84,21 @@ def respond(
     return EncodedResponse(body, lines, status=status)
 
 
+def _refused(request: web.Request, error: EvaluationError | AppError) -> EncodedResponse:
+    if isinstance(error, AppError):
+        failure = EvaluationFailure(error_code="GENERAL", error_details=error.message)
+        return _failed(request, failure, STATUS[type(error)], headers_of(error))
+    if error.status == HTTPStatus.NOT_FOUND:
+        request[ORDINARY] = True
+    return _failed(request, error.failure, error.status)
+
+
 def _failed(
     request: web.Request,
     failure: EvaluationFailure,
     status: int,
     headers: dict[str, str] | None = None,
-) -> web.Response:
+) -> EncodedResponse:
     """Return a failure, with the key of the requested flag if there is one."""
     key = request.match_info.get("key")
     if key is not None:

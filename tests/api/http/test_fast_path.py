@@ -83,7 +83,8 @@ def _comparable(answer: RawAnswer, service: Service) -> tuple[bytes, list[tuple[
     headers = [
         (name, _MADE_ID.sub(b"ID", value.encode()).decode())
         for name, value in answer.headers
-        if name != "date"
+        # The penalty of a rate limit ends in so many seconds.
+        if name not in {"date", "retry-after"}
     ]
     port = service.url.rpartition(":")[2].encode()
     return answer.status_line, sorted(headers), _MADE_ID.sub(b"ID", answer.body.replace(port, b""))
@@ -170,6 +171,38 @@ async def test_hot_route_is_answered_on_the_fast_path(
         unchanged = await pair.compare_until_fast(_request(method, path, known, body))
         assert unchanged[0].status == 304
     assert pair.ordinary.app[DURATIONS].fast_answers == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "holder", "status"),
+    [
+        ("GET", f"{_LOCAL}/configurations/none", "local", 404),
+        ("GET", f"{_LOCAL}/configurations/switch", "evaluator", 403),
+        ("GET", f"{_LOCAL}/configurations/switch", "development", 403),
+        ("GET", f"{_LOCAL}/configurations/switch", "", 401),
+        ("POST", f"{_LOCAL}{_FLAGS}/none", "local", 404),
+        ("POST", f"{_LOCAL}{_FLAGS}/switch", "reader", 403),
+        ("POST", f"{_FLAGS}/switch", "admin", 400),
+        ("POST", f"{_FLAGS}/switch", "", 401),
+    ],
+)
+async def test_refusal_is_answered_on_the_fast_path(
+    pair: Pair, method: str, path: str, holder: str, status: int
+) -> None:
+    token = f"Authorization: Bearer {pair.credentials[holder]}" if holder else "A: b"
+
+    answers = await pair.compare(_request(method, path, ["Host: x", token]))
+
+    assert (answers[0].status, pair.fast_answers) == (status, 1)
+
+
+async def test_rate_limit_is_the_same_both_ways(pair: Pair) -> None:
+    request = _request("GET", f"{_LOCAL}/configurations/switch", ["Host: x", "X-API-Key: wrong"])
+
+    answers = [await pair.compare(request) for _ in range(13)]
+
+    assert [refused.status for refused, _ in answers] == [401] * 10 + [429] * 3
+    assert pair.fast_answers == 13
 
 
 async def test_readiness_is_answered_on_the_fast_path(pair: Pair) -> None:
