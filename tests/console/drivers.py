@@ -62,7 +62,9 @@ class Keyboard(Mouse):
         await self.page.keyboard.type(option.removesuffix(" …"))
 
     async def press(self, control: Locator, shortcut: str) -> None:
-        del control
+        await control.wait_for()
+        # Before that the page does not listen to shortcuts.
+        await self.page.wait_for_load_state()
         await self.page.keyboard.press(shortcut)
 
     async def _reach(self, target: Locator) -> None:
