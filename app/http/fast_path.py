@@ -15,6 +15,7 @@ from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
+from multidict import MultiMapping
 from yarl import URL
 
 from app.errors import AppError
@@ -71,6 +72,10 @@ class HotRequest(web.Request):
     @property
     def rel_url(self) -> URL:
         return self._message.url
+
+    @property
+    def query(self) -> MultiMapping[str]:
+        return self._message.url.query
 
     @property
     def scheme(self) -> str:

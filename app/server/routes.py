@@ -152,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
           query=_PAGE),
     Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
           query=("prefix", "kind", "after", "limit", "revision", "at", "min_revision"),
-          headers=_MOMENT),
+          headers=_MOMENT, hot=configurations.hot_configurations),
 
     Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList,
           headers=_STALE),

@@ -1,6 +1,6 @@
 """HTTP handlers of configurations. The guard has checked the token, see `access/guard.py`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,18 +17,19 @@ from app.configuration.snapshots.reading import (
     FOLLOWER,
     read_snapshot,
     snapshot_head_lines,
-    snapshot_headers,
     wait_until_served,
 )
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
 from app.database import Connection
 from app.errors import NotFound
 from app.http import conditions, wire
-from app.http.encoded import EncodedResponse
+from app.http.encoded import EncodedResponse, encoded
 from app.http.headers import entity_tag, revision_header
 from app.http.keys import DATABASE
 from app.http.writes import checked, run_write
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
+
+_FILTERS = {"prefix", "kind", "after", "limit"}
 
 
 async def list_configurations(request: web.Request) -> web.Response:
@@ -36,30 +37,35 @@ async def list_configurations(request: web.Request) -> web.Response:
 
     Give `revision` or `at` to list a past state. Pages are in the order of keys.
     """
-    query = wire.read_query(
-        request, {"prefix", "kind", "after", "limit", "revision", "at", "min_revision"}
-    )
+    query = wire.read_query(request, {*_FILTERS, "revision", "at", "min_revision"})
     moment = wire.moment(query)
-    filters: dict[str, Any] = {
+    filters = _read_filters(query)
+    if moment is not None:
+        return await _list_at(request, moment, filters)
+
+    return _page(request, await read_snapshot(request, query), filters)
+
+
+def hot_configurations(request: web.Request, _: bytes) -> EncodedResponse | None:
+    """Answer a list of the current state as `list_configurations` does."""
+    if not _FILTERS.issuperset(request.query):
+        return None
+    filters = _read_filters(wire.read_query(request, _FILTERS))
+    return _page(request, request.app[FOLLOWER].get(request.match_info["environment"]), filters)
+
+
+def _read_filters(query: Mapping[str, str]) -> dict[str, Any]:
+    return {
         "prefix": query.get("prefix", ""),
         "kind": wire.choice(query, "kind", Kind),
         "after": query.get("after", ""),
         "limit": wire.page_size(query),
     }
-    if moment is not None:
-        return await _list_at(request, moment, filters)
 
-    snapshot = await read_snapshot(request, query)
-    page = snapshot.page(**filters)
 
-    # A ConfigurationPage, joined from items that were encoded when the snapshot was built.
-    body = b'{"items":[%b],"next":%b,"revision":%d}' % (
-        b",".join(page.items),
-        msgspec.json.encode(page.next),
-        snapshot.revision,
-    )
-    headers = snapshot_headers(request, snapshot)
-    return web.Response(body=body, content_type="application/json", headers=headers)
+def _page(request: web.Request, snapshot: Snapshot, filters: dict[str, Any]) -> EncodedResponse:
+    head = snapshot_head_lines(request, snapshot)
+    return encoded(snapshot.encoded_page(**filters), "application/json", head)
 
 
 async def get_configuration(request: web.Request) -> web.Response:

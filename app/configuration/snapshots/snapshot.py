@@ -25,6 +25,9 @@ from app.http.headers import entity_tag, header_lines, revision_header
 # Recent events in memory for streams. Older events are read from the history.
 RECENT_MAX = 256
 PAGE_BYTES_MAX = 4 * 1024 * 1024
+# At most 2 MB of pages for each snapshot.
+PAGES_MAX = 16
+CACHED_PAGE_BYTES_MAX = 128 * 1024
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,6 +114,28 @@ class Snapshot:
     @property
     def epoch(self) -> str:
         return self.environment.epoch
+
+    def encoded_page(
+        self, *, prefix: str = "", kind: str | None = None, after: str = "", limit: int
+    ) -> bytes:
+        """Return the JSON of a ConfigurationPage, joined from encoded entries."""
+        filters = prefix, kind, after, limit
+        body = self._pages.get(filters)
+        if body is None:
+            page = self.page(prefix=prefix, kind=kind, after=after, limit=limit)
+            body = b'{"items":[%b],"next":%b,"revision":%d}' % (
+                b",".join(page.items),
+                msgspec.json.encode(page.next),
+                self.revision,
+            )
+            if len(self._pages) < PAGES_MAX and len(body) <= CACHED_PAGE_BYTES_MAX:
+                self._pages[filters] = body
+        return body
+
+    @cached_property
+    def _pages(self) -> dict[tuple[str, str | None, str, int], bytes]:
+        """The first pages that were read, by their filters."""
+        return {}
 
     def page(self, *, prefix: str, kind: str | None, after: str, limit: int) -> Page:
         """Return the next page. It ends before its limit above `PAGE_BYTES_MAX`."""

@@ -155,6 +155,8 @@ _CONTEXT = b'{"context":{"targetingKey":"user-1","plan":"pro"}}'
         ("POST", _FLAGS, _CONTEXT),
         ("POST", f"{_LOCAL}{_FLAGS}", _CONTEXT),
         ("GET", f"{_LOCAL}/configurations/by/plan", b""),
+        ("GET", f"{_LOCAL}/configurations", b""),
+        ("GET", f"{_LOCAL}/configurations?limit=2&kind=flag&prefix=s&after=a", b""),
         ("GET", "/health/live", b""),
     ],
 )
@@ -234,11 +236,26 @@ _BASES = st.sampled_from(["", _LOCAL, "/v1/environments/development", "/v1/envir
 _QUERIES = st.sampled_from(
     ["", "", "?", "?x=1", "#f", "?min_revision=1", "?reveal=true", "?flagConfigEtag=x"]
 )
+_FILTERS = st.lists(
+    st.sampled_from(
+        [
+            "limit=1",
+            "limit=2",
+            "limit=0",
+            "kind=flag",
+            "kind=x",
+            "prefix=s",
+            "prefix=%00",
+            "after=b",
+        ]
+    ),
+    max_size=3,
+).map(lambda filters: "?" + "&".join(filters))
 _PATHS = st.one_of(
     st.builds("{}{}/{}{}".format, _BASES, st.just(_FLAGS), _KEYS, _QUERIES),
     st.builds("{}{}{}".format, _BASES, st.just(_FLAGS), _QUERIES),
     st.builds("{}/configurations/{}{}".format, _BASES, _KEYS, _QUERIES),
-    st.builds("{}/configurations{}".format, _BASES, _QUERIES),
+    st.builds("{}/configurations{}".format, _BASES, _QUERIES | _FILTERS),
     st.sampled_from(["/health/live", "/health/live?x", "//health/live", "/HEALTH/live", "*"])
     | st.just("http://other" + _LOCAL + _FLAGS),
 )
