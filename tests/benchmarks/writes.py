@@ -22,9 +22,10 @@ from rich.progress import Progress
 
 from app import log
 from app.configuration.changes import service
+from app.configuration.changes.chain import GENESIS
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
-from app.database import Connection, Database, sql
+from app.database import Connection, Database
 from app.database.client.drivers import libpq_arguments
 from app.database.client.listener import listen
 from app.database.migrations import Migrator
@@ -91,10 +92,12 @@ async def opened(folder: Path) -> AsyncIterator[Database]:
         await database.open(targets.app)
         # One connection listens, as in production: NOTIFY without listeners is cheaper.
         listening = asyncio.create_task(listen(targets.app, settings.database, lambda _: None))
+        announcing = asyncio.create_task(database.announcer.run())
         try:
             yield database
         finally:
             listening.cancel()
+            announcing.cancel()
             await database.close()
 
 
@@ -146,22 +149,9 @@ async def _write_unchained(connection: Connection, environment: str, key: str) -
 
 @contextmanager
 def _without_chain() -> Iterator[None]:
-    """Make change sets without linking them to the chain."""
-    with (
-        patch.object(service, "link_hash", lambda *_, **__: b""),
-        patch.object(sql, "insert_change_set", _insert_unchained),
-    ):
+    """Make change sets without computing their hashes."""
+    with patch.object(service, "link_hash", lambda *_: GENESIS):
         yield
-
-
-async def _insert_unchained(connection: Connection, **columns: object) -> None:
-    await connection.fetchval(
-        "with made as ("
-        "insert into change_sets (environment, revision, kind, actor, message) "
-        "values ($1, $2, $3, $4, $5) returning environment, revision) "
-        "select pg_notify('flagstone', made.environment || ':' || made.revision)::text from made",
-        *(columns[name] for name in ("environment", "revision", "kind", "actor", "message")),
-    )
 
 
 async def _write_bare(connection: Connection, environment: str, key: str) -> None:

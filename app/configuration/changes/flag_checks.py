@@ -132,7 +132,7 @@ async def check_guards(connection: Connection, change_set: ChangeSet) -> None:
 
     def find() -> tuple[list[str], bool]:
         put = [(change.key, change.after) for change in changes if change.after is not None]
-        keys = [key for key, content in put if _has_guards(content)]
+        keys = [key for key, content in put if has_guards(content)]
         return keys, any(content.kind is Kind.SEGMENT for _, content in put)
 
     keys, has_segments = await run_by_size(changes, "guards", find)
@@ -157,7 +157,7 @@ async def check_guards(connection: Connection, change_set: ChangeSet) -> None:
         raise Invalid("guard_broken", as_sentence(violations), violations)
 
 
-def _has_guards(content: Content) -> bool:
+def has_guards(content: Content) -> bool:
     is_flag = content.kind is Kind.FLAG and isinstance(content.value, dict)
     return is_flag and bool(content.value.get("guards"))
 

@@ -120,7 +120,8 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeSet(Link):
-    """A written change set; the caller commits it. `warnings` come from lenient operations."""
+    """A change set that the caller commits. `warnings` come from lenient operations."""
 
     epoch: str
+    hash: bytes
     warnings: Sequence[Violation] = ()

@@ -1,26 +1,18 @@
-"""Read entries from rows, and write the rows of a change set."""
+"""Lock an environment, and read entries and properties from rows."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.configuration.changes.models import (
-    ChangeSet,
-    Content,
-    Entry,
-    Kind,
-    PropertiesChange,
-)
-from app.configuration.changes.offload import size_of
-from app.database import Commit, Connection, announce, sql
+from app.configuration.changes.models import Content, Entry, Kind, PropertiesChange
+from app.database import Connection, sql
 from app.environments.models import Environment, Properties
 from app.environments.service import unknown_environment
 from app.secrets.envelope import sealed_of
 
-# The limits of one statement, so that it ends in time.
-_ROWS_AT_ONCE = 1_000
-_BYTES_AT_ONCE = 1024 * 1024
+# The limit of one statement, so that it ends in time.
+ROWS_AT_ONCE = 1_000
 # Each row of lock_entries repeats the environment, so more entries are read by another statement.
 _KEYS_WITH_LOCK = 100
 
@@ -92,8 +84,8 @@ async def read_entries(
 
 
 def batches_of(keys: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(keys), _ROWS_AT_ONCE):
-        yield list(keys[start : start + _ROWS_AT_ONCE])
+    for start in range(0, len(keys), ROWS_AT_ONCE):
+        yield list(keys[start : start + ROWS_AT_ONCE])
 
 
 async def all_pages(
@@ -102,12 +94,12 @@ async def all_pages(
     """Yield the rows of all pages of a statement that orders its rows by key."""
     after_key = ""
     while True:
-        rows = statement(connection, **arguments, after_key=after_key, page_size=_ROWS_AT_ONCE)
+        rows = statement(connection, **arguments, after_key=after_key, page_size=ROWS_AT_ONCE)
         count = 0
         async for row in rows:
             yield row
             count, after_key = count + 1, row["key"]
-        if count < _ROWS_AT_ONCE:
+        if count < ROWS_AT_ONCE:
             return
 
 
@@ -141,92 +133,3 @@ def properties_change_of(row: Any) -> PropertiesChange:
         for side, version in sides
     )
     return PropertiesChange(before=before, after=after)
-
-
-async def write(connection: Connection, change_sets: Sequence[tuple[ChangeSet, bytes]]) -> None:
-    """Write change sets of one environment, each with its hash, and announce them.
-
-    No key may have two changes.
-    """
-    (last, hash_) = change_sets[-1]
-    heads = [
-        {
-            "revision": change_set.revision,
-            "kind": change_set.kind,
-            "actor": change_set.actor,
-            "message": change_set.message,
-            "hash": f"\\x{hash_.hex()}",
-        }
-        for change_set, hash_ in change_sets
-    ]
-    for changes in _batches(change_sets):
-        rows = sql.write_change_sets(
-            connection,
-            environment=last.environment,
-            revision=last.revision,
-            hash=hash_,
-            change_sets=heads,
-            changes=changes,
-            returns_entries=False,
-        )
-        [row async for row in rows]
-        heads = []
-    for change_set, _ in change_sets:
-        if change_set.properties is not None:
-            await _write_properties(connection, change_set, change_set.properties)
-        announce(Commit(environment=change_set.environment, revision=change_set.revision))
-
-
-def _members(side: str, content: Content | None, version: int | None) -> dict[str, Any]:
-    """Return the columns of one side of a change, without those that are null."""
-    if content is None:
-        return {}
-    members: dict[str, Any] = {f"{side}_kind": content.kind, f"{side}_version": version}
-    if content.sealed is not None:
-        members[f"{side}_sealed"] = f"\\x{content.sealed.content.hex()}"
-    else:
-        members[f"{side}_value"] = content.value
-    if content.schema is not None:
-        members[f"{side}_schema"] = content.schema
-    if content.description is not None:
-        members[f"{side}_description"] = content.description
-    return members
-
-
-async def _write_properties(
-    connection: Connection, change_set: ChangeSet, properties: PropertiesChange
-) -> None:
-    sides = {"before": properties.before, "after": properties.after}
-    columns = {
-        f"{side}_{name}": getattr(values, name)
-        for side, values in sides.items()
-        for name in ("metadata", "fractional", "protected")
-    }
-    await sql.write_properties(
-        connection,
-        environment=change_set.environment,
-        revision=change_set.revision,
-        version=properties.after.version,
-        **columns,
-    )
-
-
-def _batches(change_sets: Sequence[tuple[ChangeSet, bytes]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the changes in batches; the first may be empty."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for change_set, _ in change_sets:
-        for change in change_set.changes:
-            size += size_of(change)
-            if batch and (len(batch) == _ROWS_AT_ONCE or size > _BYTES_AT_ONCE):
-                yield batch
-                batch, size = [], size_of(change)
-            batch.append(
-                {
-                    "revision": change_set.revision,
-                    "key": change.key,
-                    **_members("before", change.before.content, change.before.version),
-                    **_members("after", change.after, change.version),
-                }
-            )
-    yield batch

@@ -1,6 +1,7 @@
 """Write a change set in the caller's transaction."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.flag_checks import check_compiling, check_guards
@@ -17,7 +18,8 @@ from app.configuration.changes.models import (
 from app.configuration.changes.offload import run_by_size
 from app.configuration.changes.properties import PropertiesPatch, patched
 from app.configuration.changes.references import check_references
-from app.configuration.changes.rows import lock_entries, write
+from app.configuration.changes.row_writer import write
+from app.configuration.changes.rows import Locked, lock_entries
 from app.configuration.changes.sealing import seal_secrets
 from app.database import Connection
 from app.environments.models import Environment
@@ -59,10 +61,39 @@ async def apply(
     for keys, references, flags and guards, and TooLarge for metadata.
     """
     if kind not in _UNDOING:
-        _check_keys(operations)
+        check_keys(operations)
     locked = await lock_entries(
         connection, environment, [operation.key for operation in operations]
     )
+    change_set = await prepare(
+        connection,
+        locked,
+        operations,
+        actor=actor,
+        kind=kind,
+        message=message,
+        patch=patch,
+        vault=vault,
+    )
+    await write(connection, locked.environment, [change_set])
+    lenient = {operation.key for operation in operations if operation.is_lenient}
+    await check_compiling(connection, change_set, exempt=lenient)
+    await check_guards(connection, change_set)
+    return change_set
+
+
+async def prepare(
+    connection: Connection,
+    locked: Locked,
+    operations: Sequence[Operation],
+    *,
+    actor: str,
+    kind: ChangeKind = ChangeKind.EDIT,
+    message: str = "",
+    patch: PropertiesPatch | None = None,
+    vault: Vault | None = None,
+) -> ChangeSet:
+    """Return the next change set of a locked environment, without writing it. Raises as `apply`."""
     head, entries = locked.environment, locked.entries
     properties = _properties(head, patch) if patch is not None else None
 
@@ -74,18 +105,18 @@ async def apply(
 
     changes = await in_turn("check", check) if len(operations) > _QUICK_OPERATIONS else check()
     free_later(entries, changes)
-    changes = await seal_secrets(connection, vault or Vault(), environment, changes)
-    lenient = {operation.key for operation in operations if operation.is_lenient}
+    changes = await seal_secrets(connection, vault or Vault(), head.name, changes)
     warnings = await check_references(
         connection,
-        environment,
+        head.name,
         changes,
         lenient=all(operation.is_lenient for operation in operations),
     )
     change_set = ChangeSet(
-        environment=environment,
+        environment=head.name,
         revision=head.revision + 1,
         epoch=head.epoch,
+        hash=bytes.fromhex(head.hash) if head.hash else GENESIS,
         kind=kind,
         actor=actor,
         message=message,
@@ -94,15 +125,11 @@ async def apply(
         properties=properties,
         warnings=warnings,
     )
-    previous = bytes.fromhex(head.hash) if head.hash else GENESIS
-    hash_ = await run_by_size(changes, "link", lambda: link_hash(previous, change_set))
-    await write(connection, [(change_set, hash_)])
-    await check_compiling(connection, change_set, exempt=lenient)
-    await check_guards(connection, change_set)
-    return change_set
+    hash_ = await run_by_size(changes, "link", lambda: link_hash(change_set.hash, change_set))
+    return replace(change_set, hash=hash_)
 
 
-def _check_keys(operations: Sequence[Operation]) -> None:
+def check_keys(operations: Sequence[Operation]) -> None:
     """Refuse to store malformed keys. An entry with such a key can still be deleted."""
     wrong = [item.key for item in operations if item.content is not None and not is_key(item.key)]
     if wrong:
