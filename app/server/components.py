@@ -20,6 +20,7 @@ from app.access.stdout_log import StdoutLog
 from app.audit.head_export import HeadExport
 from app.components import Component, FunctionComponent
 from app.configuration.changes.content_checks import ContentChecks
+from app.configuration.changes.group_commit import GROUP_COMMIT, GroupCommit
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.broadcast import STREAMS, Broadcast
 from app.configuration.snapshots.disk import Disk
@@ -106,6 +107,11 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[TOKENS] = directory
     app[ACCESS_LOG] = access_log
     app[CHECKS] = checks
+    app[GROUP_COMMIT] = (
+        GroupCommit(database, wait_seconds=settings.database.acquire_timeout_seconds)
+        if settings.group_commit
+        else None
+    )
     app[VAULT] = vault
     app[TOKEN_USE] = TokenUse(database, directory)
     app[USAGE] = Usage(database)

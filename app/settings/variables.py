@@ -204,6 +204,8 @@ class Settings:
         "Folder of the embedded PostgreSQL, the local token and key ring, and the snapshots.")
     snapshot_on_disk: bool = variable("SNAPSHOT_ON_DISK", parsers.boolean, "true",
         "Store an encrypted snapshot in DATA_DIR, to start from while the database is down.")
+    group_commit: bool = variable("GROUP_COMMIT", parsers.boolean, "true",
+        "Let writes to one environment that wait at the same moment share a transaction.")
     log: LogSettings
     http: HttpSettings
     database: DatabaseSettings

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.configuration.changes.content_checks import find_format_error
+from app.configuration.changes.group_commit import GROUP_COMMIT, is_groupable
 from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.write_requests import CHECKS, read_dry_run
@@ -153,6 +154,14 @@ async def put_configuration(request: web.Request) -> web.Response:
     operation = await checked(request, _check(request, Content.of(body), expected))
     environment, actor, vault = _path(request)[0], request[CALLER].actor, request.app[VAULT]
 
+    group_commit = request.app[GROUP_COMMIT]
+    is_ordinary = dry_run or "Idempotency-Key" in request.headers
+    if group_commit is not None and not is_ordinary and is_groupable(operation()):
+        change_set = await group_commit.write(
+            environment, operation(), actor=actor, message=body.message
+        )
+        return await _answer(request, service.result_of(change_set))
+
     return await _write(
         request,
         lambda c: service.write(
@@ -195,6 +204,10 @@ async def _write(
     written = await run_write(request, work, actor=actor, answer_type=WriteResult, dry_run=dry_run)
     if dry_run:
         return wire.answer(msgspec.structs.replace(written, dry_run=True))
+    return await _answer(request, written)
+
+
+async def _answer(request: web.Request, written: WriteResult) -> web.Response:
     await wait_until_served(request, written.environment, written.revision)
 
     headers = revision_header(written.epoch, written.revision)

@@ -7,7 +7,7 @@ import msgspec
 
 from app.configuration.changes import service as changes
 from app.configuration.changes.history import Moment, revision_of
-from app.configuration.changes.models import Kind, Operation
+from app.configuration.changes.models import ChangeSet, Kind, Operation
 from app.configuration.changes.rows import content_of
 from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.entries.models import ConfigurationPage, WriteResult
@@ -94,10 +94,16 @@ async def write(
     vault: Vault | None = None,
 ) -> WriteResult:
     """Store or delete one entry; the caller has checked it. Raises as `changes.apply`."""
-    change_set = await changes.apply(
-        connection, environment, [operation], actor=actor, message=message, vault=vault
+    return result_of(
+        await changes.apply(
+            connection, environment, [operation], actor=actor, message=message, vault=vault
+        )
     )
-    change = change_set.changes[0]
+
+
+def result_of(change_set: ChangeSet) -> WriteResult:
+    """Return the result of a change set with one change."""
+    (change,) = change_set.changes
     return WriteResult(
         environment=change_set.environment,
         key=change.key,

@@ -193,7 +193,11 @@ class Database:
             action()
         if transaction.commits:
             for listener in self.commit_listeners:
-                listener(transaction.commits)
+                try:
+                    listener(transaction.commits)
+                except Exception:
+                    # The transaction is committed, and the next poll repeats the listener's work.
+                    log.exception("commit_listener_failed")
             self.announcer.add(transaction.commits)
             if not self.announcer.is_running:
                 await self.announcer.send()

@@ -20,9 +20,11 @@ from tests.process.history.readers import Listener, keep_reading
 from tests.process.history.records import Fault, Final, Heard, Read, Record, Write, save
 from tests.process.history.traffic import Traffic
 from tests.process.history.wishes import ENVIRONMENTS
-from tests.process.history.writers import Writer
+from tests.process.history.writers import CrowdWriter, Writer
 
 WRITERS = 8
+# Writers to one environment of one replica.
+CROWD = 6
 # Two complete streams and one with a prefix for each environment.
 _PREFIXES = ("", "", "shop/")
 # Time for the start, the last fault and the recovery.
@@ -78,6 +80,8 @@ class Run:
             async with asyncio.TaskGroup() as ending:
                 for n in range(WRITERS):
                     ending.create_task(Writer(f"w{n}", traffic, self.seed).run())
+                for n in range(CROWD):
+                    ending.create_task(CrowdWriter(f"c{n}", traffic, self.seed).run())
                 for replica in traffic.cluster.replicas:
                     ending.create_task(keep_reading(traffic, replica, self.seed))
                 await nemesis.run(seconds, tell)

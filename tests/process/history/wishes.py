@@ -42,6 +42,13 @@ def make_wish(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wi
     return make()
 
 
+def make_single_write(chance: random.Random, name: str, known: Mapping[str, Read]) -> Wish:
+    """Return a write of one entry of the first of the known environments."""
+    environment = next(iter(known))
+    key = chance.choice(KEYS)
+    return _write(name, environment, key, known[environment].entries.get(key))
+
+
 def _write(name: str, environment: str, key: str, entry: Entry | None) -> Wish:
     condition = {"If-Match": f'"{entry.version}"'} if entry else {"If-None-Match": "*"}
     return Wish(

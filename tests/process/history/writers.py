@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -12,16 +12,18 @@ from app.configuration.entries.models import WriteResult
 from tests.process.history.cluster import Replica
 from tests.process.history.records import AppliedChange, Attempt, Outcome, Read, Write
 from tests.process.history.traffic import ANSWER_SECONDS, Answer, Traffic
-from tests.process.history.wishes import ENVIRONMENTS, Wish, make_wish
+from tests.process.history.wishes import ENVIRONMENTS, Wish, make_single_write, make_wish
 
 _REPEAT_SECONDS = 15.0
 # The share of writes with a lost answer that are never repeated.
 _GIVES_UP = 0.25
 _IMPATIENT = 0.1
+# The share of writes without an Idempotency-Key. They are never repeated, and may be grouped.
+_WITHOUT_KEY = 0.5
 
 
 class Writer:
-    """Reads, writes under the read versions, and repeats writes without an answer."""
+    """Reads, writes under the read versions, and repeats writes with a key without an answer."""
 
     def __init__(self, name: str, traffic: Traffic, seed: str) -> None:
         self._name = name
@@ -33,7 +35,7 @@ class Writer:
     async def run(self) -> None:
         while not self._traffic.ended.is_set():
             known: dict[str, Read] = {}
-            for environment in self._chance.sample(ENVIRONMENTS, self._chance.choice((1, 1, 2))):
+            for environment in self._environments():
                 read = await self._traffic.read(
                     self._name, self._anyone(), environment, self._reached.get(environment)
                 )
@@ -44,7 +46,7 @@ class Writer:
                 continue
             self._count += 1
             name = f"{self._name}.{self._count}"
-            write = await self._carry_out(name, make_wish(self._chance, name, known))
+            write = await self._carry_out(name, self._wish(name, known))
             self._traffic.records.append(write)
             for applied in write.applied:
                 self._reached[applied.environment] = applied.revision
@@ -53,13 +55,15 @@ class Writer:
         attempts: list[Attempt] = []
         outcome = Outcome.UNKNOWN
         applied: tuple[AppliedChange, ...] = ()
+        has_key = self._has_key()
+        key = {"Idempotency-Key": name} if has_key else {}
         deadline = time.monotonic() + _REPEAT_SECONDS
         while time.monotonic() < deadline:
             answer, attempt = await self._traffic.ask(
                 self._anyone(),
                 wish.method,
                 wish.path,
-                headers={**wish.headers, "Idempotency-Key": name},
+                headers={**wish.headers, **key},
                 body=wish.body,
                 seconds=self._patience(),
             )
@@ -71,7 +75,7 @@ class Writer:
                 is_last_word = len(attempts) == 1 or _stays_refused(wish)
                 outcome = Outcome.REFUSED if is_last_word else Outcome.UNKNOWN
                 break
-            if self._chance.random() < _GIVES_UP:
+            if not has_key or self._chance.random() < _GIVES_UP:
                 break
             await asyncio.sleep(self._chance.uniform(0.02, 0.3))
         return Write(
@@ -92,8 +96,33 @@ class Writer:
             return self._chance.uniform(0.002, 0.05)
         return ANSWER_SECONDS
 
+    def _environments(self) -> Sequence[str]:
+        return self._chance.sample(ENVIRONMENTS, self._chance.choice((1, 1, 2)))
+
+    def _wish(self, name: str, known: Mapping[str, Read]) -> Wish:
+        return make_wish(self._chance, name, known)
+
+    def _has_key(self) -> bool:
+        return self._chance.random() >= _WITHOUT_KEY
+
     def _anyone(self) -> Replica:
         return self._chance.choice(self._traffic.cluster.replicas)
+
+
+class CrowdWriter(Writer):
+    """Writes single entries of one environment to one replica, so that they share transactions."""
+
+    def _environments(self) -> Sequence[str]:
+        return ENVIRONMENTS[:1]
+
+    def _wish(self, name: str, known: Mapping[str, Read]) -> Wish:
+        return make_single_write(self._chance, name, known)
+
+    def _has_key(self) -> bool:
+        return False
+
+    def _anyone(self) -> Replica:
+        return self._traffic.cluster.replicas[0]
 
 
 def _stays_refused(wish: Wish) -> bool:
