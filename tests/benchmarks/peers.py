@@ -27,7 +27,6 @@ from tests.benchmarks.processes import (
     free_port,
     running,
     service,
-    wait_for,
 )
 from tests.benchmarks.processor import SERVICE, pinned
 from tests.benchmarks.puts import new_entries
@@ -121,8 +120,7 @@ def _server(database: EmbeddedServer) -> Iterator[tuple[int, int]]:
         "INIT_FRONTEND_API_TOKENS": _FRONTEND,
     }
     command = ["node", str(_FOLDER / "node_modules/unleash-server/dist/server.js")]
-    with running(command, variables) as pid:
-        wait_for(f"http://127.0.0.1:{port}/health")
+    with running(command, f"http://127.0.0.1:{port}/health", variables) as pid:
         yield port, pid
 
 

@@ -9,16 +9,17 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from tests.benchmarks.processor import LOAD, SERVICE, ProcessorTime, pinned, processor_time
 from tests.paths import ROOT
 
 START_SECONDS = 60
 _STOP_SECONDS = 30
+_POLL_SECONDS = 0.02
+_LOG_CHARACTERS = 1_000
 LOCAL = "/v1/environments/local"
 
 
@@ -81,11 +82,8 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
         **variables,
     }
     arguments = [sys.executable, "-m", *(command or ("app", "serve"))]
-    with (
-        (folder / f"service-{port}.log").open("wb") as log,
-        running(arguments, variables, log) as pid,
-    ):
-        wait_for(f"http://127.0.0.1:{port}/health/ready")
+    log = folder / f"service-{port}.log"
+    with running(arguments, f"http://127.0.0.1:{port}/health/ready", variables, log) as pid:
         token = (folder / "admin-token").read_text().strip()
         yield Service(port=port, pid=pid, folder=folder, token=token)
 
@@ -95,43 +93,49 @@ def floor(body_bytes: int) -> Iterator[Server]:
     """Run the bare handlers."""
     port = free_port()
     arguments = [sys.executable, "-m", "tests.benchmarks.floor", str(port), str(body_bytes)]
-    with running(arguments) as pid:
-        wait_for(f"http://127.0.0.1:{port}/")
+    with running(arguments, f"http://127.0.0.1:{port}/") as pid:
         yield Server(port=port, pid=pid)
 
 
 @contextmanager
 def running(
     arguments: Sequence[str],
+    url: str,
     variables: Mapping[str, str] | None = None,
-    log: IO[bytes] | None = None,
+    log: Path | None = None,
 ) -> Iterator[int]:
-    """Run a server on its core, and this process on another one."""
-    with pinned(SERVICE):
-        child = subprocess.Popen(
-            arguments, cwd=ROOT, env={**os.environ, **(variables or {})}, stderr=log
-        )
+    """Run a server on its core, and this process on another one, once the URL answers."""
+    with ExitStack() as stack:
+        stderr = stack.enter_context(log.open("wb")) if log else None
+        with pinned(SERVICE):
+            child = subprocess.Popen(
+                arguments, cwd=ROOT, env={**os.environ, **(variables or {})}, stderr=stderr
+            )
+        stack.callback(_end, child)
+        stack.enter_context(pinned(LOAD))
+        _wait_for(url, child, log)
+        yield child.pid
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
     try:
-        with pinned(LOAD):
-            yield child.pid
-    finally:
-        child.terminate()
-        try:
-            child.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        child.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
-def wait_for(url: str) -> None:
+def _wait_for(url: str, child: subprocess.Popen[bytes], log: Path | None) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own service
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+        except OSError as error:
+            if child.poll() is not None or time.monotonic() > deadline:
+                text = log.read_text(errors="replace")[-_LOG_CHARACTERS:] if log else str(error)
+                raise RuntimeError(f"{url} does not answer: {text}") from None
+            time.sleep(_POLL_SECONDS)
         else:
             return
 
