@@ -166,7 +166,8 @@ ROUTES: tuple[Route, ...] = (
           conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
     Route("DELETE", _ENVIRONMENT, environments.delete_environment, Scope.ADMIN, Environment,
-          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+          query=("message", "dry_run"), conditions=("If-Match", "Idempotency-Key"),
+          headers=_REVISION),
 
     Route("GET", _ENVIRONMENT + "/flags/usage", flags.list_flag_usage, Scope.READ, FlagUsage),
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_flag,

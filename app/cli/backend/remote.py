@@ -36,7 +36,7 @@ from app.configuration.transfer.document_writer import left_out
 from app.configuration.transfer.documents import MEDIA_TYPES, Format, ImportOptions
 from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment, EnvironmentList
-from app.errors import NotFound, invalid
+from app.errors import NotFound
 from app.evaluation.engine import FlagSet
 from app.flags.explanation import FlagSource, unknown_flag
 from app.flags.preview_views import Preview, PreviewRequest
@@ -87,13 +87,11 @@ class RemoteBackend:
     async def delete_environment(
         self, name: str, version: int, message: str, *, dry_run: bool
     ) -> Environment:
-        if message:
-            raise invalid("--message", "is not stored by a server that deletes an environment")
         return await self._client.write(
             "DELETE",
             _environment(name),
             Environment,
-            query={"dry_run": dry_run},
+            query={"dry_run": dry_run, "message": message or None},
             headers=_if_match(version),
         )
 

@@ -10,7 +10,7 @@ from app.configuration.changes.administration import record_creation
 from app.configuration.changes.intents import patch_of
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
-from app.configuration.changes.write_requests import read_dry_run, write_change_sets
+from app.configuration.changes.write_requests import message_of, read_dry_run, write_change_sets
 from app.configuration.snapshots.reading import (
     FOLLOWER,
     read_snapshot,
@@ -89,7 +89,8 @@ async def delete_environment(request: web.Request) -> web.Response:
     `If-Match` has the `version` of the environment. Its tokens and streams end, and its secrets are
     destroyed. Its history remains for verification only. The answer is its last state.
     """
-    dry_run = read_dry_run(request)
+    query = wire.read_query(request, {"dry_run", "message"})
+    dry_run, message = wire.flag(query, "dry_run"), message_of(query)
     expected = read_expected_version(request, may_create=False)
     name = request.match_info["environment"]
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
@@ -98,7 +99,7 @@ async def delete_environment(request: web.Request) -> web.Response:
     closed = await run_write(
         request,
         lambda c: administration.delete_environment(
-            c, log, key=key, name=name, expected=expected, message="", origin=caller
+            c, log, key=key, name=name, expected=expected, message=message, origin=caller
         ),
         actor=caller.actor,
         answer_type=Environment,

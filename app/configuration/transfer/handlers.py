@@ -9,7 +9,8 @@ import msgspec
 from aiohttp import hdrs, web
 
 from app.configuration.changes.history import Moment
-from app.configuration.changes.models import MESSAGE_MAX, Content, Kind
+from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.write_requests import message_of
 from app.configuration.snapshots.reading import (
     read_snapshot,
     snapshot_head_lines,
@@ -26,7 +27,7 @@ from app.configuration.transfer.import_requests import (
     run_import,
 )
 from app.environments.models import Environment
-from app.errors import Unsupported, malformed
+from app.errors import Unsupported
 from app.http import conditions, wire
 from app.http.bodies import receive_body
 from app.http.encoded import EncodedResponse
@@ -166,7 +167,7 @@ async def import_environment(request: web.Request) -> web.Response:
     options = ImportOptions(
         format=wire.choice(query, "format", Format) or _format(request),
         mode=wire.choice(query, "mode", Mode) or Mode.MERGE,
-        message=_message(query),
+        message=message_of(query, "Import"),
         secrets=query["secret"].split(",") if "secret" in query else (),
         lenient=wire.flag(query, "lenient"),
         dry_run=wire.flag(query, "dry_run"),
@@ -179,13 +180,6 @@ async def import_environment(request: web.Request) -> web.Response:
         return wire.answer(msgspec.structs.replace(imported, dry_run=True))
     headers = revision_header(imported.epoch, imported.revision)
     return wire.answer(imported, headers=headers)
-
-
-def _message(query: dict[str, str]) -> str:
-    message = query.get("message", "Import")
-    if len(message) > MESSAGE_MAX:
-        raise malformed("message", f"must have at most {MESSAGE_MAX} characters")
-    return message
 
 
 def _format(request: web.Request) -> Format:

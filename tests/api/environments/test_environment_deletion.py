@@ -95,7 +95,7 @@ async def test_deleted_environment_is_unknown_and_its_chain_closed(
     await _send(shop, "POST", f"{SHOP}/ofrep/v1/evaluate/flags", {})
     await shop.app[USAGE].run_once()
 
-    status, closed = await _delete(shop, "2")
+    status, closed = await _delete(shop, "2", params={"message": "The shop moved"})
 
     assert (status, closed["name"], closed["revision"]) == (200, "shop", 5)
     for path in ("", "/configurations", "/configurations/a", "/changes", "/export", "/flags.json"):
@@ -113,9 +113,11 @@ async def test_deleted_environment_is_unknown_and_its_chain_closed(
         left = connection.execute(
             "select (select count(*) from flagstone.data_keys where wrapped is not null), "
             "(select count(*) from flagstone.flag_usage where environment = 'shop'), "
-            "(select count(*) from flagstone.configurations where environment = 'shop')"
+            "(select count(*) from flagstone.configurations where environment = 'shop'), "
+            "(select message from flagstone.change_sets where environment = 'shop' "
+            "and revision = 5)"
         ).fetchone()
-    assert left == (0, 0, 0)
+    assert left == (0, 0, 0, "The shop moved")
     _, log = await _send(shop, "GET", "/v1/access-log?event=authz_admin&environment=shop")
     assert "deleted, revision 5" in [element["detail"] for element in log["items"]]
 
@@ -136,6 +138,12 @@ async def test_deletion_without_the_version_changes_nothing(
 
     assert (refused, problem["code"]) == (status, code)
     assert (await _send(shop, "GET", SHOP))[1]["revision"] == 4
+
+
+async def test_deletion_with_a_long_message_is_refused(shop: Service) -> None:
+    status, problem = await _delete(shop, "2", params={"message": "x" * 1_001})
+
+    assert (status, problem["errors"][0]["field"]) == (400, "message")
 
 
 async def test_deletion_of_a_protected_environment_is_refused(shop: Service) -> None:
