@@ -523,6 +523,26 @@ async def test_two_answering_hosts_leave_one_connection(
         await _until(are_closed)
 
 
+async def test_write_without_a_connection_was_not_made(
+    target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.execute("update things set n = n + 1 where id = 1")
+
+    async with opened(target) as database:
+        admin.execute(f"alter role {APP} nologin")
+        try:
+            _terminate(admin, "")
+            await _until(lambda: database.use.size == 0)
+            with pytest.raises(Unavailable) as refusal:
+                await database.transact(work)
+        finally:
+            admin.execute(f"alter role {APP} login")
+
+    assert (refusal.value.code, database.failed.is_set()) == ("database_away", True)
+    assert refusal.value.message == "The database cannot be reached. Try again."
+
+
 async def test_read_only_window_passes_writes_succeed_again(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:

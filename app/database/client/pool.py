@@ -226,7 +226,9 @@ class Database:
         pool = self._pool
         if pool is None:
             raise Unavailable("database_away", "The database is not connected yet.")
-        connection = await self._acquire(pool)
+        # Without a connection nothing was written, also by `transact`.
+        with translated(away=_READ_AWAY):
+            connection = await self._acquire(pool)
         session = session_of(connection)
         try:
             yield connection
