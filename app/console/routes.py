@@ -175,6 +175,7 @@ PAGES: tuple[ConsolePage, ...] = (
                 (Scope.REVEAL,), is_large=True),
     ConsolePage("GET", _ENVIRONMENT + "/changes", changes.get_changes, Scope.READ),
     ConsolePage("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, is_large=True),
+    ConsolePage("GET", _CHANGE_SET + "/summary", changes.get_summary, Scope.READ, is_large=True),
     ConsolePage("GET", _CHANGE_SET + "/effect", changes.get_effect, Scope.READ, is_large=True),
     ConsolePage("GET", _ENVIRONMENT + "/history" + _KEY, changes.get_key_history, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/flag-history" + _KEY, changes.get_key_history, Scope.READ),

@@ -4,6 +4,9 @@ A link shows a page with one button. Chat programs, mail filters and browsers op
 and a code works only once: so only the button uses it.
 """
 
+import shlex
+from pathlib import Path
+
 from aiohttp import hdrs, web
 
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
@@ -26,7 +29,7 @@ from app.database import Connection
 from app.errors import AppError, Forbidden, Unauthenticated, Unavailable
 from app.http import problems, wire
 from app.http.keys import DATABASE, SETTINGS
-from app.settings import Tier
+from app.settings import Settings, Tier
 
 # The API's sentence names headers, which a person does not send.
 _TOKEN_REFUSED = "This token is not valid: it is mistyped, expired or revoked."  # noqa: S105
@@ -169,5 +172,11 @@ def _form(
         is_link=is_link,
         code=code,
         next=next_,
-        token_file=f".data/{ADMIN_TOKEN_FILE}" if settings.tier is Tier.LOCAL else "",
+        token_file=_token_file(settings) if settings.tier is Tier.LOCAL else "",
     )
+
+
+def _token_file(settings: Settings) -> str:
+    """Return the file of the admin token for a shell in the folder of the service."""
+    file, folder = settings.data_dir / ADMIN_TOKEN_FILE, Path.cwd()
+    return shlex.quote(str(file.relative_to(folder) if file.is_relative_to(folder) else file))

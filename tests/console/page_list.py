@@ -14,6 +14,7 @@ NOT_PAGES = {
     "/console",
     "/console/database-away",
     "/console/environments/{environment}",
+    "/console/environments/{environment}/changes/{revision:[0-9]{1,18}}/summary",
     "/console/environments/{environment}/export",
     "/console/environments/{environment}/live",
     "/console/environments/{environment}/new-flag-key",

@@ -30,6 +30,21 @@ async def test_palette_leads_to_a_flag_by_keys(visit: Visit, page: Page) -> None
     await page.wait_for_url(f"**{FLAG}")
 
 
+async def test_skip_link_leads_to_the_button_of_a_rule(visit: Visit, page: Page) -> None:
+    await visit.open_page(FLAG)
+    for _ in range(3):
+        await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_role("button", name="Rule", exact=True)).to_be_focused()
+
+
+async def test_head_of_a_flag_names_the_last_author(visit: Visit, page: Page) -> None:
+    await visit.open_page(FLAG)
+
+    await expect(page.locator("#last-author")).to_have_text("by Amina Odhiambo")
+
+
 async def test_palette_moves_its_selection_by_keys(visit: Visit, page: Page) -> None:
     await visit.open_page(FLAGS)
     await page.keyboard.press("Control+k")

@@ -18,6 +18,7 @@ from app.console.changes.views import (
 from app.console.pages import is_fragment
 from app.console.rendering import page
 from app.console.state import PAST_STATES, EnvironmentState, read_state
+from app.errors import Unavailable
 from app.http import wire
 from app.http.keys import DATABASE
 from app.threads import in_thread, in_turn
@@ -27,6 +28,8 @@ _PAGE_SIZE = 30
 _KEYS_MAX = 50
 # Keys whose effect is counted.
 _EFFECT_KEYS_MAX = 100
+# Keys of a summary.
+_SUMMARY_KEYS_MAX = 3
 
 
 async def get_changes(request: web.Request) -> web.Response:
@@ -85,6 +88,22 @@ async def get_change_set(request: web.Request) -> web.Response:
         has_rules=bool(changed_rules(change_set)),
         latest_revision=request.app[FOLLOWER].get(_environment(request)).revision,
     )
+
+
+async def get_summary(request: web.Request) -> web.Response:
+    """Get a change set in a few words, or its author, as a part of another page.
+
+    While the database is away it is empty: the other page can be read without it.
+    """
+    try:
+        async with request.app[DATABASE].connection() as connection:
+            change_set = await history.get_change_set(
+                connection, _environment(request), _revision(request), limit=_SUMMARY_KEYS_MAX
+            )
+    except Unavailable:
+        return web.Response(status=204)
+    row = await in_turn("words", lambda: change_set_row(request, change_set))
+    return page(request, "changes/summary.html", row=row, part=request.query.get("part"))
 
 
 async def get_effect(request: web.Request) -> web.Response:

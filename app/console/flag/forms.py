@@ -1,7 +1,7 @@
-"""The draft as the fields of a form, named by path (`rules.0.condition.operator`), and back."""
+"""Read a draft from the fields of a form, named by path (`rules.0.condition.operator`)."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -27,11 +27,6 @@ def parse(fields: Iterable[tuple[str, str]]) -> FlagDraft:
         raise malformed("form", f"does not have the fields of this page: {error}") from None
 
 
-def fields_of(draft: FlagDraft) -> Iterator[tuple[str, str]]:
-    """Yield the fields that a browser sends for a draft."""
-    yield from _fields("", msgspec.to_builtins(draft))
-
-
 def _put(tree: dict[str, Any], name: str, text: str) -> None:
     *parents, last = name.split(".")
     if len(parents) >= _PARTS_MAX:
@@ -50,12 +45,3 @@ def _with_lists(node: Any) -> Any:
         # In the order of the fields: a person may have dragged an item to another place.
         return [_with_lists(item) for item in node.values()]
     return {name: _with_lists(child) for name, child in node.items()}
-
-
-def _fields(path: str, node: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(node, dict | list):
-        members = node.items() if isinstance(node, dict) else enumerate(node)
-        for name, child in members:
-            yield from _fields(f"{path}.{name}" if path else str(name), child)
-    else:
-        yield path, str(node)

@@ -74,7 +74,9 @@ async def post_flag_actions(request: web.Request) -> web.Response:
     if form.get("step") != "apply":
         address = _review_address(around, form)
         # A selection that is too long for a URL has a review without one.
-        return redirect(address) if address else await _review(request, around, selection)
+        if address:
+            return redirect(address)
+        return await _review(request, around, selection, message=form.get("message", ""))
     if selection.action is FlagAction.EXPORT:
         return await export_flags(request, selection.source, selection.keys, form)
     try:
@@ -97,7 +99,8 @@ async def get_flag_actions(request: web.Request) -> web.Response:
     """Show what an action would change."""
     around = frame(request)
     selection = await _read_selection(request, around, request.query)
-    response = await _review(request, around, selection)
+    message = request.query.get("message", "")
+    response = await _review(request, around, selection, message=message)
     if is_fragment(request):  # another target was chosen, which a reload must show too
         response.headers["HX-Replace-Url"] = f"{around.root}{request.rel_url}"
     return response
@@ -105,7 +108,13 @@ async def get_flag_actions(request: web.Request) -> web.Response:
 
 def _review_address(around: Frame, form: Form) -> str | None:
     """Return the URL of the review, None if it is too long."""
-    names = {"action", "target", "filter", "all" if form.get("all") == "true" else "flag"}
+    names = {
+        "action",
+        "target",
+        "filter",
+        "message",
+        "all" if form.get("all") == "true" else "flag",
+    }
     fields = [(name, value) for name, value in form.items() if name in names and value]
     address = f"{around.url('flag-actions')}?{urlencode(fields)}"
     return address if len(address) <= _URL_MAX else None

@@ -78,12 +78,46 @@ def destinations(around: Frame) -> Mapping[str, Destination]:
         ),
         *(Destination(name=n, kind="page", icon=i, url=around.url_of(p)) for n, i, p in of_service),
     ]
-    if around.may_write:
-        new = around.url("new-flag")
-        create = Destination(name="Create a flag", kind="action", icon="plus", url=new)
-        listed.insert(0, create)
-        if len(around.environments) > 1:
-            name = "Promote or copy to another environment"
-            url = around.url("compare")
-            listed.append(Destination(name=name, kind="action", icon="arrow-right", url=url))
+    creations = _creations(around)
+    # Without a query the first results are shown: the most frequent action, then pages.
+    listed = [*creations[:1], *listed, *creations[1:], *_other_actions(around)]
     return {destination.name: destination for destination in listed}
+
+
+def _creations(around: Frame) -> list[Destination]:
+    """Return the actions that create something, the most frequent first."""
+    of_environment = [
+        ("Create a flag", "new-flag", {}),
+        ("Create a setting", "settings-new", {}),
+        ("Create a secret", "settings-new", {"kind": "secret"}),
+        ("Create a segment", "segments-new", {}),
+    ]
+    of_service = [
+        ("Create a token", "tokens/new"),
+        ("Create an environment", "new-environment"),
+    ]
+    urls: dict[str, str] = {}
+    if around.may_write:
+        urls |= {name: around.url(path, **query) for name, path, query in of_environment}
+    if around.may("admin"):
+        urls |= {name: around.url_of(path) for name, path in of_service}
+    return [_action(name, "plus", url) for name, url in urls.items()]
+
+
+def _other_actions(around: Frame) -> list[Destination]:
+    actions = []
+    if around.may_write and len(around.environments) > 1:
+        name = "Promote or copy to another environment"
+        actions.append(_action(name, "arrow-right", around.url("compare")))
+    if around.environment is not None:
+        properties = around.url("environment")
+        actions.append(_action("Properties of this environment", "layers", properties))
+    if around.may("admin"):
+        actions.append(
+            _action("Examine this installation", "activity", around.url_of("health/doctor"))
+        )
+    return actions
+
+
+def _action(name: str, icon: str, url: str) -> Destination:
+    return Destination(name=name, kind="action", icon=icon, url=url)

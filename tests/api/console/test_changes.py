@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from app.access.models import Scope
+from app.database import Database
+from app.http.keys import DATABASE
+from app.settings import Settings
 from tests.conftest import Service
 from tests.factories import flag
 from tests.html import parse_html
@@ -174,6 +177,16 @@ async def test_effect_of_a_new_flag_has_no_variant_before(service: Service) -> N
     effect = await get(service, "/changes/1/effect")
 
     assert "10,000 from no flag to off" in effect
+
+
+async def test_summary_says_what_changed_and_who_did(service: Service, settings: Settings) -> None:
+    await write(service, checkout=(0, rollout(10)))
+    await write(service, "Raise", checkout=(1, rollout(60)))
+
+    assert "Rollout of on changed from 10 % to 60 %" in await get(service, "/changes/2/summary")
+    assert "by local admin" in await get(service, "/changes/2/summary?part=author")
+    with service.using(DATABASE, Database(settings.database)):
+        assert await get(service, "/changes/2/summary", 204) == ""
 
 
 async def test_unknown_change_set_is_not_found(service: Service) -> None:

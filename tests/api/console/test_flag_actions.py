@@ -90,6 +90,18 @@ async def test_switch_off_needs_the_name_of_a_production(service: Service) -> No
     assert (change_set["message"], change_set["changes_count"]) == ("Switch off 3 flags", 2)
 
 
+async def test_message_stays_when_another_target_is_chosen(service: Service) -> None:
+    await create(service, FLAGS)
+    fields = [("action", "promote"), ("target", "staging"), *flags("a"), ("message", "Go live")]
+
+    _, page, _ = await post(service, "local", fields)
+
+    # The menu of targets sends the message too.
+    assert page.one("form", class_="row")["hx-include"] == "#review [name=message]"
+    form = page.one("form", class_="review")
+    assert [item["value"] for item in form.all("input", name="message")] == ["Go live"]
+
+
 async def test_switch_on_restores_the_rules(service: Service) -> None:
     await create(service, FLAGS)
     for action in ("switch-off", "switch-on"):

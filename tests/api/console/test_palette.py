@@ -76,6 +76,24 @@ async def test_palette_leads_to_the_promotion(service: Service, query: str) -> N
     assert found[name] == "/console/environments/local/compare"
 
 
+@pytest.mark.parametrize(
+    ("query", "name", "path"),
+    [
+        ("create secret", "Create a secret", "/environments/local/settings-new?kind=secret"),
+        ("create segment", "Create a segment", "/environments/local/segments-new"),
+        ("create token", "Create a token", "/tokens/new"),
+        ("create env", "Create an environment", "/new-environment"),
+        ("properties", "Properties of this environment", "/environments/local/environment"),
+        ("examine", "Examine this installation", "/health/doctor"),
+    ],
+)
+async def test_palette_knows_actions(service: Service, query: str, name: str, path: str) -> None:
+    everything = tuple(Scope)
+
+    assert (await _search(service, query, *everything))[name] == f"/console{path}"
+    assert name not in await _search(service, query, Scope.READ) or name.startswith("Properties")
+
+
 async def test_palette_without_match_says_so(service: Service) -> None:
     assert "Nothing matches." in await _text(service, "zzzz")
 

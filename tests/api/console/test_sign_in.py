@@ -95,6 +95,13 @@ async def test_token_signs_in_with_a_strict_cookie(
     )
 
 
+async def test_page_names_the_file_of_the_admin_token(
+    browser: ClientSession, settings: Settings
+) -> None:
+    async with browser.get(SIGN_IN) as page:
+        assert f"<code>cat {settings.data_dir}/admin-token</code>" in await page.text()
+
+
 async def test_cookie_is_refused_by_the_api(console: ClientSession) -> None:
     for path in ("/v1/environments", "/v1/tokens", "/health", "/metrics"):
         async with console.get(path) as answer:

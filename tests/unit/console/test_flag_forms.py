@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from app.console.flag.definition import definition_of
 from app.console.flag.draft_reader import advanced_reason, draft_of
-from app.console.flag.forms import fields_of, parse
+from app.console.flag.forms import parse
 from app.console.json_text import parse_json
 from app.errors import Invalid, Malformed
 from app.evaluation.rule_writer import write
 from tests.factories import flag
 from tests.paths import SHARED_DATA
+from tests.unit.console.form_fields import fields_of
 from tests.unit.evaluation.rule_grammar import targetings
 from tests.unit.evaluation.test_rule_tree import TREES
 

@@ -6,10 +6,11 @@ from hypothesis import assume, given
 
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.views import EntryView
-from app.console.flag.forms import fields_of, parse
+from app.console.flag.forms import parse
 from app.console.segments.drafts import draft_of_segment, segment_of
 from app.evaluation.rule_tree import SegmentReference, Targeting
 from app.evaluation.rule_writer import write
+from tests.unit.console.form_fields import fields_of
 from tests.unit.console.test_flag_forms import is_storable
 from tests.unit.evaluation.test_rule_tree import CONDITIONS
 
