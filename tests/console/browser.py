@@ -18,6 +18,7 @@ import pytest
 from playwright.async_api import (
     Browser,
     BrowserContext,
+    CDPSession,
     ConsoleMessage,
     Dialog,
     Page,
@@ -33,12 +34,16 @@ from tests.waiting import HANG_SECONDS
 
 # Screenshots and traces of failures.
 ARTIFACTS = ROOT / ".browser"
+# A trace stores the page at each step, which takes a fifth of the time.
+TRACED = bool(os.environ.get("FLAGSTONE_TRACE"))
 WIDTHS = (390, 768, 1280)
 HEIGHT = 844
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
     *("--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-sandbox", "--disable-dev-shm-usage"),
+    # Otherwise a page takes a new process, which compiles all scripts again.
+    "--disable-site-isolation-trials",
 )
 _PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
 <link rel="icon" href="data:,"></head>
@@ -76,7 +81,6 @@ class Visit:
     context: BrowserContext
     page: Page
     url: str
-    is_traced: bool = True
     faults: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
@@ -95,21 +99,40 @@ class Visit:
         ]
 
     async def forget(self) -> None:
-        """Become a new visit in the same page: without cookies, stored data, cache and faults."""
-        await self.page.goto("about:blank")
+        """Become a new visit in the same page: without cookies, stored data and faults."""
+        for page in self.context.pages:
+            if page is not self.page:
+                await page.close()
+        await self.page.unroute_all()
+        # A page of the same origin, which keeps the renderer: a new one costs as much as a page.
+        await self.page.goto(f"{self.url}/health/live")
+        await self.page.evaluate("() => sessionStorage.clear()")
         await self.context.clear_cookies()
-        session = await self.context.new_cdp_session(self.page)
-        await session.send("Network.clearBrowserCache")
-        # It evicts what the page has in its memory too.
-        await session.send("Network.enable")
-        await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
-        await session.send("Network.setCacheDisabled", {"cacheDisabled": False})
+        await self.context.clear_permissions()
         stored = {"origin": self.url, "storageTypes": "all"}
-        await session.send("Storage.clearDataForOrigin", stored)
-        await session.detach()
+        async with self._protocol() as session:
+            await session.send("Storage.clearDataForOrigin", stored)
         await self.look(scheme="light")
+        if TRACED:
+            await self.context.tracing.stop_chunk()
+            await self.context.tracing.start_chunk()
         for recorded in (self.faults, self.requests, self.dialogs, self._expected):
             recorded.clear()
+
+    async def forget_files(self) -> None:
+        """Empty the browser's cache."""
+        async with self._protocol() as session:
+            await session.send("Network.clearBrowserCache")
+            # It evicts what the page has in its memory too.
+            await session.send("Network.enable")
+            await session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+            await session.send("Network.setCacheDisabled", {"cacheDisabled": False})
+
+    @asynccontextmanager
+    async def _protocol(self) -> AsyncIterator[CDPSession]:
+        session = await self.context.new_cdp_session(self.page)
+        yield session
+        await session.detach()
 
     async def open_page(self, path: str) -> None:
         """Open a page of the console. Fail unless it is a whole page with status 200."""
@@ -191,30 +214,28 @@ class Visit:
             self.faults.append(f"request to another origin: {request.url}")
 
     async def save(self, name: str) -> None:
-        """Save a screenshot of the open page, and the trace of the visit if it has one."""
+        """Save a screenshot of the open page, and the trace if FLAGSTONE_TRACE asks for it."""
         ARTIFACTS.mkdir(exist_ok=True)
         await self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
-        if self.is_traced:
-            await self.context.tracing.stop(path=ARTIFACTS / f"{name}.zip")
+        if TRACED:
+            await self.context.tracing.stop_chunk(path=ARTIFACTS / f"{name}.zip")
+            await self.context.tracing.start_chunk()
 
 
 @asynccontextmanager
-async def visiting(
-    browser: Browser, url: str, *, trace: bool = True, **options: Any
-) -> AsyncIterator[Visit]:
-    """Open a new context with one page. `options` are those of Playwright's `new_context`."""
-    defaults = {
-        "viewport": {"width": 1280, "height": HEIGHT},
-        "locale": "en-GB",
+async def visiting(browser: Browser, url: str) -> AsyncIterator[Visit]:
+    """Open a new context with one page."""
+    async with await browser.new_context(
+        viewport={"width": 1280, "height": HEIGHT},
+        locale="en-GB",
         # A colour in transition has another contrast than at its end.
-        "reduced_motion": "reduce",
-    }
-    async with await browser.new_context(**defaults | options) as ctx:
+        reduced_motion="reduce",
+    ) as ctx:
         ctx.set_default_timeout(HANG_SECONDS * 1000 / 4)
         await ctx.add_init_script(_script("probes/violations.js"))
-        if trace:
+        if TRACED:
             await ctx.tracing.start(snapshots=True)
-        visit = Visit(context=ctx, page=await ctx.new_page(), url=url, is_traced=trace)
+        visit = Visit(context=ctx, page=await ctx.new_page(), url=url)
         visit.listen()
         yield visit
 

@@ -48,14 +48,22 @@ async def browser() -> AsyncIterator[Browser]:
         yield started
 
 
-@pytest.fixture
-async def stranger(
-    browser: Browser, running: Service, request: pytest.FixtureRequest
-) -> AsyncIterator[Visit]:
-    """Yield the visit of a person who is not signed in. The test fails on any fault of a page."""
+@pytest.fixture(scope="session")
+async def _tab(browser: Browser, running: Service) -> AsyncIterator[Visit]:
     async with visiting(browser, running.url) as visit:
         yield visit
-        await _assert_no_fault(visit, request)
+
+
+@pytest.fixture
+async def stranger(_tab: Visit, request: pytest.FixtureRequest) -> AsyncIterator[Visit]:
+    """Yield the visit of a person who is not signed in. The test fails on any fault of a page.
+
+    All tests of a process share one page, which forgets all before each test: a new page costs
+    more than most tests.
+    """
+    await _tab.forget()
+    yield _tab
+    await _assert_no_fault(_tab, request)
 
 
 @pytest.fixture
@@ -63,26 +71,6 @@ async def visit(stranger: Visit, running: Service) -> Visit:
     """Return the visit of an administrator who is signed in."""
     await sign_in(stranger, running.admin_token)
     return stranger
-
-
-@pytest.fixture(scope="module")
-async def _tab(browser: Browser, running: Service) -> AsyncIterator[Visit]:
-    async with visiting(browser, running.url, trace=False) as visit:
-        yield visit
-
-
-@pytest.fixture
-async def swept(
-    _tab: Visit, running: Service, request: pytest.FixtureRequest
-) -> AsyncIterator[Visit]:
-    """Yield a visit as `visit` does, for tests of each page: a new browser page costs as much.
-
-    The tests of the module share the page. It forgets all before each test.
-    """
-    await _tab.forget()
-    await sign_in(_tab, running.admin_token)
-    yield _tab
-    await _assert_no_fault(_tab, request)
 
 
 async def _assert_no_fault(visit: Visit, request: pytest.FixtureRequest) -> None:

@@ -115,11 +115,11 @@ async def _ask(
 
 
 @pytest.fixture
-def hostile_visit(hostile: Service, swept: Visit) -> Visit:
+def hostile_visit(hostile: Service, visit: Visit) -> Visit:
     del hostile
     # A refused parameter is an error page, which the browser logs.
-    swept.expect_fault("Failed to load resource: the server responded with a status of 4")
-    return swept
+    visit.expect_fault("Failed to load resource: the server responded with a status of 4")
+    return visit
 
 
 @pytest.mark.parametrize("path", page_paths(ENTRIES))

@@ -16,24 +16,25 @@ ZOOMED = 640
 
 @pytest.mark.parametrize("path", page_paths())
 async def test_page_is_light_accessible_and_laid_out(
-    filled: Service, swept: Visit, path: str
+    filled: Service, visit: Visit, path: str
 ) -> None:
     del filled
-    await _open(swept, path)
-    first = await swept.weigh()
+    await visit.forget_files()
+    await _open(visit, path)
+    first = await visit.weigh()
     assert len(first) <= REQUESTS_MAX, first
     assert sum(first.values()) <= FIRST_BYTES_MAX, first
 
     for scheme in ("light", "dark"):
-        await swept.look(scheme=scheme)
-        await swept.assert_accessible()
+        await visit.look(scheme=scheme)
+        await visit.assert_accessible()
     for width in (*WIDTHS, ZOOMED):
-        await swept.look(width=width)
-        await swept.assert_laid_out()
+        await visit.look(width=width)
+        await visit.assert_laid_out()
 
-    swept.requests.clear()
-    await _open(swept, path)
-    later = await swept.weigh()
+    visit.requests.clear()
+    await _open(visit, path)
+    later = await visit.weigh()
     assert sum(later.values()) <= LATER_BYTES_MAX, later
 
 

@@ -1,6 +1,6 @@
 """After the sign-out nothing of the console is left in the browser."""
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.conftest import Service
 from tests.console.browser import Visit
@@ -27,7 +27,13 @@ async def test_back_button_shows_no_page_after_sign_out(service: Service, visit:
 
 
 async def test_page_cannot_be_framed(stranger: Visit, service: Service) -> None:
+    async def answer(route: Route) -> None:
+        frame = f'<iframe src="{service.url}/console/sign-in"></iframe>'
+        await route.fulfill(content_type="text/html", body=frame)
+
     stranger.expect_fault("frame-ancestors|ERR_BLOCKED_BY_RESPONSE")
-    await stranger.page.set_content(f'<iframe src="{service.url}/console/sign-in"></iframe>')
+    await stranger.page.route("**/frame", answer)
+    async with stranger.page.expect_console_message(lambda m: "frame-ancestors" in m.text):
+        await stranger.open("/frame")
 
     assert any("frame-ancestors" in fault for fault in stranger.faults), stranger.faults
