@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 _SOCKET = "asyncpg has no public way to the socket of a connection"
 _EXCEPTIONS = (
     ("tests/process/forks.py", "_exit", "Python documents this function of os"),
+    ("tests/process/forks.py", "_shutdown", "the end of an interpreter has no public parts"),
+    ("tests/process/forks.py", "_run_exitfuncs", "the same"),
     ("tests/database/test_pool.py", "_con", _SOCKET),
     ("tests/database/test_pool.py", "_transport", _SOCKET),
     ("tests/database/test_tls.py", "_con", _SOCKET),

@@ -37,7 +37,7 @@ _OTHERS = [path for path in page_paths() if path not in gallery.PAGES.values()]
 @pytest.fixture(scope="module")
 async def tour(browser: Browser, filled: Service) -> AsyncIterator[Visit]:
     """Yield one visit of an administrator for all pictures, so that it is one session."""
-    async with visiting(browser, filled.url, trace=False) as visit:
+    async with visiting(browser, filled.url) as visit:
         await sign_in(visit, filled.admin_token)
         yield visit
 
@@ -45,7 +45,7 @@ async def tour(browser: Browser, filled: Service) -> AsyncIterator[Visit]:
 @pytest.fixture(scope="module")
 async def passer_by(browser: Browser, filled: Service) -> AsyncIterator[Visit]:
     """Yield the visit of a person who is not signed in."""
-    async with visiting(browser, filled.url, trace=False) as visit:
+    async with visiting(browser, filled.url) as visit:
         yield visit
 
 

@@ -78,7 +78,7 @@ async def open_web_page(
         else:
             await route.fulfill(content_type="text/html", body=text)
 
-    async with visiting(browser, url, trace=False) as visit:
+    async with visiting(browser, url) as visit:
         await visit.page.route(re.compile("/shop/"), answer)
         await visit.open("/shop/")
         web_page = WebPage(page=visit.page)

@@ -5,6 +5,7 @@ process of its own: it has its own arguments, environment, streams, signals and 
 """
 
 import asyncio
+import atexit
 import gc
 import json
 import os
@@ -14,14 +15,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import app
+from app.cli.root import cli
 from app.cli.terminal import console, error_console
 from tests.paths import ROOT
 from tests.process.fork_client import NUMBER, ask
@@ -166,8 +170,7 @@ def _keep(descriptor: int, *streams: int) -> None:
         # The consoles read it at the import.
         console.width = error_console.width = int(environ.get("COLUMNS", 80))
         sys.argv = argv
-        runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
-        sys.exit()
+        _run(argv[0])
     for stream in streams:
         os.close(stream)
     connection.sendall(NUMBER.pack(pid))
@@ -176,10 +179,32 @@ def _keep(descriptor: int, *streams: int) -> None:
     os._exit(0)
 
 
+def _run(module: str) -> NoReturn:
+    """Run a module, and end as an interpreter does, except that the kernel frees the memory.
+
+    To free each object takes longer than a command, because it copies all pages.
+    """
+    code: object = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code or 0
+    if not isinstance(code, int):
+        sys.exit(str(code))
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
 def main() -> None:
     for module in pkgutil.walk_packages(app.__path__, "app."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
+    # Typer imports most of its modules during the first command.
+    with suppress(SystemExit):
+        cli(["flag", "lint", "--help"])
     # Collections in a fork do not copy the pages of these objects.
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))
