@@ -39,7 +39,8 @@ Moment = int | datetime
 PAGE_BYTES_MAX = 2 * 1024 * 1024
 # To read 2,000 changes takes as long as to look up the changes of about 100 keys.
 NEAR_REVISIONS = 2_000
-KEYS_AT_ONCE = 250
+# The default page of a difference has 100 changes.
+KEYS_AT_ONCE = 125
 # At most this much is compared on the event loop.
 _QUICK_BYTES = 32 * 1024
 
