@@ -53,13 +53,25 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 @dataclass(frozen=True, slots=True)
 class EncodedEntry:
-    """An entry as an HTTP answer: body, entity tag, and header lines for 200 and 304."""
+    """An entry as an HTTP answer: body, entity tag, and header lines for 200 and 304.
+
+    The lines are made for each answer: stored, they would take as much memory as a short value.
+    """
 
     kind: str
     body: bytes
     etag: str
-    head: bytes
-    head_not_modified: bytes
+
+    @property
+    def head(self) -> bytes:
+        return b"Content-Type: application/json\r\nContent-Length: %d\r\n%b" % (
+            len(self.body),
+            self.head_not_modified,
+        )
+
+    @property
+    def head_not_modified(self) -> bytes:
+        return b"ETag: %b\r\n" % self.etag.encode()
 
     @property
     def configuration(self) -> Configuration:
@@ -201,13 +213,8 @@ def _rule(configuration: Configuration) -> Rule:
 
 
 def encode(configuration: Configuration, epoch: str) -> EncodedEntry:
-    body = msgspec.json.encode(configuration)
-    etag = entity_tag(configuration.version, epoch)
-    tag_line = f"ETag: {etag}\r\n".encode()
     return EncodedEntry(
         kind=sys.intern(configuration.kind),
-        body=body,
-        etag=etag,
-        head=b"Content-Type: application/json\r\nContent-Length: %d\r\n%b" % (len(body), tag_line),
-        head_not_modified=tag_line,
+        body=msgspec.json.encode(configuration),
+        etag=entity_tag(configuration.version, epoch),
     )
