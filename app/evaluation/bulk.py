@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from app.evaluation.choice_groups import ChoiceEvaluation, ChoiceGroups, groupable
+from app.evaluation.choice_groups import ChoiceEvaluation, ChoiceGroups
 from app.evaluation.engine import Flag
 from app.evaluation.nodes import Closure
 from app.evaluation.run import STEPS_MAX, Run
@@ -76,22 +76,16 @@ class Group:
         self._bytes += size
 
 
-class _Batch(NamedTuple):
-    flags: Sequence[Flag]
-    rules: Sequence[Closure]
-
-
 class _Plan(NamedTuple):
-    """Flags by how they are evaluated: always the same, by one attribute, by conditions that they
-    share, or by their rules.
+    """Flags by how they are evaluated: always the same, by one attribute, or by their rules.
 
-    A group comes with its batches, for a context whose attribute is not a string.
+    `choices` has those of the ruled flags that choose among known answers.
     """
 
     always: Sequence[BodyBlock]
-    groups: Sequence[tuple[Group, Sequence[_Batch]]]
-    choices: ChoiceGroups | None
-    ruled: Sequence[_Batch]
+    groups: Sequence[Group]
+    ruled: Sequence[Flag]
+    choices: ChoiceGroups
 
 
 class _Section:
@@ -117,11 +111,9 @@ class _Section:
             if len(flags) < _GROUP_FLAGS:
                 ruled += flags
             else:
-                groups.append((Group(attribute, flags), _batches(flags)))
+                groups.append(Group(attribute, flags))
         always = [BodyBlock([flag.fixed_body for flag in fixed])] if fixed else []
-        choices = groupable(ruled)
-        batches = _batches([flag for flag in ruled if flag not in choices])
-        return _Plan(always, groups, ChoiceGroups(choices) if choices else None, batches)
+        return _Plan(always, groups, ruled, ChoiceGroups(ruled))
 
 
 class Bulk:
@@ -150,32 +142,35 @@ class Bulk:
     def evaluate(self, context: Mapping[str, Any], now: int) -> Iterator[BodyBlock | list[bytes]]:
         """Yield the outcomes of all flags in portions, so that the caller can yield to others.
 
-        A portion is a cached block or a list of bodies. Never raises.
+        A portion is a cached block or a list of bodies, which may be empty. Never raises. The order
+        of the flags is always the same, unless an attribute changes its type.
         """
         run = Run(context, now)
         budget = _Budget(run)
         choosing = ChoiceEvaluation(context, run)
-        batches: list[_Batch] = []
+        ungrouped: list[list[Flag]] = []
         for section in self._sections:
-            always, groups, choices, ruled = section.plan
+            always, groups, _, _ = section.plan
             yield from always
-            batches += ruled
-            for group, fallback in groups:
+            flags: list[Flag] = []
+            for group in groups:
                 block = group.block(context)
                 if block is None:
-                    batches += fallback
+                    flags += group.flags
                 else:
                     yield block
-            if choices is not None:
+            ungrouped.append(flags)
+        for section, flags in zip(self._sections, ungrouped, strict=True):
+            if ruled := section.plan.ruled:
                 budget.grant()
-                bodies, alone = choices.choose(choosing)
+                bodies, alone = section.plan.choices.choose(choosing)
                 budget.charge()
-                batches += _batches(alone)
+                yield from _evaluate_alone(ruled, alone, bodies, budget)
                 yield bodies
-        for bodies, steps in choosing.draw():
-            budget.left -= steps
-            yield bodies
-        yield from _evaluated(batches, context, budget)
+            if flags:
+                bodies = [b""] * len(flags)
+                yield from _evaluate_alone(flags, range(len(flags)), bodies, budget)
+                yield bodies
 
 
 class _Budget:
@@ -203,28 +198,31 @@ def _section(key: str, count: int) -> int:
     return crc32(key.encode(errors="surrogatepass")) % count
 
 
-def _batches(flags: Sequence[Flag]) -> list[_Batch]:
-    starts = range(0, len(flags), _BATCH_FLAGS)
-    parts = [flags[start : start + _BATCH_FLAGS] for start in starts]
-    return [_Batch(part, [flag.rule for flag in part if flag.rule is not None]) for part in parts]
-
-
-def _evaluated(
-    batches: Iterable[_Batch], context: Mapping[str, Any], budget: _Budget
+def _evaluate_alone(
+    flags: Sequence[Flag], positions: Sequence[int], bodies: list[bytes], budget: _Budget
 ) -> Iterator[list[bytes]]:
-    for flags, rules in batches:
+    """Put the outcomes of the flags at some positions into the bodies.
+
+    Yield empty portions, so that the caller can yield to others.
+    """
+    run = budget.run
+    for start in range(0, len(positions), _BATCH_FLAGS):
+        batch = positions[start : start + _BATCH_FLAGS]
+        rules = [rule for at in batch if (rule := flags[at].rule) is not None]
         # First as one evaluation: all rules of a batch together rarely need the steps of one.
         budget.grant()
-        bodies = _together(rules, context, budget.run)
+        together = _together(rules, run.context, run)
         budget.charge()
-        if bodies is not None:
-            yield bodies
+        if together is not None:
+            for at, body in zip(batch, together, strict=True):
+                bodies[at] = body
+            yield []
             continue
-        for flag in flags:
+        for at in batch:
             budget.grant()
-            body = flag.body(context, budget.run)
+            bodies[at] = flags[at].body(run.context, run)
             budget.charge()
-            yield [body]
+            yield []
 
 
 def _together(rules: Sequence[Closure], context: Mapping[str, Any], run: Run) -> list[bytes] | None:

@@ -1,8 +1,8 @@
 """Evaluate flags that choose among known answers, in groups of equal conditions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from app.evaluation.choices import SPLIT_STEPS_MAX, Choice, Draw, Seeding, Splits, Tail
 from app.evaluation.engine import Flag
@@ -10,34 +10,38 @@ from app.evaluation.parts import Part
 from app.evaluation.run import Run
 from app.evaluation.values import is_truthy
 
-# The number of splits that are drawn before the caller can yield to the event loop.
-_PORTION_SPLITS = 2_048
+# The position of a flag in its section, and its choice.
+_Placed = tuple[int, Choice]
 
 
 class _Column:
-    """The answers of several flags for one condition: bodies, and splits to draw."""
+    """The answers of several flags for one condition, bodies and splits, with their positions."""
 
-    __slots__ = ("bodies", "splits")
+    __slots__ = ("bodies", "positions", "splits")
 
-    def __init__(self, answers: Iterable[bytes | Draw]) -> None:
+    def __init__(self, answers: Iterable[tuple[int, bytes | Draw]]) -> None:
         self.bodies: list[bytes] = []
+        self.positions: list[int] = []
         draws: defaultdict[Seeding, list[Draw]] = defaultdict(list)
-        for answer in answers:
+        drawn: defaultdict[Seeding, list[int]] = defaultdict(list)
+        for position, answer in answers:
             if isinstance(answer, Draw):
                 draws[answer.seeding].append(answer)
+                drawn[answer.seeding].append(position)
             else:
                 self.bodies.append(answer)
-        self.splits = [(seeding, Splits(of_seeding)) for seeding, of_seeding in draws.items()]
+                self.positions.append(position)
+        self.splits = [(key, Splits(of_key, drawn[key])) for key, of_key in draws.items()]
 
 
 class _Group:
     """Flags with equal conditions."""
 
-    __slots__ = ("_choices", "_columns", "_conditions", "_distinct", "flags")
+    __slots__ = ("_choices", "_columns", "_conditions", "_distinct", "positions")
 
-    def __init__(self, conditions: Sequence[Part], flags: Mapping[Flag, Choice]) -> None:
-        self.flags = list(flags)
-        self._choices = list(flags.values())
+    def __init__(self, conditions: Sequence[Part], choices: Sequence[_Placed]) -> None:
+        self.positions = [position for position, _ in choices]
+        self._choices = choices
         self._conditions = conditions
         self._distinct = frozenset(conditions)
         # By the position of the condition. Most contexts meet none, or one of a few.
@@ -45,25 +49,27 @@ class _Group:
 
     def column(self, met: set[Part]) -> _Column:
         """Return the answers for the first condition that is met, or for none."""
-        position = -1
+        first = -1
         if not met.isdisjoint(self._distinct):
-            position = next(at for at, part in enumerate(self._conditions) if part in met)
-        column = self._columns.get(position)
+            first = next(at for at, part in enumerate(self._conditions) if part in met)
+        column = self._columns.get(first)
         if column is None:
-            column = _Column([choice.answers[position] for choice in self._choices])
-            self._columns[position] = column
+            column = _Column((at, choice.answers[first]) for at, choice in self._choices)
+            self._columns[first] = column
         return column
 
 
 class ChoiceGroups:
     """The flags of a section that choose among known answers."""
 
-    def __init__(self, choices: Mapping[Flag, Choice]) -> None:
-        self._flags = list(choices)
-        by_conditions: defaultdict[tuple[Part, ...], dict[Flag, Choice]] = defaultdict(dict)
-        for flag, choice in choices.items():
-            by_conditions[choice.conditions][flag] = choice
+    def __init__(self, flags: Sequence[Flag]) -> None:
+        self._flags = len(flags)
+        choices = groupable(flags)
+        by_conditions: defaultdict[tuple[Part, ...], list[_Placed]] = defaultdict(list)
+        for position, choice in choices.items():
+            by_conditions[choice.conditions].append((position, choice))
         self._groups = [_Group(*group) for group in by_conditions.items()]
+        self._alone = [position for position in range(len(flags)) if position not in choices]
         # The conditions that only test a string, by attribute and string, and all others.
         self._tests: defaultdict[str, defaultdict[str, list[Part]]] = defaultdict(
             lambda: defaultdict(list)
@@ -77,29 +83,40 @@ class ChoiceGroups:
                 for text in test.texts:
                     self._tests[test.attribute][text].append(part)
 
-    def choose(self, evaluation: "ChoiceEvaluation") -> tuple[list[bytes], list[Flag]]:
-        """Return the known bodies, and the flags that must be evaluated alone.
-
-        The splits that follow from the conditions are added to the evaluation.
+    def choose(self, evaluation: "ChoiceEvaluation") -> tuple[list[bytes], Sequence[int]]:
+        """Return the bodies of all flags in their order, and the positions of those to evaluate
+        alone, which have no body yet.
         """
+        bodies = [b""] * self._flags
+        if not self._groups:
+            return bodies, self._alone
         met = self._met(evaluation)
         if met is None:
-            return [], self._flags
-        bodies: list[bytes] = []
-        alone: list[Flag] = []
+            return bodies, range(self._flags)
+        run, alone = evaluation.run, self._alone.copy()
+        drawn: defaultdict[Seeding, Splits] = defaultdict(Splits)
         for group in self._groups:
             column = group.column(met)
-            if evaluation.add_splits(column.splits):
-                bodies += column.bodies
-            else:
-                alone += group.flags
+            if column.splits and not all(evaluation.tail(seeding) for seeding, _ in column.splits):
+                alone += group.positions
+                continue
+            for position, body in zip(column.positions, column.bodies, strict=True):
+                bodies[position] = body
+            for seeding, splits in column.splits:
+                drawn[seeding].add(splits)
+        for seeding, splits in drawn.items():
+            if tail := evaluation.tail(seeding):
+                answers = seeding.draw(tail, splits)
+                run.steps = max(0, run.steps - tail.steps * len(answers))
+                for position, body in zip(splits.positions, answers, strict=True):
+                    bodies[position] = body
         return bodies, alone
 
     def _met(self, evaluation: "ChoiceEvaluation") -> set[Part] | None:
         """Return the conditions that are met; None if one fails, or tests a value of another type
         as a string.
 
-        The steps of all are at least those of each flag, whose splits need some too. So a flag that
+        The steps of all are at least those of each flag, whose split needs some too. So a flag that
         has its answer from here would not fail alone.
         """
         context, run, known = evaluation.context, evaluation.run, evaluation.known
@@ -134,52 +151,26 @@ class ChoiceEvaluation:
         self.run = run
         # The conditions that were evaluated without spending steps.
         self.known: dict[Part, bool] = {}
-        self._drawings: dict[Seeding, _Drawing | None] = {}
+        self._tails: dict[Seeding, Tail | None] = {}
 
-    def add_splits(self, added: Sequence[tuple[Seeding, Splits]]) -> bool:
-        """Add splits to draw, unless this context cannot be hashed for one of them."""
-        drawings = []
-        for seeding, splits in added:
-            if seeding not in self._drawings:
-                tail = seeding.tail(self.context)
-                self._drawings[seeding] = None if tail is None else _Drawing(tail, Splits())
-            drawing = self._drawings[seeding]
-            if drawing is None:
-                return False
-            drawings.append((drawing, splits))
-        for drawing, splits in drawings:
-            drawing.splits.add(splits)
-        return True
-
-    def draw(self) -> Iterator[tuple[list[bytes], int]]:
-        """Yield the answers of all splits in portions, with the steps that they spend."""
-        for seeding, drawing in self._drawings.items():
-            if drawing is None:
-                continue
-            (hashed, steps), splits = drawing
-            for start in range(0, len(splits), _PORTION_SPLITS):
-                bodies = seeding.draw(hashed, splits.rows(start, start + _PORTION_SPLITS))
-                yield bodies, steps * len(bodies)
+    def tail(self, seeding: Seeding) -> Tail | None:
+        """Return the bytes to hash; None if this context cannot be hashed in one pass."""
+        if seeding not in self._tails:
+            self._tails[seeding] = seeding.tail(self.context)
+        return self._tails[seeding]
 
 
-class _Drawing(NamedTuple):
-    """The splits to draw with the same bytes of an attribute."""
-
-    tail: Tail
-    splits: Splits
-
-
-def groupable(flags: Iterable[Flag]) -> dict[Flag, Choice]:
-    """Return the flags with a choice whose conditions are shared enough to evaluate all of them.
+def groupable(flags: Sequence[Flag]) -> dict[int, Choice]:
+    """Return the choices, by position, whose conditions are shared enough to evaluate all of them.
 
     A flag alone evaluates at least one condition. So a section must have less than one condition
     per flag on average. Those that only test a string do not count: they are found by the string.
     """
-    choices = {flag: flag.choice for flag in flags if flag.choice is not None}
+    choices = {at: flag.choice for at, flag in enumerate(flags) if flag.choice is not None}
     uses = Counter(part for choice in choices.values() for part in _evaluated(choice))
     return {
-        flag: choice
-        for flag, choice in choices.items()
+        position: choice
+        for position, choice in choices.items()
         if sum(1 / uses[part] for part in _evaluated(choice)) < 1
     }
 

@@ -14,8 +14,6 @@ from app.evaluation.nodes import Node
 from app.evaluation.parts import Part
 from app.evaluation.run import TEXT_FREE
 
-# The head, limits and answers of a split.
-Row = tuple[bytes, Sequence[int], Sequence[bytes]]
 # In bytes. A split with a longer head, or by a longer attribute, is evaluated alone.
 HEAD_MAX = TEXT_FREE
 _ATTRIBUTE_MAX = len(TEXT_HEADS) - HEAD_MAX - 1
@@ -58,41 +56,40 @@ class Seeding(NamedTuple):
         steps = 2 * ((HEAD_MAX + len(value)) // TEXT_FREE) if is_text else len(value) // TEXT_FREE
         return Tail(hashed, steps) if len(hashed) <= _ATTRIBUTE_MAX else None
 
-    def draw(self, tail: bytes, rows: Iterable[Row]) -> list[bytes]:
+    def draw(self, tail: Tail, splits: "Splits") -> list[bytes]:
         """Return the answer of each split."""
+        rows = zip(splits.heads, splits.limits, splits.answers, strict=True)
+        hashed = tail.hashed
         if self.form is Form.TEXT and self.fractional != "v2":
-            size = len(tail)
+            size = len(hashed)
             return [
-                answers[bisect_right(limits, digest(TEXT_HEADS[len(head) + size] + head + tail))]
+                answers[bisect_right(limits, digest(TEXT_HEADS[len(head) + size] + head + hashed))]
                 for head, limits, answers in rows
             ]
         return [
-            answers[bisect_right(limits, digest(head + tail))] for head, limits, answers in rows
+            answers[bisect_right(limits, digest(head + hashed))] for head, limits, answers in rows
         ]
 
 
 class Splits:
-    """The splits of several flags, in columns: the heads, the limits of the hash, the answers."""
+    """The splits of several flags, in columns: the head, the limits of the hash, the answers, and
+    the position of each.
+    """
 
-    __slots__ = ("answers", "heads", "limits")
+    __slots__ = ("answers", "heads", "limits", "positions")
 
-    def __init__(self, draws: Sequence["Draw"] = ()) -> None:
+    def __init__(self, draws: Sequence["Draw"] = (), positions: Sequence[int] = ()) -> None:
         # Copies, since neighbours in memory are read faster: at 10,000 flags in half of the time.
         self.heads = [bytes(bytearray(draw.head)) for draw in draws]
         self.answers = [(*draw.answers,) for draw in draws]
         self.limits = [draw.limits for draw in draws]
-
-    def __len__(self) -> int:
-        return len(self.heads)
+        self.positions = [*positions]
 
     def add(self, splits: "Splits") -> None:
         self.heads += splits.heads
         self.limits += splits.limits
         self.answers += splits.answers
-
-    def rows(self, start: int, end: int) -> Iterable[Row]:
-        columns = (self.heads, self.limits, self.answers)
-        return zip(*[column[start:end] for column in columns], strict=True)
+        self.positions += splits.positions
 
 
 class Draw(NamedTuple):

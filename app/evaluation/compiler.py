@@ -91,7 +91,7 @@ class Compiler:
     def resolved(self, node: Node) -> Node:
         """Return a node that gives the flag's answer instead of the name of a variant."""
         if node.is_literal:
-            return literal(self.resolve(node.literal))._replace(is_resolved=True)
+            return literal(self.resolve(node.literal), is_resolved=True)
         run, resolve = node.run, self.resolve
         return Node(lambda data, run_: resolve(run(data, run_)), is_resolved=True)
 

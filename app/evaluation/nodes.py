@@ -61,8 +61,8 @@ class Node(NamedTuple):
         return self.literal is not MISSING
 
 
-def literal(value: Any) -> Node:
-    return Node(lambda _data, _run: value, literal=value)
+def literal(value: Any, *, is_resolved: bool = False) -> Node:
+    return Node(lambda _data, _run: value, literal=value, is_resolved=is_resolved)
 
 
 class Location(NamedTuple):

@@ -4,7 +4,7 @@ A part is found by its name or its JSON. It may be used as long as it does not d
 and while the segments that it refers to have not changed.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -72,5 +72,15 @@ class Part:
         return all(segments.get(name) is rule for name, rule in self._sources)
 
 
-# The flags that use a part hold it in memory.
-Parts = WeakValueDictionary[Hashable, Part]
+# By the name of a segment, or the hash of a condition.
+Parts = MutableMapping[Hashable, Part]
+
+
+def parts_in_use() -> Parts:
+    """Return a mapping that has a part as long as a flag uses it."""
+    return WeakValueDictionary()
+
+
+def all_parts() -> Parts:
+    """Return a mapping that has all parts as long as it exists itself."""
+    return {}

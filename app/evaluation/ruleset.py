@@ -10,7 +10,7 @@ import msgspec
 
 from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag, FlagSet
-from app.evaluation.parts import Parts
+from app.evaluation.parts import Parts, parts_in_use
 from app.evaluation.shared_mapping import SharedMapping
 from app.evaluation.transitions import Transitions
 
@@ -47,7 +47,7 @@ class Ruleset:
     states: SharedMapping[int] = field(default_factory=SharedMapping)
     states_digest: int = 0
     timed: Mapping[str, Flag] = field(default_factory=dict)
-    parts: Parts = field(default_factory=Parts)
+    parts: Parts = field(default_factory=parts_in_use)
 
     @cached_property
     def digest(self) -> int:

@@ -15,6 +15,7 @@ from app.evaluation.bucketing import GENERATIONS
 from app.evaluation.compiler import Compiler
 from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
+from app.evaluation.parts import Parts
 from app.evaluation.run import RuleError
 from app.evaluation.targeting import check_rule, member
 from app.evaluation.values import number_text
@@ -143,14 +144,20 @@ def _check_guard(guard: Any, names: set[str], path: str) -> Violations:
         yield Violation(member(path, "name"), "must be a string")
 
 
-def compile_violation(key: str, rule: Any, segments: Mapping[str, Any]) -> Violation | None:
-    """Return why the rule of a key does not compile with its segments, None when it does."""
+def compile_violation(
+    key: str, rule: Any, segments: Mapping[str, Any], parts: Parts | None = None
+) -> Violation | None:
+    """Return why the rule of a key does not compile with its segments, None when it does.
+
+    With `parts`, calls for many rules compile a segment once.
+    """
     compiler = Compiler(
         flag_key=key,
         segments=segments,
         fractional=_ANY_GENERATION,
         operators=OPERATORS,
         resolve=lambda result: result,
+        parts=parts,
     )
     try:
         compiler.compile(rule, Location("targeting"))

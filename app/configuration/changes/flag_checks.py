@@ -20,6 +20,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation, as_sentence
 from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.parts import all_parts
 from app.evaluation.run import STEPS_MAX, Run
 from app.evaluation.validation import compile_violation
 
@@ -83,12 +84,17 @@ def newly_uncompilable(
     users: Container[str],
 ) -> Iterator[Violation]:
     """Yield the rules that no longer compile. The rules of users have not changed themselves."""
+    # They hold the parts in memory until all rules are compiled.
+    parts, parts_before = all_parts(), all_parts()
     for key, rule in checked:
-        violation = compile_violation(key, rule, segments)
+        violation = compile_violation(key, rule, segments, parts)
         if violation is None:
             continue
         earlier = rule if key in users else before.get(key)
-        if earlier is None or compile_violation(key, earlier, segments_before) is None:
+        if (
+            earlier is None
+            or compile_violation(key, earlier, segments_before, parts_before) is None
+        ):
             yield violation
 
 
