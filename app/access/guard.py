@@ -135,7 +135,8 @@ def refuse_credential(request: web.Request, error: Unauthenticated, presented: s
         if presented:
             request.app[RATE_LIMIT].count(client_address(request))
     except LimitExceeded as limited:
-        refusal, event = limited, AccessEvent.RATE_LIMITED
+        # Its traceback refers to this frame: break the cycle.
+        refusal, event = limited.with_traceback(None), AccessEvent.RATE_LIMITED
     caller = msgspec.structs.replace(origin(request), token_id=token_id(presented))
     access = caller.did(event, decision=Decision.REFUSED, detail=error.reason)
     request.app[ACCESS_LOG].enqueue(access)

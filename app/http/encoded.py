@@ -46,18 +46,18 @@ class EncodedResponse(web.Response):
             return self._payload_writer
         self._req = request
         self._payload_writer = writer = request.writer
-        await writer.write(self.encode(request))
+        await writer.write(self.encode(request, self._connection(request)))
         return writer
 
-    def encode(self, request: web.Request) -> bytes:
-        """Return the whole answer to the request."""
+    def encode(self, request: web.Request, connection: bytes = b"") -> bytes:
+        """Return the whole answer; `connection` is a header line, empty for a usual connection."""
         self._body_length = len(self._content)
         parts = (
             _STATUS_LINES[self._status],
             request.app[COMMON_HEAD],
             f"Date: {rfc822_formatted_time()}\r\nX-Request-ID: {request[REQUEST_ID]}\r\n".encode(),
             self._head,
-            self._connection(request),
+            connection,
             b"\r\n",
             b"" if request.method == hdrs.METH_HEAD else self._content,
         )

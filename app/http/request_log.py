@@ -4,7 +4,7 @@ A line for every request would halve the throughput. Writes, failures and slow a
 logged, and one in N successful reads. Successful probes are at debug; in the local tier all probes
 are, because tools poll readiness during the start. Refusals are in the access log; here they are
 sampled like reads, so that a flood of refusals does not flood the log. Evaluations of unknown flags
-are sampled too, because clients may repeat them as often as others.
+and reads of unknown keys are sampled too, because clients may repeat them as often as others.
 """
 
 import itertools

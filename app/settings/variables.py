@@ -106,8 +106,8 @@ class HttpSettings:
     workers: int = variable("WORKERS", parsers.whole_number(1, 64), "1",
         "Processes that share the port, each with its own pool. Use about one per core.")
     fast_path: bool = variable("FAST_PATH", parsers.boolean, "true",
-        "Answer evaluations, reads of one entry and probes with less processor time. The answers "
-        "are the same without it.")
+        "Answer evaluations, reads of entries and probes with about half the processor time. The "
+        "answers are the same without it.")
     hsts: bool = variable("HSTS", parsers.boolean, "false",
         "Send Strict-Transport-Security. Set it to true only behind TLS.")
     public_url: str | None = variable("PUBLIC_URL", parsers.web_url, None,
@@ -134,8 +134,8 @@ class HttpSettings:
         "Seconds that running requests have to finish at shutdown. aiohttp may use them twice.")
     request_log_sample: int = variable(
         "REQUEST_LOG_SAMPLE", parsers.whole_number(0, 1_000_000), tiers("1", "1", "100", "100"),
-        "Log one of N successful reads and one of N refusals; 0 for none. Other requests are "
-        "always logged.")
+        "Log one of N successful reads and one of N refusals; 0 for none. Reads of unknown flags "
+        "and keys count as refusals. Other requests are always logged.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from app.errors import NotFound
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse, encoded
 from app.http.headers import entity_tag, revision_header
-from app.http.keys import DATABASE
+from app.http.keys import DATABASE, ORDINARY
 from app.http.writes import checked, run_write
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
 
@@ -96,6 +96,7 @@ def _current(request: web.Request, snapshot: Snapshot) -> EncodedResponse:
     configuration = snapshot.entries.get(request.match_info["key"])
     if configuration is None:
         service.check_stored_key(request.match_info["key"])
+        request[ORDINARY] = True
         raise NotFound("configuration_unknown", "There is no such configuration.")
 
     head = snapshot_head_lines(request, snapshot)

@@ -96,6 +96,7 @@ def _advance(steps: _Steps) -> EncodedResponse | None:
     """Evaluate for a millisecond. Return the answer, or None if there is more to evaluate."""
     end = time.perf_counter() + _HOLD_SECONDS
     try:
+        next(steps)
         while time.perf_counter() < end:
             next(steps)
     except StopIteration as stop:

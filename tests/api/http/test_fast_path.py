@@ -1,5 +1,6 @@
 """The fast path and the ordinary way give the same answers, and count the same."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -18,12 +19,13 @@ from app.access.models import Scope
 from app.configuration.snapshots.reading import FOLLOWER
 from app.flags.handlers import USAGE
 from app.http.fast_path import AIOHTTP_VERSION
-from app.http.keys import DURATIONS
+from app.http.keys import DURATIONS, LIFECYCLE
 from app.settings import Settings
 from tests.api.flags.ofrep.conftest import BY_CLOCK, BY_PLAN, SWITCH
 from tests.api.http.hostile_requests import HOSTILE
 from tests.api.http.raw_requests import RawAnswer, exchange
 from tests.conftest import Service, serving
+from tests.waiting import HANG_SECONDS
 
 _LOCAL = "/v1/environments/local"
 _FLAGS = "/ofrep/v1/evaluate/flags"
@@ -205,6 +207,31 @@ async def test_rate_limit_is_the_same_both_ways(pair: Pair) -> None:
 
     assert [refused.status for refused, _ in answers] == [401] * 10 + [429] * 3
     assert pair.fast_answers == 13
+
+
+async def test_draining_service_closes_the_connection_both_ways(pair: Pair) -> None:
+    for service in (pair.fast, pair.ordinary):
+        service.app[LIFECYCLE].draining.set()
+
+    answers = await pair.compare(_request("GET", "/health/live", ["Host: x"]))
+
+    assert ("connection", "close") in answers[0].headers
+    assert (len(answers), pair.fast_answers) == (1, 0)
+
+
+async def test_idle_connection_is_closed_after_a_fast_answer(settings: Settings) -> None:
+    http = replace(settings.http, idle_timeout_seconds=1.0)
+    async with serving(replace(settings, http=http)) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(_request("GET", "/health/live", ["Host: x"]))
+
+        async with asyncio.timeout(HANG_SECONDS):
+            answer = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert service.app[DURATIONS].fast_answers == 1
 
 
 async def test_readiness_is_answered_on_the_fast_path(pair: Pair) -> None:
