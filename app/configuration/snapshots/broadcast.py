@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
@@ -24,7 +23,7 @@ from app.tasks import wait_at_most
 # An idle stream checks at this interval whether its token is still valid.
 CHECK_SECONDS = 1.0
 # If this task fails, each stream checks by itself.
-_IDLE_SECONDS_MAX = 15.0
+IDLE_SECONDS_MAX = 15.0
 # The event loop serves other requests after this time.
 _SLICE_SECONDS = 0.002
 
@@ -87,12 +86,12 @@ class Broadcast(Component):
         """Wait until the stream's own task must continue. Return messages that it must write."""
         self._idle[stream] = None
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_IDLE_SECONDS_MAX):
-                    return await stream.woken
+            # Not asyncio.timeout: messages that arrive together with its end would be lost.
+            done, _ = await asyncio.wait([stream.woken], timeout=IDLE_SECONDS_MAX)
         finally:
             del self._idle[stream]
-        return b""
+            stream.woken.cancel()
+        return stream.woken.result() if done else b""
 
     async def run(self) -> None:
         """Advance all idle streams after each change and at the interval of checks."""

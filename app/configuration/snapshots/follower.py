@@ -181,12 +181,19 @@ class Follower(PolledCopy):
         """Apply change sets that this process has committed, in their order, or read them soon."""
         for environment, group in groupby(commits, attrgetter("environment")):
             of_environment = list(group)
-            known = self._snapshots.get(environment)
-            changes = own_changes.leading(known, of_environment)
-            if known is not None and changes:
-                advance = own_changes.applied(known, changes)
-                self._serve({**self._snapshots, environment: self._latest(environment, advance)})
+            try:
+                self._apply(environment, of_environment)
+            except Exception:
+                # The write is committed, so its response must not fail.
+                log.exception("own_change_not_applied", environment=environment)
             self.notice(environment, of_environment[-1].revision)
+
+    def _apply(self, environment: str, commits: Sequence[Commit]) -> None:
+        known = self._snapshots.get(environment)
+        changes = own_changes.leading(known, commits)
+        if known is not None and changes:
+            advance = own_changes.applied(known, changes)
+            self._serve({**self._snapshots, environment: self._latest(environment, advance)})
 
     async def update(self) -> None:
         """Read the noticed environments, or refresh all after the interval and after a hint."""

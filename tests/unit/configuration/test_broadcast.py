@@ -7,8 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from app.configuration.snapshots.broadcast import IdleStream, OpenStream
+from app.configuration.snapshots import broadcast
+from app.configuration.snapshots.broadcast import Broadcast, IdleStream, OpenStream
+from app.configuration.snapshots.follower import Follower
+from app.database import Database
 from app.errors import NotFound
+from app.http.lifecycle import Lifecycle
+from app.settings import load
 from tests.waiting import HANG_SECONDS, until
 
 MESSAGE = b"data: " + b"x" * 60_000 + b"\n\n"
@@ -135,3 +140,21 @@ async def test_idle_stream_with_a_reading_client_stays_idle() -> None:
 
         assert not idle.woken.done()
         assert await opened.read_events() == [b"data: first\n\n", b"data: 1\n\n", b"data: 2\n\n"]
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_messages_at_the_end_of_the_wait_are_not_lost(
+    monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    monkeypatch.setattr(broadcast, "IDLE_SECONDS_MAX", 0)
+    streams = Broadcast(Follower(Database(load({}).database)), Lifecycle())
+    async with asyncio.timeout(HANG_SECONDS), exchange() as opened:
+        idle = IdleStream(*await opened.begun, lambda: b"")
+        waiting = asyncio.create_task(streams.wait(idle))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        is_waiting = not idle.woken.done()
+
+        idle.wake(MESSAGE)
+
+        assert await waiting == (MESSAGE if is_waiting else b"")

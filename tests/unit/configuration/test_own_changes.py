@@ -1,5 +1,6 @@
 """Own change sets are applied only to the state that they were written to."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -7,10 +8,12 @@ import pytest
 
 from app.configuration.snapshots import own_changes
 from app.configuration.snapshots.change_event import ChangeEventData
+from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.own_changes import OwnChange
 from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
-from app.database import Commit
+from app.database import Commit, Database
 from app.environments.models import Environment
+from app.settings import load
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -109,3 +112,16 @@ def test_own_changes_together_equal_each_by_itself() -> None:
     assert [event.message for event in together.snapshot.recent] == [
         event.message for event in one_by_one.recent
     ]
+
+
+async def test_own_change_that_cannot_be_applied_fails_no_write() -> None:
+    """The write is committed. The follower reads it from the database instead."""
+    follower = Follower(Database(load({}).database))
+    follower.adopt({"local": known(1)}, confirmed_at=0.0)
+    wrong = replace(change(2, "a"), touched=[("a", msgspec.structs.replace(entry("a", 2), kind=1))])
+
+    follower.committed([wrong])
+    unchanged = follower.get("local").revision
+    follower.committed([change(2, "a")])
+
+    assert (unchanged, follower.get("local").revision) == (1, 2)
