@@ -100,8 +100,8 @@ class Compiler:
         self.analysis.depends_on_flag = True
         return self.flag_key
 
-    def condition(self, rule: Any, location: Location) -> Node:
-        """Compile a condition, or return that of another flag which has the same JSON."""
+    def compile_shared(self, rule: Any, location: Location) -> Node:
+        """Compile a rule, or return the part of another flag that has the same JSON."""
         # Inside a segment, the segment is the shared part.
         if self.parts is None or self._within or not isinstance(rule, dict):
             return self.compile(rule, location)

@@ -32,7 +32,7 @@ def _parts_of_if(compiler: Compiler, raw: Any, location: Location) -> list[Node]
         is_consequence = position % 2 == 1 or position == last
         here = location.at(position, is_result=location.is_result and is_consequence)
         if location.is_result and not is_consequence:
-            nodes.append(compiler.condition(part, here))
+            nodes.append(compiler.compile_shared(part, here))
         else:
             nodes.append(compiler.compile(part, here))
     return nodes

@@ -149,7 +149,7 @@ def compile_violation(
 ) -> Violation | None:
     """Return why the rule of a key does not compile with its segments, None when it does.
 
-    With `parts`, calls for many rules compile a segment once.
+    With `parts`, calls for many rules compile a segment once, and equal rules too.
     """
     compiler = Compiler(
         flag_key=key,
@@ -160,7 +160,7 @@ def compile_violation(
         parts=parts,
     )
     try:
-        compiler.compile(rule, Location("targeting"))
+        compiler.compile_shared(rule, Location("targeting"))
     except RuleError as error:
         return Violation(key, f"cannot be evaluated: {str(error)[:_SHOWN_MAX]}")
     return None
