@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from aiohttp import ClientSession
 from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.console.copying.texts import PLACEHOLDER, SECRET_FILE, copy_texts
 from tests.factories import flag
-from tests.paths import ROOT
+from tests.process import forks
 from tests.process.conftest import Process, run
 from tests.waiting import HANG_SECONDS
 
@@ -42,17 +41,21 @@ async def test_copied_texts_write_the_same(
     service = launch_beside(KEY_RING_FILE=str(ring))
     await service.start()
     await service.ready()
-    (tmp_path / "python").write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} "$@"\n')
-    (tmp_path / "python").chmod(0o755)
+    forks.link_environment(tmp_path)
 
     async def shell(text: str) -> None:
         environ = {
-            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
             "FLAGSTONE_URL": service.url,
             "FLAGSTONE_TOKEN": service.token,
         }
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-euc", text), env=environ, cwd=tmp_path, stdout=PIPE, stderr=STDOUT
+            *("bash", "-euc", text),
+            env=environ,
+            cwd=tmp_path,
+            pass_fds=[forks.control().fileno()],
+            stdout=PIPE,
+            stderr=STDOUT,
         )
         async with asyncio.timeout(HANG_SECONDS):
             output, _ = await process.communicate()
