@@ -50,12 +50,13 @@ from app.server.routes import describe
 from app.settings import Settings, Target, load
 from tests.database.full_postgres import CHOSEN_PROGRAMS, full_server
 from tests.database.full_postgres import open_folder as unprivileged_folder
+from tests.examples import examples
 from tests.waiting import HANG_SECONDS
 
 pytest_plugins = ["tests.session"]
 
 # The time of an example depends on the load of the machine.
-hypothesis_settings.register_profile("suite", deadline=None)
+hypothesis_settings.register_profile("suite", deadline=None, max_examples=examples(100))
 hypothesis_settings.load_profile("suite")
 
 Admin: TypeAlias = psycopg.Connection[tuple[object, ...]]

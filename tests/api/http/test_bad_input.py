@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.http.decoder import BODY_BYTES_MAX, VALUE_BYTES_MAX
 from tests.api.http.hostile_requests import HOSTILE
 from tests.conftest import Service
+from tests.examples import examples
 from tests.waiting import HANG_SECONDS
 
 PATH = "/v1/environments/local/configurations/"
@@ -227,7 +228,7 @@ async def test_badly_framed_body_is_refused_at_once(
 
 @given(body=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 @settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

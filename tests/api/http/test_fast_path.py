@@ -25,6 +25,7 @@ from tests.api.flags.ofrep.conftest import BY_CLOCK, BY_PLAN, SWITCH
 from tests.api.http.hostile_requests import HOSTILE
 from tests.api.http.raw_requests import RawAnswer, exchange
 from tests.conftest import Service, serving
+from tests.examples import examples
 from tests.waiting import HANG_SECONDS
 
 _LOCAL = "/v1/environments/local"
@@ -334,7 +335,7 @@ _BODIES = (
 
 
 @given(data=st.data())
-@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), suppress_health_check=list(HealthCheck))
 async def test_generated_request_has_the_same_answer_both_ways(
     pair: Pair, data: st.DataObject
 ) -> None:

@@ -19,6 +19,7 @@ from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope, Token
 from app.database import Database
 from app.errors import Unauthenticated, Unavailable
 from app.settings import Secret, load
+from tests.examples import examples
 from tests.paths import ROOT
 
 KEY = Secret("k" * 32)
@@ -118,7 +119,7 @@ def test_malformed_token_has_no_id(pattern: str, replacement: str) -> None:
 
 
 @given(text=st.text(max_size=80) | st.from_regex(PATTERN, fullmatch=True))
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_any_text_is_refused_without_an_error(text: str) -> None:
     assert token_id(text) is None
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.configuration.transfer.env_reader import read_bindings
 from app.errors import Malformed, TooLarge
+from tests.examples import examples
 
 PIECES = (
     "A a_B 'k' = = == ' \" \\ \\\\ \\' \\\" \\n # #c export export\t  \t \n \r \r\n \x0b é \u2028"
@@ -27,7 +28,7 @@ def bindings(text: str) -> dict[str, str | None] | None:
 
 
 @given(st.lists(st.sampled_from([*PIECES.split(" "), " "]), max_size=30).map("".join))
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=examples(400), deadline=None)
 def test_env_text_is_read_as_dotenv_does(text: str) -> None:
     theirs = list(parse_stream(StringIO(text)))
     expected = {read.key: read.value for read in theirs if read.key is not None}
@@ -38,7 +39,7 @@ def test_env_text_is_read_as_dotenv_does(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=examples(300), deadline=None)
 def test_env_value_quoted_for_a_shell_is_read(text: str) -> None:
     """For a single quote shlex writes several pieces, which python-dotenv cannot read."""
     text = f"{text}'{text}"

@@ -18,6 +18,7 @@ from app.configuration.transfer.document_reader import read_document
 from app.configuration.transfer.documents import Format
 from app.configuration.transfer.env_writer import env_lines, env_values
 from app.http.decoder import VALUE_BYTES_MAX
+from tests.examples import examples
 from tests.waiting import HANG_SECONDS
 
 Read = Callable[[Path, list[str]], dict[str, str | None]]
@@ -81,7 +82,7 @@ def settings(values: dict[str, str]) -> dict[str, Content]:
 
 @pytest.mark.parametrize("reader", READERS)
 @given(texts=BATCH)
-@hypothesis_settings(max_examples=5, deadline=None)
+@hypothesis_settings(max_examples=examples(5), deadline=None)
 def test_env_export_is_equal_to_every_reader(
     tmp_path_factory: pytest.TempPathFactory, reader: str, texts: list[str]
 ) -> None:

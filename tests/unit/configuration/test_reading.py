@@ -14,6 +14,7 @@ from app.configuration.changes.models import ENTRIES_MAX, Kind
 from app.configuration.transfer.document_reader import read_document, read_file
 from app.configuration.transfer.documents import Document, Format
 from app.errors import AppError, Invalid, Malformed, TooLarge
+from tests.examples import examples
 from tests.paths import SHARED_DATA
 
 CANARY = "canary7f3a"
@@ -365,7 +366,7 @@ def test_billion_laughs_yaml_is_refused(folder: Path) -> None:
         max_size=4,
     )
 )
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=examples(60), deadline=None)
 def test_json_is_read_the_same_as_json_and_as_yaml(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[str, Any]
 ) -> None:
@@ -379,7 +380,7 @@ def test_json_is_read_the_same_as_json_and_as_yaml(
 
 
 @given(content=st.text("ab:{}[]&*!<>|-'\"\\#%@`,?~0123456789.x_ \n", max_size=30))
-@hypothesis_settings(max_examples=300, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=examples(300), deadline=None, derandomize=True)
 def test_any_yaml_is_json_or_refused_by_an_error_of_ours(
     tmp_path_factory: pytest.TempPathFactory, content: str
 ) -> None:

@@ -22,6 +22,7 @@ from app.crypto.sealed import (
     seal,
 )
 from app.settings import Secret
+from tests.examples import examples
 
 CANARY = "canary7f3a"
 NAME = "DATABASE_URL"
@@ -60,7 +61,7 @@ def refusal(text: str, name: str = NAME, identity: Identity = IDENTITY) -> str:
 
 
 @given(name=NAMES, value=VALUES)
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=examples(500), deadline=None)
 def test_sealed_setting_opens(name: str, value: str) -> None:
     sealed = seal(name, Secret(value), [RECIPIENT])
 
@@ -72,7 +73,7 @@ def test_sealed_setting_opens(name: str, value: str) -> None:
 
 
 @given(name=NAMES, other=NAMES, value=VALUES)
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=examples(200), deadline=None)
 def test_sealed_setting_other_name_is_refused(name: str, other: str, value: str) -> None:
     sealed = seal(name, Secret(value), [RECIPIENT])
 

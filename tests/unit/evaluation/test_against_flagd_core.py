@@ -15,6 +15,7 @@ from openfeature.exception import OpenFeatureError
 
 from app.evaluation.bucketing import GENERATIONS
 from app.evaluation.engine import ErrorCode, Reason
+from tests.examples import examples
 from tests.unit.evaluation.rule_grammar import (
     ANY_RULE,
     ANY_VALUE,
@@ -64,7 +65,7 @@ def ours(definition: dict[str, Any], context: dict[str, Any]) -> tuple[Any, ...]
     default=st.sampled_from(["a", "b", "", None]),
     boolean=st.booleans(),
 )
-@hypothesis_settings(max_examples=600, deadline=None)
+@hypothesis_settings(max_examples=examples(600), deadline=None)
 def test_outcome_of_any_flag_equals_flagd_core(
     targeting: Any, context: dict[str, Any], default: str | None, *, boolean: bool
 ) -> None:
@@ -90,7 +91,7 @@ def test_failure_code_equals_flagd_core() -> None:
     fractional=st.sampled_from(sorted(GENERATIONS)),
 )
 @example(rule={"cat": [{"var": "a"}]}, segment=1, context={"a": "\ud800"}, fractional="v3")
-@hypothesis_settings(max_examples=1_000, deadline=None)
+@hypothesis_settings(max_examples=examples(1_000), deadline=None)
 def test_evaluation_any_rule_and_context_never_raises(
     rule: Any, segment: Any, context: dict[str, Any], fractional: str
 ) -> None:

@@ -13,6 +13,7 @@ from app.evaluation.bulk import BLOCKS_BYTES_MAX, BLOCKS_MAX, BULK_STEPS_MAX, Bo
 from app.evaluation.engine import ErrorCode, Flag, FlagSet
 from app.evaluation.explain import explain
 from app.evaluation.run import STEPS_MAX
+from tests.examples import examples
 from tests.unit.evaluation.rule_grammar import ANY_RULE, ANY_VALUE, CONTEXTS, SEGMENTS, targetings
 from tests.unit.evaluation.rules import NOW, compiled, var
 
@@ -71,7 +72,7 @@ def bodies_of(bulk: Bulk, context: Mapping[str, Any]) -> list[bytes]:
     context=CONTEXTS | st.dictionaries(st.sampled_from(["a", "b", "targetingKey"]), ANY_VALUE),
     fractional=st.sampled_from(["v2", "v3"]),
 )
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=examples(150), deadline=None)
 def test_bulk_outcomes_equal_single_outcomes(
     rules: list[Any], context: dict[str, Any], fractional: str
 ) -> None:
@@ -86,7 +87,7 @@ def test_bulk_outcomes_equal_single_outcomes(
     rules=st.lists(asking(), min_size=10, max_size=40),
     contexts=st.lists(st.dictionaries(ATTRIBUTES, TEXTS | ANY_VALUE), min_size=1, max_size=8),
 )
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_bulk_cached_block_serves_similar_contexts(
     rules: list[Any], contexts: list[dict[str, Any]]
 ) -> None:
@@ -102,7 +103,7 @@ def test_bulk_cached_block_serves_similar_contexts(
 
 
 @given(rule=RULES | asking(), context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_replaced_flag_is_freed_without_collector(
     rule: Any, context: dict[str, Any], fractional: str
 ) -> None:
@@ -152,7 +153,7 @@ def test_block_cache_large_bodies_stays_bounded() -> None:
 
 
 @given(rule=RULES, context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=examples(150), deadline=None)
 def test_explained_outcome_equals_served_outcome(
     rule: Any, context: dict[str, Any], fractional: str
 ) -> None:

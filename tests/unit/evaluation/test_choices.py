@@ -15,6 +15,7 @@ from app.evaluation.choice_groups import groupable
 from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.ruleset import Rule, Ruleset, decode_definition
 from app.evaluation.run import STEPS_MAX
+from tests.examples import examples
 from tests.unit.evaluation.rule_grammar import ANY_RULE, ANY_VALUE, CONTEXTS, targetings
 from tests.unit.evaluation.rules import NOW, var
 
@@ -144,7 +145,7 @@ def one_by_one(rules: Ruleset, context: Mapping[str, Any]) -> list[bytes]:
     fractional=st.sampled_from(["v2", "v3"]),
     contexts=st.lists(SOME_CONTEXTS, min_size=1, max_size=5),
 )
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=examples(200), deadline=None)
 def test_one_pass_answers_equal_single_answers(
     targetings_by_key: Mapping[str, Any], fractional: str, contexts: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -161,7 +162,7 @@ def test_one_pass_answers_equal_single_answers(
     changes=st.lists(st.sampled_from(OTHER_SEGMENTS), min_size=1, max_size=4),
     context=SOME_CONTEXTS,
 )
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_changed_segment_replaces_shared_parts(
     targetings_by_key: Mapping[str, Any],
     changes: Sequence[Mapping[str, Any]],
@@ -183,7 +184,7 @@ def test_changed_segment_replaces_shared_parts(
     targetings_by_key=st.dictionaries(KEYS, CHOOSING | SPLITS, min_size=1, max_size=6),
     context=SOME_CONTEXTS,
 )
-@hypothesis_settings(max_examples=50, deadline=None)
+@hypothesis_settings(max_examples=examples(50), deadline=None)
 def test_ruleset_with_shared_parts_is_freed_at_once(
     targetings_by_key: Mapping[str, Any], context: Mapping[str, Any]
 ) -> None:

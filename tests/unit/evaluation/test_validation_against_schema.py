@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from app.evaluation.validation import check_flag, check_segment
 from app.names import STORED_KEY_PATTERN
+from tests.examples import examples
 from tests.paths import SHARED_DATA
 
 SCHEMAS = SHARED_DATA / "flagd-schema"
@@ -264,27 +265,27 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(node[name])
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=examples(150), deadline=None)
 @given(FLAGS)
 def test_valid_flag_passes_check_and_schema(flag: Any) -> None:
     assert check_flag(flag) == []
     compare_flag(flag)
 
 
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=examples(150), deadline=None)
 @given(RULES)
 def test_valid_segment_passes_check_and_schema(rule: Any) -> None:
     assert check_segment(rule) == []
     compare_segment(rule)
 
 
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=examples(500), deadline=None)
 @given(changed(FLAGS))
 def test_mutated_flag_check_equals_schema(flag: Any) -> None:
     compare_flag(flag)
 
 
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=examples(500), deadline=None)
 @given(changed(RULES))
 def test_mutated_segment_check_equals_schema(rule: Any) -> None:
     compare_segment(rule)

@@ -14,6 +14,7 @@ from app.flags.drafts import Draft
 from app.flags.preview import preview
 from app.flags.preview_views import PreviewRequest, SampleRequest
 from app.flags.sampling import outcome_name, sampled_contexts, varied_attributes
+from tests.examples import examples
 from tests.factories import flag
 
 KEYS = 50
@@ -57,7 +58,7 @@ def _draft(before: Any, after: Any) -> Draft:
     return Draft(rules=rules, before={"f": contents[0]}, after={"f": contents[1]})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(before=st.none() | definitions, after=definitions, plan=st.sampled_from(["pro", "free"]))
 def test_preview_equals_evaluating_the_changed_flag(before: Any, after: Any, plan: str) -> None:
     base = {"plan": plan}

@@ -23,6 +23,7 @@ from app.http.decoder import (
     decode,
     parse,
 )
+from tests.examples import examples
 from tests.unit.http.json_texts import DOCUMENTS, PIECES
 
 CANARY = "canary7f3a"
@@ -312,7 +313,7 @@ def test_invalid_kind_is_not_echoed() -> None:
 
 
 @given(document=DOCUMENTS, escaped=st.booleans(), indent=st.none() | st.just(2))
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=examples(150), deadline=None)
 def test_every_strict_document_comes_back(
     document: object, *, escaped: bool, indent: int | None
 ) -> None:
@@ -325,7 +326,7 @@ def test_every_strict_document_comes_back(
 
 
 @given(raw=st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=examples(500), deadline=None)
 def test_any_bytes_round_trip_or_are_malformed(raw: bytes) -> None:
     try:
         parsed = parse(raw)
@@ -335,7 +336,7 @@ def test_any_bytes_round_trip_or_are_malformed(raw: bytes) -> None:
 
 
 @given(document=DOCUMENTS)
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_any_document_decodes_or_raises_our_error(document: Any) -> None:
     raw = json.dumps(document).encode()
 

@@ -8,6 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.scripts.heartbeat_history import HeartbeatSample, percentile, sparkline, summary
+from tests.examples import examples
 
 START = datetime(2024, 2, 29, tzinfo=UTC)
 INTERVAL = 15.0
@@ -53,7 +54,7 @@ def test_percentile_of_nothing_is_zero() -> None:
 @given(
     numbers=st.lists(st.floats(0, 1e6), min_size=1, max_size=50), share=st.sampled_from([0.5, 0.95])
 )
-@hypothesis_settings(max_examples=100, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=examples(100), deadline=None, derandomize=True)
 def test_percentile_is_a_member_with_its_share_below(numbers: list[float], share: float) -> None:
     ordered = sorted(numbers)
 
@@ -142,7 +143,7 @@ def test_sparkline_of_beats_without_latency_is_low() -> None:
         st.tuples(st.floats(0, 1e5), st.none() | st.floats(0, 1e4)), min_size=1, max_size=60
     )
 )
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=examples(60), deadline=None)
 def test_sparkline_always_has_48_cells(beats: list[tuple[float, float | None]]) -> None:
     line = sparkline([beat(*pair) for pair in sorted(beats, key=lambda pair: pair[0])])
 

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.settings import Secret, Target, Tls, TlsMode, parse_target
+from tests.examples import examples
 
 CANARY = "canary7f3a"
 # Names and passwords may contain every character except NUL.
@@ -193,7 +194,7 @@ def test_empty_parameter_counts_as_unset() -> None:
 
 
 @given(user=TEXTS, password=TEXTS, database=TEXTS)
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_every_encoded_text_comes_back(user: str, password: str, database: str) -> None:
     user_text, password_text, name = (quote(text, safe="") for text in (user, password, database))
 
@@ -205,7 +206,7 @@ def test_every_encoded_text_comes_back(user: str, password: str, database: str) 
 
 
 @given(password=TEXTS)
-@hypothesis_settings(max_examples=50, deadline=None)
+@hypothesis_settings(max_examples=examples(50), deadline=None)
 def test_libpq_reads_the_same_password(password: str) -> None:
     url = f"postgresql://u:{quote(password, safe='')}@h/d"
 
@@ -218,7 +219,7 @@ def test_libpq_reads_the_same_password(password: str) -> None:
     before=st.text("@:/?#&=%[],ah2", max_size=6),
     after=st.text("@:/?#&=%[],ah2", max_size=6),
 )
-@hypothesis_settings(max_examples=300, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=examples(300), deadline=None, derandomize=True)
 def test_unencoded_password_is_never_shown(before: str, after: str) -> None:
     try:
         target(f"u:{before}{CANARY}{after}@h/d")
@@ -230,7 +231,7 @@ def test_unencoded_password_is_never_shown(before: str, after: str) -> None:
 
 
 @given(text=st.text(max_size=60))
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=examples(150), deadline=None)
 def test_any_text_is_read_or_refused_by_a_value_error(text: str) -> None:
     try:
         parsed = target(text)
