@@ -17,7 +17,7 @@ from app.cli.terminal import console, print_json, show_table
 from app.configuration.changes.models import Kind
 from app.errors import invalid
 from app.evaluation.explain import Explanation
-from app.flags.preview import MISSING_FLAG
+from app.flags.flag_pair import MISSING_FLAG
 from app.flags.preview_views import (
     DraftEntry,
     FlagPreview,

@@ -5,21 +5,15 @@ segment of many flags can occupy the thread for longer.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-import msgspec
 
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.flag_checks import GuardResult, guard_results
-from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Content
 from app.configuration.json_schema.pool import RequestCheck
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import AppError, Invalid, as_sentence
-from app.evaluation.engine import Flag, FlagSet, Outcome
-from app.evaluation.explain import STEPS_MAX, Explanation, explain, shown
+from app.evaluation.explain import STEPS_MAX
 from app.flags.drafts import (
     Draft,
     find_compile_error,
@@ -27,23 +21,20 @@ from app.flags.drafts import (
     find_reference_error,
     guarded_flags,
 )
+from app.flags.flag_pair import FlagPair
 from app.flags.preview_views import (
-    ContextPreview,
     DraftEntry,
     FlagPreview,
     GuardPreview,
-    Movement,
     Preview,
     PreviewRequest,
     Refusal,
-    SamplePreview,
-    SampleRequest,
 )
-from app.flags.sampling import count_outcomes, outcome_name, sampled_contexts, varied_attributes
 from app.http.problems import ERRORS_MAX, FieldProblem
 from app.threads import ThreadLimiter
 
-# The processor time of a preview, besides about a second for the guards.
+# The processor time of a preview, besides about a second for the guards. Not a number of steps: the
+# engine counts loops and long texts only, so steps do not bound a rule of many plain conditions.
 SECONDS_MAX = 2.0
 # Flags with a preview. A segment may affect thousands.
 FLAGS_MAX = 20
@@ -51,8 +42,6 @@ FLAGS_MAX = 20
 TRACE_STEPS_MAX = 2_000
 _WAIT_SECONDS = 5.0
 _VIOLATIONS_MAX = 20
-# The error code of OFREP, which stands for the outcome.
-MISSING_FLAG = "FLAG_NOT_FOUND"
 
 
 class Previews:
@@ -131,82 +120,6 @@ def _flag_previews(
         )
 
 
-class FlagPair:
-    """A flag now and after a draft, compiled. None where it does not exist."""
-
-    def __init__(self, draft: Draft, key: str) -> None:
-        rules = draft.rules
-        flag_set_before = FlagSet(rules.segments, rules.fractional, rules.metadata)
-        self._key = key
-        self._sources = (
-            (draft.definition_before(key), flag_set_before),
-            (draft.definition_after(key), draft.flag_set),
-        )
-        self._flags = [
-            None if definition is None else Flag(key, _object(definition), flag_set)
-            for definition, flag_set in self._sources
-        ]
-
-    def context(self, context: Mapping[str, Any], now: int, steps_max: int) -> ContextPreview:
-        before, after = (
-            None
-            if definition is None
-            else _shortened(
-                explain(
-                    self._key,
-                    _object(definition),
-                    flag_set,
-                    context=context,
-                    now=now,
-                    steps_max=steps_max,
-                )
-            )
-            for definition, flag_set in self._sources
-        )
-        outcomes = [
-            None if flag is None else flag.evaluate(context, now).outcome for flag in self._flags
-        ]
-        return ContextPreview(before=before, after=after, changed=_differ(*outcomes))
-
-    def sample(
-        self, request: SampleRequest, now: int, is_over: Callable[[], bool]
-    ) -> SamplePreview:
-        targetings = [_object(definition).get("targeting") for definition, _ in self._sources]
-        attributes = (
-            [request.attribute]
-            if request.attribute is not None
-            else varied_attributes(targetings, request.context)
-        )
-        contexts = sampled_contexts(request.context, attributes, request.keys)
-        flags = [flag for flag in self._flags if flag is not None]
-        counts = count_outcomes(flags, contexts, now, is_over=is_over)
-        movements = self._movements(counts)
-        return SamplePreview(
-            keys=counts.total(),
-            changed=sum(movement.keys for movement in movements if movement.changed),
-            attributes=attributes,
-            movements=movements,
-        )
-
-    def _movements(self, counts: Mapping[tuple[bytes, ...], int]) -> list[Movement]:
-        """Return the counts by the names of the outcomes, the most frequent first."""
-        keys: Counter[tuple[str, str, bool]] = Counter()
-        for bodies, count in counts.items():
-            remaining = iter(bodies)
-            outcomes = [
-                None if flag is None else flag.encoded(next(remaining)).outcome
-                for flag in self._flags
-            ]
-            before, after = (_name(outcome) for outcome in outcomes)
-            keys[before, after, _differ(*outcomes)] += count
-        return [
-            Movement(before=before, after=after, keys=count, changed=changed)
-            for (before, after, changed), count in sorted(
-                keys.items(), key=lambda item: (-item[1], item[0])
-            )
-        ]
-
-
 def _entry_refusals(draft: Draft, check: RequestCheck) -> list[Refusal]:
     errors = find_entry_errors(draft, lambda content: find_format_error(content, check))
     return [refusal_of(error, key) for key, error in errors]
@@ -241,30 +154,4 @@ def _guard_view(result: GuardResult) -> GuardPreview:
         variant=result.variant,
         actual=result.actual,
         holds=result.holds,
-    )
-
-
-def _shortened(explanation: Explanation) -> Explanation:
-    """Leave out what may be large: long values, and the metadata."""
-    outcome = msgspec.structs.replace(
-        explanation.outcome, value=shown(explanation.outcome.value), metadata={}
-    )
-    return msgspec.structs.replace(explanation, outcome=outcome)
-
-
-def _object(definition: Any) -> Mapping[str, Any]:
-    """Return a definition. A lenient import may have stored any JSON."""
-    return definition if isinstance(definition, dict) else {}
-
-
-def _name(outcome: Outcome | None) -> str:
-    return MISSING_FLAG if outcome is None else outcome_name(outcome)
-
-
-def _differ(before: Outcome | None, after: Outcome | None) -> bool:
-    """Return whether a program sees a difference: another variant, value or error."""
-    if before is None or after is None:
-        return before is not after
-    return (before.variant, before.error_code) != (after.variant, after.error_code) or (
-        not are_equal(before.value, after.value)
     )

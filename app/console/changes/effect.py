@@ -10,7 +10,7 @@ from app.configuration.changes.models import Content
 from app.configuration.changes.views import ChangeSetView, EntryView
 from app.configuration.snapshots.snapshot import Snapshot
 from app.flags.drafts import Draft
-from app.flags.preview import MISSING_FLAG, FlagPair
+from app.flags.flag_pair import MISSING_FLAG, FlagPair
 from app.flags.preview_views import Movement, SampleRequest
 
 # The processor time of one effect.

@@ -10,7 +10,7 @@ from app.console.flag.context_forms import ContextForm
 from app.console.flag.rule_trace import RuleTrace, rule_trace
 from app.evaluation.explain import Explanation
 from app.flags.change_words.sentences import shortened
-from app.flags.preview import MISSING_FLAG
+from app.flags.flag_pair import MISSING_FLAG
 from app.flags.preview_views import ContextPreview, FlagPreview, Movement, Preview, Refusal
 from app.flags.sampling import outcome_name
 from app.flags.wording import describe
