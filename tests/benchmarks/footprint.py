@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import Progress
@@ -29,9 +30,9 @@ _SETTLE_SECONDS = 3.0
 _PROPORTIONAL = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 _IMPORTS = """
 import time
-started = time.perf_counter()
+started, processor = time.perf_counter(), time.process_time()
 import app.cli.serve
-print(time.perf_counter() - started)
+print(time.perf_counter() - started, time.process_time() - processor)
 """
 
 
@@ -42,7 +43,7 @@ async def measure(progress: Progress) -> list[Figure]:
         with service(folder) as served:
             idle = await _settled_memory(served)
             progress.advance(task)
-            starts = [_start_seconds(folder) for _ in range(_STARTS)]
+            starts = [_start(folder) for _ in range(_STARTS)]
             progress.advance(task)
         with service(folder, WORKERS="2") as served:
             two = await _settled_memory(served)
@@ -57,8 +58,8 @@ async def measure(progress: Progress) -> list[Figure]:
         _memory("memory, idle", idle),
         _memory(f"memory, {_FLAGS:,} flags", full),
         _memory("memory, two workers", two),
-        _times("start, empty database", starts),
-        _times("imports alone", [_import_seconds() for _ in range(_STARTS)]),
+        *_times("start, empty database", starts),
+        *_times("imports alone", [_import() for _ in range(_STARTS)]),
     ]
 
 
@@ -73,11 +74,11 @@ def _proportional_bytes(pid: int) -> int:
     return int(match[1]) * KIB if match else 0
 
 
-def _start_seconds(folder: Path) -> float:
-    """Return the time from the start of a process until it is ready."""
+def _start(folder: Path) -> tuple[float, float]:
+    """Return the seconds until a new process is ready, and its processor time."""
     started = time.perf_counter()
-    with service(folder):
-        return time.perf_counter() - started
+    with service(folder) as served:
+        return time.perf_counter() - started, served.processor_time().service
 
 
 async def _evaluate_all(served: Service) -> None:
@@ -87,22 +88,28 @@ async def _evaluate_all(served: Service) -> None:
         require_good(await connection.ask(served.request("POST", path, body=context(1))))
 
 
-def _import_seconds() -> float:
+def _import() -> tuple[float, float]:
     with pinned(SERVICE):
         done = subprocess.run(
             [sys.executable, "-c", _IMPORTS], cwd=ROOT, check=True, capture_output=True, timeout=60
         )
-    return float(done.stdout)
+    seconds, processor = map(float, done.stdout.split())
+    return seconds, processor
 
 
 def _memory(case: str, amount: int) -> Figure:
     return Figure(case=case, unit="MiB", value=amount / MIB)
 
 
-def _times(case: str, seconds: list[float]) -> Figure:
-    return Figure(
-        case=case,
-        unit="s",
-        value=statistics.median(seconds),
-        detail=f"median of {len(seconds)}, {min(seconds):.2f} to {max(seconds):.2f} s",
-    )
+def _times(case: str, runs: Sequence[tuple[float, float]]) -> list[Figure]:
+    """Return the medians of elapsed times and of processor times."""
+    seconds, processor = zip(*runs, strict=True)
+    return [
+        Figure(
+            case=case,
+            unit="s",
+            value=statistics.median(seconds),
+            detail=f"median of {len(runs)}, {min(seconds):.2f} to {max(seconds):.2f} s",
+        ),
+        Figure(case=case, unit="s of processor", value=statistics.median(processor)),
+    ]

@@ -20,6 +20,7 @@ START_SECONDS = 60
 _STOP_SECONDS = 30
 _POLL_SECONDS = 0.02
 _LOG_CHARACTERS = 1_000
+_HEAD_BYTES = 40
 LOCAL = "/v1/environments/local"
 
 
@@ -82,8 +83,9 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
         **variables,
     }
     arguments = [sys.executable, "-m", *(command or ("app", "serve"))]
-    log = folder / f"service-{port}.log"
-    with running(arguments, f"http://127.0.0.1:{port}/health/ready", variables, log) as pid:
+    url, log = f"http://127.0.0.1:{port}/health/ready", folder / f"service-{port}.log"
+    # Without the database it serves its copy on the disk, and its status is `warn`.
+    with running(arguments, url, variables, log, expected=b'"status":"pass"') as pid:
         token = (folder / "admin-token").read_text().strip()
         yield Service(port=port, pid=pid, folder=folder, token=token)
 
@@ -103,8 +105,12 @@ def running(
     url: str,
     variables: Mapping[str, str] | None = None,
     log: Path | None = None,
+    expected: bytes = b"",
 ) -> Iterator[int]:
-    """Run a server on its core, and this process on another one, once the URL answers."""
+    """Run a server on its core, and this process on another one.
+
+    Yields its process id once the answer at the URL contains the expected bytes.
+    """
     with ExitStack() as stack:
         stderr = stack.enter_context(log.open("wb")) if log else None
         with pinned(SERVICE):
@@ -113,7 +119,7 @@ def running(
             )
         stack.callback(_end, child)
         stack.enter_context(pinned(LOAD))
-        _wait_for(url, child, log)
+        _wait_for(url, child, log, expected)
         yield child.pid
 
 
@@ -126,18 +132,21 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _wait_for(url: str, child: subprocess.Popen[bytes], log: Path | None) -> None:
+def _wait_for(url: str, child: subprocess.Popen[bytes], log: Path | None, expected: bytes) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own service
-        except OSError as error:
-            if child.poll() is not None or time.monotonic() > deadline:
-                text = log.read_text(errors="replace")[-_LOG_CHARACTERS:] if log else str(error)
-                raise RuntimeError(f"{url} does not answer: {text}") from None
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
+    while not _answers(url, expected):
+        if child.poll() is not None or time.monotonic() > deadline:
+            text = log.read_text(errors="replace")[-_LOG_CHARACTERS:] if log else ""
+            raise RuntimeError(f"{url} does not answer. {text}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _answers(url: str, expected: bytes) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own service
+            return expected in answer.read(_HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from app.configuration.changes.models import Content, Kind, Operation
 from tests.benchmarks.cases import Case, measured
 from tests.benchmarks.connection import connected, require_good
-from tests.benchmarks.figures import Figure, latencies
+from tests.benchmarks.figures import PROCESSOR, Figure, latencies
 from tests.benchmarks.flags import fill, flags
 from tests.benchmarks.processes import Service, data_folder, service
 
@@ -54,6 +54,7 @@ async def _segment_puts(served: Service, progress: Progress) -> list[Figure]:
     rounds: list[list[float]] = [[] for _ in range(_ROUNDS)]
     task = progress.add_task("puts: segment", total=_ROUNDS * _CHANGES)
     versions = itertools.count(1)
+    before = served.processor_time()
     async with connected(served.port) as connection:
         for seconds in rounds:
             for version in itertools.islice(versions, _CHANGES):
@@ -63,7 +64,10 @@ async def _segment_puts(served: Service, progress: Progress) -> list[Figure]:
                 require_good(await connection.ask(request))
                 seconds.append(time.perf_counter() - started)
                 progress.advance(task)
-    return latencies("PUT a segment of 1,900 values", rounds)
+    used = served.processor_time().since(before)
+    case = "PUT a segment of 1,900 values"
+    each = (used.service + used.database) / (_ROUNDS * _CHANGES) * 1e6
+    return [Figure(case=case, unit=PROCESSOR, value=each), *latencies(case, rounds)]
 
 
 def _segment() -> Operation:

@@ -38,7 +38,7 @@ from tests.benchmarks.processes import data_folder
 
 WRITERS = (1, 8)
 ROUNDS = 5
-ROUND_SECONDS = 1.5
+ROUND_SECONDS = 0.8
 KEYS = 50
 _VALUE = {"retries": 3, "currencies": ["EUR", "USD"]}
 
