@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -420,12 +421,15 @@ def assert_same(left: Snapshot, right: Snapshot) -> None:
     assert [event.message for event in left.recent] == [event.message for event in right.recent]
 
 
-async def test_new_instance_knows_earlier_changes(service: Service, settings: Settings) -> None:
+async def test_new_instance_knows_earlier_changes(
+    service: Service, settings: Settings, tmp_path: Path
+) -> None:
     """After a replacement all clients reconnect at once and miss only a few events."""
     for n in range(3):
         await _write(service, f"k{n}")
 
-    async with serving(replace(settings, instance="replacement")) as other:
+    # A slow start would serve the file of the first instance, which has no events.
+    async with serving(replace(settings, instance="replacement", data_dir=tmp_path)) as other:
         recent = other.app[FOLLOWER].get("local").recent
 
     assert [event.revision for event in recent] == [1, 2, 3]
