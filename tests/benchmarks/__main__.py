@@ -1,6 +1,7 @@
 """`make bench`: measure the service on this machine and compare it with its goals."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -100,6 +101,7 @@ def main(
         for _ in range(2 if twice else 1):
             for part in parts or _DEFAULT:
                 _run(part, results, progress)
+    results.load_average = os.getloadavg()[0]
     if results.parts:
         console.print(table(results))
     if json is not None:

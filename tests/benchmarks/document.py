@@ -36,7 +36,8 @@ def with_tables(page: str, results: Iterable[Results]) -> str:
             lines.append(
                 f"* {', '.join(f'`{part}`' for part in result.parts)}: "
                 f"measured on {result.measured_on:%d %B %Y}, Python {result.python}, "
-                f"{result.processors} processors."
+                f"{result.processors} processors, "
+                f"load average {result.load_average:.1f} at the end."
             )
         parts |= result.parts
     for part in dict.fromkeys([*GOALS, *parts]):

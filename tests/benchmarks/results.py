@@ -28,6 +28,8 @@ class Results(msgspec.Struct, kw_only=True):
     measured_on: date = msgspec.field(default_factory=_today)
     python: str = msgspec.field(default_factory=platform.python_version)
     processors: int = msgspec.field(default_factory=lambda: os.cpu_count() or 1)
+    # Over the last minute of the run. More than 2 says that other work disturbed it.
+    load_average: float = 0.0
 
     def add(self, part: str, figures: Sequence[Figure]) -> None:
         """Add the figures of a part. Those of its second run are averaged with the first."""
@@ -65,7 +67,7 @@ def table(results: Results) -> Table:
         "",
         "detail",
         title="Measured on this machine; a ± b: two runs measured a - b and a + b",
-        caption=f"Load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors at the end",
+        caption=f"Load {results.load_average:.1f} on {results.processors} processors at the end",
     )
     for part, figures in results.parts.items():
         before = ""
