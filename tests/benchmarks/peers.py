@@ -56,7 +56,10 @@ async def measure(progress: Progress) -> list[Figure]:
         async with _unleash() as peer:
             strategies = await _fill_unleash(peer, progress)
             with service(folder) as served:
-                return await measured("peers", _cases(served, peer, strategies), progress)
+                reads = await measured("peers", _reads(served, peer), progress)
+                # After the reads, since a write makes Unleash read its flags again.
+                writes = _writes(served, peer, strategies)
+                return reads + await measured("peers", writes, progress)
 
 
 def _install() -> None:
@@ -182,7 +185,7 @@ async def _ask(peer: _Unleash, connection: Connection, path: str, body: Any) -> 
     return answer
 
 
-def _cases(served: Service, peer: _Unleash, strategies: Mapping[str, str]) -> Mapping[str, Case]:
+def _reads(served: Service, peer: _Unleash) -> Mapping[str, Case]:
     path = f"/v1/environments/{_ENVIRONMENT}"
     evaluate = f"{path}/ofrep/v1/evaluate/flags"
     ours = [served.request("POST", evaluate, body=context(user)) for user in range(_USERS)]
@@ -191,7 +194,6 @@ def _cases(served: Service, peer: _Unleash, strategies: Mapping[str, str]) -> Ma
         for user in range(_USERS)
     ]
     definitions = peer.request("GET", "/api/client/features", _BACKEND)
-    updates = itertools.cycle(_updates(peer, strategies)).__next__
     return {
         "Unleash: 1,000 flags": repeated(peer, *theirs),
         "Flagstone: 1,000 flags": repeated(served, *ours, floor="Unleash: 1,000 flags"),
@@ -199,6 +201,12 @@ def _cases(served: Service, peer: _Unleash, strategies: Mapping[str, str]) -> Ma
         "Flagstone: definitions": repeated(
             served, served.request("GET", f"{path}/flags.json"), floor="Unleash: definitions"
         ),
+    }
+
+
+def _writes(served: Service, peer: _Unleash, strategies: Mapping[str, str]) -> Mapping[str, Case]:
+    updates = itertools.cycle(_updates(peer, strategies)).__next__
+    return {
         "Unleash: 16 writers": Case(server=peer, make=updates, connections=_WRITERS),
         "Flagstone: 16 writers": Case(
             server=served,
