@@ -112,7 +112,7 @@ async def test_rules_move_by_keyboard_and_pointer(service: Service, visit: Visit
     await page.mouse.up()
 
     await expect(field(page, "rules.0.condition.attribute")).to_have_value("c")
-    await expect(page.locator("#pending-changes")).to_contain_text("moved")
+    await expect(page.locator("#pending-changes")).to_contain_text("moves")
 
 
 async def test_draft_survives_a_reload_and_ends_with_a_save(service: Service, visit: Visit) -> None:
