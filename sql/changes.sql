@@ -29,8 +29,8 @@ from unnest(:environments::text[], :revisions::bigint[]) as latest (environment,
 -- change set come in several statements, the later ones without change sets.
 -- `change_sets` and `changes` are arrays of objects. A member that is missing is null; a key without
 -- an after_version is deleted. A key has at most one change. Not jsonb_to_recordset: that turns a
--- value that is JSON's null into SQL's. The limit makes PostgreSQL look up each deleted key. Otherwise
--- a plan that was made for few entries reads all of them, even when no key is deleted.
+-- value that is JSON's null into SQL's. A plan that was made for few entries reads all of them when
+-- keys are deleted: `exists` spares that when none is, and the array makes it once for all keys.
 with head as (
     update environments
     set revision = :revision,
@@ -69,16 +69,19 @@ changed as (
 ),
 deleted as (
     delete from configurations
-    using changed
-    cross join lateral (
-        select entry.id
-        from configurations as entry
-        where entry.environment = :environment
-          and entry.key = changed.key
-        limit 1
-    ) as found
-    where configurations.id = found.id
-      and changed.after_version is null
+    where exists (
+        select 1
+        from changed
+        where changed.after_version is null
+    )
+      and configurations.environment = :environment
+      and configurations.key = any(
+          array(
+              select changed.key
+              from changed
+              where changed.after_version is null
+          )
+      )
 ),
 put as (
     insert into configurations (

@@ -1,12 +1,16 @@
 """Change sets of many keys or large values: responses are bounded and have a next page."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.http.keys import SETTINGS
-from tests.conftest import Service
+from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.service import apply
+from app.database import Connection
+from app.http.keys import DATABASE, SETTINGS
+from tests.conftest import Server, Service
 
 LOCAL = "/v1/environments/local"
 KEYS = [f"k{n:03}" for n in range(150)]
@@ -156,3 +160,37 @@ async def test_large_write_has_more_time_than_a_small_one(service: Service) -> N
         promoted = (await post(service, "/promote", {"from": "staging", "keys": KEYS}))[0]
 
     assert (small, reverted, restored, promoted) == (503, 200, 200, 200)
+
+
+async def test_deletion_with_an_old_plan_reads_entries_once(
+    service: Service, server: Server
+) -> None:
+    """Connections retain a plan from the time when the environment had a few entries."""
+    with server.admin("suite") as admin:
+        admin.execute("vacuum analyze flagstone.configurations")
+    database = service.app[DATABASE]
+
+    async def write(connection: Connection, operations: Sequence[Operation]) -> int:
+        await apply(connection, "local", operations, actor="test")
+        read: int = await connection.fetchval(
+            "select seq_tup_read from pg_stat_xact_user_tables where relname = 'configurations'"
+        )
+        return read
+
+    async with database.connection() as connection:
+        for number in range(8):
+            async with connection.transaction():
+                await write(connection, [_put("first", number)])
+        many = [f"many/{number:04}" for number in range(1_000)]
+        async with connection.transaction():
+            await write(connection, [_put(key, 0) for key in many])
+        async with connection.transaction():
+            deletions = [Operation(key=key, content=None, expected=None) for key in many]
+            read = await write(connection, deletions)
+
+    assert read <= 20 * len(many)
+
+
+def _put(key: str, value: int) -> Operation:
+    content = Content(kind=Kind.SETTING, value=value)
+    return Operation(key=key, content=content, expected=None)
