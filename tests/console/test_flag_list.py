@@ -69,8 +69,10 @@ async def test_on_call_switches_a_flag_off_by_keyboard(service: Service, visit: 
     await page.get_by_label("Type production to confirm").fill("prod")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("alert").first).to_contain_text("Type production, exactly")
-    await page.get_by_label("Type production to confirm").fill("production")
-    await page.keyboard.press("Enter")
+    confirmation = page.get_by_label("Type production to confirm")
+    await confirmation.fill("production")
+    # The page moves the focus to the error as soon as it is drawn.
+    await confirmation.press("Enter")
 
     await expect(state).to_have_text("off for all")
     await expect(page.get_by_role("button", name="Undo")).to_be_visible()

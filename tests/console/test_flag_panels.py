@@ -67,13 +67,13 @@ async def test_contexts_are_edited_without_losing_the_draft(service: Service, vi
     await page.get_by_role("button", name="Add a context").click()
     await expect(form.locator("fieldset")).to_have_count(2)
     await page.get_by_role("button", name="Edit context 2 as JSON").click()
-    await page.get_by_label("Context 2 as JSON").fill('{"targetingKey": "bob"')
+    await page.get_by_label("Context 2 as JSON", exact=True).fill('{"targetingKey": "bob"')
     await expect(page.locator("#preview-results")).to_contain_text("Context 2: context: must be")
-    await page.get_by_label("Context 2 as JSON").fill('{"targetingKey": "bob"}')
+    await page.get_by_label("Context 2 as JSON", exact=True).fill('{"targetingKey": "bob"}')
     await expect(page.locator("#preview-results")).to_contain_text("targetingKey bob")
     await visit.open(PAGE)
 
-    await expect(page.get_by_label("Context 2 as JSON")).to_have_value('{"targetingKey": "bob"}')
+    await expect(page.get_by_label("Context 2 as JSON", exact=True)).to_have_value('{"targetingKey": "bob"}')
     await expect(page.locator("#preview-results")).to_contain_text("targetingKey bob")
 
 
