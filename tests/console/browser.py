@@ -38,8 +38,7 @@ ARTIFACTS = ROOT / ".browser"
 TRACED = bool(os.environ.get("FLAGSTONE_TRACE"))
 WIDTHS = (390, 768, 1280)
 HEIGHT = 844
-# The first has the engine of the second without its window, and needs a fifth less time.
-_PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
     *("--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-sandbox", "--disable-dev-shm-usage"),

@@ -73,7 +73,9 @@ async def test_contexts_are_edited_without_losing_the_draft(service: Service, vi
     await expect(page.locator("#preview-results")).to_contain_text("targetingKey bob")
     await visit.open(PAGE)
 
-    await expect(page.get_by_label("Context 2 as JSON", exact=True)).to_have_value('{"targetingKey": "bob"}')
+    await expect(page.get_by_label("Context 2 as JSON", exact=True)).to_have_value(
+        '{"targetingKey": "bob"}'
+    )
     await expect(page.locator("#preview-results")).to_contain_text("targetingKey bob")
 
 

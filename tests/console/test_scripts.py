@@ -1,5 +1,6 @@
 """The scripts of the console, on pages that have only what a script reads."""
 
+import pytest
 from playwright.async_api import Page
 
 from app.console.static_files import STATIC
@@ -57,6 +58,24 @@ async def test_copy_puts_text_on_the_clipboard(stranger: Visit, running: Service
 
     await page.locator("#status", has_text="Copied.").wait_for()
     assert await page.evaluate("() => navigator.clipboard.readText()") == 'curl -X "POST"'
+
+
+@pytest.mark.parametrize(
+    ("is_copied", "status"),
+    [(True, "Copied."), (False, "The browser did not copy the text.")],
+)
+async def test_copy_without_a_clipboard_says_what_happened(
+    stranger: Visit, running: Service, *, is_copied: bool, status: str
+) -> None:
+    page = await _show(stranger, running, '<button data-copy="text">Copy</button>')
+    await page.evaluate(
+        "copied => { navigator.clipboard.writeText = () => Promise.reject(new Error());"
+        "document.execCommand = () => copied; }",
+        is_copied,
+    )
+    await page.get_by_role("button").click()
+
+    await page.locator("#status", has_text=status).wait_for()
 
 
 async def test_draft_survives_a_reload_without_secrets(stranger: Visit, running: Service) -> None:
