@@ -17,17 +17,14 @@ from operator import attrgetter
 
 from prometheus_client import Metric
 
-from app.components import (
-    HealthCheck,
-    HiddenCheck,
-    ReportScope,
-    Status,
-    counters,
-    gauge,
-    gauges,
-)
+from app.components import HealthCheck, ReportScope, Status
 from app.configuration.snapshots import loading, own_changes
 from app.configuration.snapshots.change_event import ChangeEvent
+from app.configuration.snapshots.follower_report import (
+    change_metrics,
+    snapshot_checks,
+    snapshot_metrics,
+)
 from app.configuration.snapshots.loading import Advance, HistorySwappedError
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Commit, Connection, Database, sql
@@ -317,48 +314,13 @@ class Follower(PolledCopy):
     def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
         if not self.is_loaded:
             return {"snapshots": HealthCheck(status=Status.FAIL, output="not loaded yet")}
-        stale = round(self.stale_seconds, 1)
-        # Without a failure the database is away, and stale answers are better than none. With a
-        # failure it answers other instances, and this one must leave service.
-        failure = self.failure if stale else None
-        status = Status.WARN if stale else Status.PASS
-        return {
-            f"snapshot:{name}": (HealthCheck if scope.covers(name) else HiddenCheck)(
-                status=Status.FAIL if failure else status,
-                observed_value=snapshot.revision,
-                observed_unit="revision",
-                age_seconds=stale,
-                output=failure,
-            )
-            for name, snapshot in self._snapshots.items()
-        }
+        return snapshot_checks(self.loaded(), round(self.stale_seconds, 1), self.failure, scope)
 
     def metrics(self) -> Iterable[Metric]:
         if not self.is_loaded:
             return
-        yield gauges(
-            "flagstone_environment_revision",
-            "Revision of the snapshot in use.",
-            "environment",
-            {name: snapshot.revision for name, snapshot in self._snapshots.items()},
-        )
-        yield gauge(
-            "flagstone_snapshot_stale_seconds",
-            "Seconds since the database last confirmed the snapshots; 0 up to 5 seconds.",
-            self.stale_seconds,
-        )
-        yield gauges(
-            "flagstone_follower_lag_seconds",
-            "Seconds from the commit of the last change set to its use here, by two clocks.",
-            "environment",
-            self.lag_seconds,
-        )
-        yield counters(
-            "flagstone_change_sets",
-            "Change sets that this instance has read.",
-            "environment kind",
-            self.change_sets,
-        )
+        yield from snapshot_metrics(self.loaded(), self.stale_seconds)
+        yield from change_metrics(self.change_sets, self.lag_seconds)
 
 
 def _free_snapshots(replaced: list[Snapshot]) -> None:
