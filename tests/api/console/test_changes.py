@@ -365,7 +365,9 @@ async def test_past_before_the_first_change_is_empty(service: Service) -> None:
     await write(service, limit=(0, 5))
 
     # A date field sends no zone and no seconds.
-    assert "No changes yet" in await get(service, "/changes?at=2020-01-31T09:30")
+    text = await get(service, "/changes?at=2020-01-31T09:30")
+    assert "Nothing existed at this time" in text
+    assert "Each save appears here" not in text
     assert "must be a time" in await get(service, "/changes?at=yesterday", 400)
     assert "no such revision" in await get(service, "/changes?revision=9", 404)
 
@@ -403,3 +405,23 @@ async def test_page_of_one_change_set_has_no_clock(service: Service) -> None:
     for path, has_clock in (("/changes", True), ("/changes/1", False)):
         async with service.client.get(PAGE + path) as answer:
             assert ('id="as-of-links"' in await answer.text()) == has_clock
+
+
+@pytest.mark.parametrize("path", ["/changes/1", "/history/limit"])
+async def test_change_shows_its_exact_time_as_text(service: Service, path: str) -> None:
+    await write(service, limit=(0, 5))
+
+    async with service.client.get(PAGE + path) as answer:
+        html = await answer.text()
+
+    assert re.search(r"data-exact>[\d-]+ [\d:.]+ UTC</time>", html), html
+
+
+@pytest.mark.parametrize(("query", "count"), [("", 0), ("?revision=1", 1)])
+async def test_clock_of_a_past_page_is_marked(service: Service, query: str, count: int) -> None:
+    await write(service, limit=(0, 5))
+
+    async with service.client.get(f"{PAGE}/flags{query}") as answer:
+        html = await answer.text()
+
+    assert html.count('<summary class="warn-text" aria-label="As of: the past">') == count
