@@ -75,7 +75,7 @@ async def test_on_call_switches_a_flag_off_by_keyboard(service: Service, visit: 
     await confirmation.press("Enter")
 
     await expect(state).to_have_text("off for all")
-    await expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    await expect(page.get_by_role("link", name="Undo…")).to_be_visible()
     await page.go_back()
     await expect(page.get_by_text("Nothing would change in production.")).to_be_visible()
 

@@ -42,7 +42,6 @@ _LATER_CHANGES_MAX = 5
 class WriteBack:
     """A revert or a restore: the plan, and the words of its page.
 
-    `confirms`: in production, a person types the name of the environment. An undo must be quick.
     `reverted`: the revision that a revert undoes.
     """
 
@@ -51,7 +50,6 @@ class WriteBack:
     action: str
     default_message: str
     nothing: str
-    confirms: bool = False
     reverted: int | None = None
 
 
@@ -103,7 +101,6 @@ def _restore(request: web.Request) -> WriteBack:
         action="Restore",
         default_message=f"Restore revision {revision}",
         nothing=f"The environment is already as it was at revision {revision}.",
-        confirms=True,
     )
 
 
@@ -124,7 +121,7 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
     fields = {"message": message, "typed": form.get("confirmation", "")}
     try:
         check_message(message)
-        if write_back.confirms and (environment := frame(request).environment) is not None:
+        if (environment := frame(request).environment) is not None:
             check_confirmation(form, environment)
         written, _ = await _apply(request, write_back, message, dry_run=False)
     except AppError as error:

@@ -191,7 +191,7 @@ async def _save(
 
 
 async def post_segment_deletion(request: web.Request) -> web.Response:
-    """Delete a segment that no flag uses. In a protected environment its name must be typed."""
+    """Delete a segment that no flag uses. A protected environment's name must be typed."""
     state = await read_state(request)
     form = await read_form(request)
     entry = find_entry(request, state)

@@ -35,7 +35,7 @@ from app.secrets.reveal import VAULT, log_reveal
 
 
 async def post_deletion(request: web.Request) -> web.Response:
-    """Delete an entry. In a protected environment its name must be typed."""
+    """Delete an entry. A protected environment's name must be typed."""
     state = await read_state(request)
     form = await read_form(request)
     entry = find_entry(request, state)

@@ -18,6 +18,7 @@ from tests.html import parse_html
 PAGE = "/console/environments/local"
 OWN = {"Sec-Fetch-Site": "same-origin"}
 KEY = "shop/checkout"
+NEW = {"If-None-Match": "*"}
 
 
 def rollout(percent: int) -> dict[str, Any]:
@@ -208,6 +209,47 @@ async def test_revert_shows_its_change_before_it_writes(service: Service) -> Non
     assert await value(service, "limit") == 5
     assert "Too high" in await get(service, "/changes")
     assert "This cannot be written." in await get(service, "/revert/2")
+
+
+async def test_revert_in_production_needs_its_name(service: Service) -> None:
+    path = "/console/environments/production/revert/1"
+    entry = "/v1/environments/production/configurations/limit"
+    async with service.client.put(entry, json={"value": 5}, headers=NEW) as answer:
+        assert answer.status == 201
+
+    for typed, status in (("", 422), ("local", 422), ("production", 303)):
+        fields = {"message": "Why", "confirmation": typed}
+        async with service.client.post(
+            path, data=fields, headers=OWN, allow_redirects=False
+        ) as answer:
+            assert answer.status == status
+            if status == 422:
+                page = parse_html(await answer.text())
+                assert page.one("p", class_="field-error").text == "Type production, exactly"
+                assert page.one("input", name="message")["value"] == "Why"
+    async with service.client.get(entry) as answer:
+        assert answer.status == 404
+
+
+async def test_undo_in_production_leads_to_its_confirmation(service: Service) -> None:
+    for environment, is_link in (("local", False), ("production", True)):
+        root = f"/console/environments/{environment}"
+        entry = f"/v1/environments/{environment}/configurations/limit"
+        async with service.client.put(entry, json={"value": 5}, headers=NEW) as answer:
+            assert answer.status == 201
+
+        async with service.client.get(f"{root}/settings?saved=1") as answer:
+            saved = parse_html(await answer.text()).one("div", id="saved")
+
+        links = [link["href"] for link in saved.all("a") if link.text == "Undo…"]
+        forms = [form["action"] for form in saved.all("form")]
+        assert forms == ([] if is_link else [f"{root}/revert/1"])
+        assert len(links) == is_link
+        for link in links:
+            async with service.client.get(link) as answer:
+                page = parse_html(await answer.text())
+            assert page.one("input", name="next")["value"] == f"{root}/settings"
+            assert "required" in page.one("input", name="confirmation").attributes
 
 
 async def test_list_of_changes_offers_the_revert_of_each(service: Service) -> None:
