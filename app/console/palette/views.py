@@ -14,7 +14,7 @@ _ICONS = {"flag": "flag", "segment": "users", "secret": "key-round"}
 class Destination:
     """A result: where it leads, and the kind of thing that is there.
 
-    `state` is that of a flag, and `environment` is named for a match in another environment.
+    `state` is that of a flag in `environment`.
     """
 
     name: str
@@ -33,14 +33,13 @@ def describe(around: Frame, kind: str, key: str) -> Destination:
 
 def describe_flag(around: Frame, environment: str, flag: FlagSummary) -> Destination:
     """Return the page of a flag in an environment, with its state there."""
-    is_current = around.environment is not None and around.environment.name == environment
     return Destination(
         name=flag.key,
         kind="flag",
         icon="flag",
         url=around.url_in(environment, "flags", flag.key),
         state=flag.rollout.text,
-        environment="" if is_current else environment,
+        environment=environment,
     )
 
 

@@ -107,7 +107,7 @@ async def test_palette_without_own_match_searches_elsewhere(service: Service) ->
 
     assert "flag, off for all in production" in text
     assert "/console/environments/production/flags/search/ranking" in text
-    assert "flag, on for all<" in own
+    assert "flag, on for all in local<" in own
     assert "production/flags/search" not in own
 
 
