@@ -96,8 +96,8 @@ async def test_open_page_says_who_changed_it(visit: Visit, page: Page, filled: S
     await _put(filled, "ops/read-only", targeting={"if": [True, "on"]})
 
     notice = page.locator("#live")
-    await expect(notice).to_contain_text("Changed by local admin now")
-    await expect(notice).to_contain_text("Why ops/read-only")
+    await expect(notice).to_contain_text("Changed by local admin now: Why ops/read-only")
+    await expect(notice).to_contain_text("ops/read-only: Switched on")
     await visit.assert_accessible()
     await notice.get_by_role("button", name="Show").click()
     await expect(notice).to_be_hidden()

@@ -8,10 +8,12 @@ let source;
 function show(change) {
   if (key && !change.keys.includes(key) && !change.is_cut) return;
   notice.querySelector("[data-actor]").textContent = change.actor;
-  notice.querySelector("[data-message]").textContent = change.message;
+  notice.querySelector("[data-message]").textContent = change.message && `: ${change.message}`;
   notice.querySelector("time").dateTime = change.created_at;
   notice.hidden = false;
   document.dispatchEvent(new Event("times:show"));
+  const words = `${live.split("/live?")[0]}/changes/${change.revision}/summary`;
+  htmx.ajax("GET", words, {target: notice.querySelector("[data-words]"), swap: "innerHTML"});
 }
 
 function end() {
