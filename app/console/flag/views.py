@@ -63,6 +63,13 @@ class FlagHead:
     def is_on(self) -> bool:
         return self.status == "On"
 
+    @property
+    def switch(self) -> str:
+        """The action of the switch. A flag that is enabled may still serve off to all."""
+        if self.is_on:
+            return "Switch off"
+        return "Enable" if self.status == "Disabled" else "Switch on"
+
 
 def head_of(key: str, entry: Configuration) -> FlagHead:
     definition = entry.value if isinstance(entry.value, dict) else {}

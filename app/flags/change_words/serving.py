@@ -90,11 +90,23 @@ def describe_serving(before: Mapping[str, Any], after: Mapping[str, Any]) -> Ite
 
 def _describe_state(old: _Serving, new: _Serving) -> Iterator[Sentence]:
     if new.state == "DISABLED" != old.state:
-        yield sentence(SWITCHED, " off: each program uses the default in its own code")
+        was_off = old.state == "ENABLED" and old.is_off
+        switched = ("The flag ", WAS, " disabled") if was_off else (SWITCHED, " off")
+        yield sentence(*switched, ": each program uses the default in its own code")
     elif (old.state, new.state) == ("DISABLED", "ENABLED"):
-        yield sentence(SWITCHED, " on")
+        yield _enabled_text(new)
     else:
         yield from describe_value(("State",), old.state, new.state)
+
+
+def _enabled_text(new: _Serving) -> Sentence:
+    """Return the sentence of a disabled flag that is enabled. It may serve off to all."""
+    served = new.to_all
+    if served is None:
+        return sentence(SWITCHED, " on")
+    is_on = new.variants.get(served) is True
+    enabled = (SWITCHED, " on") if is_on else ("The flag ", WAS, " enabled")
+    return sentence(*enabled, ": ", name(served), " is served to all")
 
 
 def _switch_text(old: _Serving, new: _Serving) -> Sentence | None:

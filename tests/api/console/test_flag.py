@@ -336,6 +336,21 @@ async def test_switch_serves_one_variant_and_restores_the_rules(service: Service
     assert (await stored(service))["value"] == FLAG
 
 
+async def test_switch_of_a_disabled_flag_is_named_enable(service: Service) -> None:
+    await put(service, flag(state="DISABLED", defaultVariant="off"))
+
+    text = await get(service, f"/flag-switch/{KEY}")
+    assert "Enable in local" in text
+    assert "<li>off for all</li>" in text
+    assert "Switch on" not in text
+
+    status, _ = await post(service, [("version", "1")], path=f"/flag-switch/{KEY}")
+    assert status == 303
+    assert "The flag was enabled: <b>off</b> is served to all" in await get(
+        service, "/changes/2/summary"
+    )
+
+
 async def test_switch_in_production_needs_its_name(service: Service) -> None:
     await put(service, environment="production")
     path = f"/console/environments/production/flag-switch/{KEY}"

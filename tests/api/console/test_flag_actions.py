@@ -90,6 +90,15 @@ async def test_switch_off_needs_the_name_of_a_production(service: Service) -> No
     assert (change_set["message"], change_set["changes_count"]) == ("Switch off 3 flags", 2)
 
 
+@pytest.mark.parametrize("action", ["switch-off", "switch-on"])
+async def test_disabled_flag_that_serves_off_is_enabled(service: Service, action: str) -> None:
+    await create(service, {"a": boolean(state="DISABLED")})
+
+    _, page, _ = await post(service, "local", [("action", action), *flags("a")])
+
+    assert planned(page) == ["a The flag is enabled: off is served to all"]
+
+
 async def test_message_stays_when_another_target_is_chosen(service: Service) -> None:
     await create(service, FLAGS)
     fields = [("action", "promote"), ("target", "staging"), *flags("a"), ("message", "Go live")]

@@ -96,6 +96,34 @@ PAIRS: dict[str, Pair] = {
         flag(STAFF, "on"),
         ["<Switched|Switches> on"],
     ),
+    "disable a flag that is off for all": (
+        flag(),
+        flag(state="DISABLED"),
+        ["The flag <was|is> disabled: each program uses the default in its own code"],
+    ),
+    "enable a disabled flag that is off for all": (
+        flag(state="DISABLED"),
+        flag(),
+        ["The flag <was|is> enabled: **off** is served to all"],
+    ),
+    "enable a disabled flag that is on for all": (
+        flag(state="DISABLED", defaultVariant="on"),
+        flag(defaultVariant="on"),
+        ["<Switched|Switches> on: **on** is served to all"],
+    ),
+    "enable a disabled flag of texts": (
+        color(state="DISABLED"),
+        color(),
+        ["The flag <was|is> enabled: **blue** is served to all"],
+    ),
+    "switch off a disabled flag with rules": (
+        flag(STAFF, "on", state="DISABLED"),
+        flag(),
+        [
+            "The flag <was|is> enabled: **off** is served to all",
+            "Rule 1 <was|is> removed: if **email ends with @example.org**, serve **on**",
+        ],
+    ),
     "switch on for all": (
         flag(),
         flag(defaultVariant="on"),
