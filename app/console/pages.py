@@ -86,9 +86,11 @@ def redirect_to(request: web.Request, location: str) -> web.Response:
 
 
 def _result(request: web.Request, error: AppError) -> str:
-    """Return what became of a form that could not be saved, and what to do."""
-    if not isinstance(error, Unavailable) or request.method != "POST":
+    """Return what became of a form or a dialog in an outage, and what to do."""
+    if not isinstance(error, Unavailable):
         return ""
+    if request.method != "POST":
+        return _unopened(request)
     if REPEAT_ADVICE in error.message:
         return ""
     if error.code == "request_timeout":
@@ -96,6 +98,14 @@ def _result(request: web.Request, error: AppError) -> str:
     if is_fragment(request):
         return " Not saved. Your input is still here; try again."
     return " Not saved. Go back to your input, and try again."
+
+
+def _unopened(request: web.Request) -> str:
+    """Return what became of a dialog that could not be opened."""
+    if not is_fragment(request) or "X-Background" in request.headers:
+        return ""
+    is_switch = "/flag-switch/" in request.path
+    return f" Nothing was {'switched' if is_switch else 'changed'}. Try again."
 
 
 def _error(
@@ -116,6 +126,7 @@ def _error(
         text=text,
         violations=violations,
         sign_in=sign_in,
+        may_retry=status == 503 and request.method == "GET",
         request_id=request[REQUEST_ID],
     )
 

@@ -50,6 +50,37 @@ async def test_save_without_database_says_it_is_not_saved(
     assert advice in text
 
 
+async def test_page_without_database_offers_to_try_again(
+    service: Service, settings: Settings
+) -> None:
+    path = f"{CONSOLE}/environments/local/changes?author=me"
+
+    with service.using(DATABASE, Database(settings.database)):
+        async with service.client.get(path) as answer:
+            text = await answer.text()
+            assert answer.status == 503, text
+
+    assert f'<p data-retry><a class="button" href="{path}">Try again</a>' in text
+
+
+async def test_switch_dialog_without_database_says_so(service: Service, settings: Settings) -> None:
+    async with service.client.put(
+        "/v1/environments/local/configurations/f",
+        json={"value": flag() | {"state": "DISABLED"}, "kind": "flag"},
+        headers={"If-None-Match": "*"},
+    ) as answer:
+        assert answer.status == 201, await answer.text()
+    path = f"{CONSOLE}/environments/local/flag-switch/f"
+
+    with service.using(DATABASE, Database(settings.database)):
+        async with service.client.get(path, headers={"HX-Request": "true"}) as answer:
+            text = await answer.text()
+
+    assert answer.status == 503, text
+    assert "Nothing was switched. Try again." in text
+    assert "data-retry" not in text
+
+
 async def test_banner_of_an_absent_database_renews_itself(
     service: Service, console: ClientSession
 ) -> None:
