@@ -98,7 +98,8 @@ class Frame:
         if self.environment is None:
             return self.url_in(environment, "flags")
         rest = self.path.removeprefix(f"/console/environments/{self.environment.name}")
-        names = ("at", *(_FLAG_FILTERS if rest == "/flags" else ()))
+        own = ("revision",) if self.environment.name == environment else ()
+        names = ("at", *own, *(_FLAG_FILTERS if rest == "/flags" else ()))
         query = {name: self.query[name] for name in names if self.query.get(name)}
         return (
             self.url_of("environments", environment)

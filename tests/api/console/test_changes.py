@@ -467,3 +467,19 @@ async def test_clock_of_a_past_page_is_marked(service: Service, query: str, coun
         html = await answer.text()
 
     assert html.count('<summary class="warn-text" aria-label="As of: the past">') == count
+
+
+async def test_flag_of_the_past_hides_present_states(service: Service) -> None:
+    await write(service, checkout=(0, flag()))
+    path = f"{PAGE}/flags/{KEY}?revision=1"
+
+    async with service.client.get(path) as answer:
+        html = await answer.text()
+
+    pills = re.search(r'<nav class="environments".*?</nav>', html, re.DOTALL)
+    assert pills is not None
+    assert plain(pills[0]).split() == ["local", "development", "staging", "production"]
+    menu = re.search(r'<ul id="environment-menu".*?</ul>', html, re.DOTALL)
+    assert menu is not None
+    for links in (pills[0], menu[0]):
+        assert f'href="{path}"' in links
