@@ -89,19 +89,25 @@ async def post_sign_out(request: web.Request) -> web.Response:
 async def get_signed_out(request: web.Request) -> web.Response:
     """Say that the session has ended."""
     sessions = wire.whole_number(request.query, "sessions")
+    others = wire.whole_number(request.query, "others")
     is_ended = "open" not in request.query
-    return page(request, "access/signed_out.html", is_ended=is_ended, sessions=sessions)
+    return page(
+        request, "access/signed_out.html", is_ended=is_ended, sessions=sessions, others=others
+    )
 
 
 def signed_out(
-    request: web.Request, *, is_ended: bool = True, sessions: int | None = None
+    request: web.Request, *, is_ended: bool = True, sessions: int | None = None, others: int = 0
 ) -> web.Response:
     """Return the answer that removes the session from the browser.
 
-    `sessions` is the number of sessions that ended in all browsers.
+    `sessions` is the number of sessions that ended in all browsers, `others` the number of those
+    under other names, which the caller may see and which stay.
     """
     open_ = None if is_ended else ""
-    address = frame(request).url_of("signed-out", open=open_, sessions=sessions)
+    address = frame(request).url_of(
+        "signed-out", open=open_, sessions=sessions, others=others or None
+    )
     response = redirect(address)
     delete_cookie(request, response)
     response.headers["Clear-Site-Data"] = _CLEARED

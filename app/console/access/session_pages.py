@@ -55,15 +55,16 @@ async def post_sessions_end(request: web.Request) -> web.Response:
     """End every session of the caller, in every browser."""
     caller, log, origin_ = request[CALLER], request.app[ACCESS_LOG], origin(request)
 
-    async def work(connection: Connection) -> int:
+    async def work(connection: Connection) -> tuple[int, int]:
         # Those that the page listed: others have expired.
         views = await service.list_visible(connection, caller)
         await service.end_everywhere(connection, log, caller, origin=origin_)
-        return sum(view.is_own for view in views)
+        own = sum(view.is_own for view in views)
+        return own, len(views) - own
 
-    ended = await request.app[DATABASE].transact(work)
+    ended, others = await request.app[DATABASE].transact(work)
     await request.app[TOKENS].refresh_if_possible()
-    return signed_out(request, sessions=ended)
+    return signed_out(request, sessions=ended, others=others)
 
 
 async def get_access_log(request: web.Request) -> web.Response:

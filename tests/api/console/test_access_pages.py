@@ -229,6 +229,18 @@ async def test_one_session_can_be_ended_from_another(
             assert "/console/sign-in" in answer.headers["Location"]
 
 
+async def test_signing_out_everywhere_counts_other_names(
+    service: Service, console: ClientSession
+) -> None:
+    async with service.signed_in(await service.token(Scope.READ)):
+        address = await send(console, f"{SESSIONS}/end", status=303)
+
+    assert address.endswith("/console/signed-out?sessions=1&others=1")
+    page = await read(console, address)
+    assert "1 session ended: all of yours" in page
+    assert 'under other names: 1 session. <a href="/console/sessions">' in page
+
+
 async def test_signing_out_everywhere_clears_this_browser(
     service: Service, console: ClientSession
 ) -> None:
