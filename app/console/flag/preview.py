@@ -62,6 +62,7 @@ async def post_preview(request: web.Request) -> web.Response:
                 posted.sample.context,
                 panel.attributes,
             ),
+            sample_attributes=posted.sample.context,
             is_draft="version" in form,
             boxes=[n for n, item in enumerate(posted.forms) if not item.error]
             if "context-shown" in form
@@ -79,7 +80,8 @@ async def post_contexts(request: web.Request) -> web.Response:
     state = await read_state(request)
     entry = _flag(request, state)
     posted = await read_posted(request, state, entry, form)
-    act_on_contexts(posted.forms, form.get("context-action", ""), posted.attributes)
+    action = form.get("context-action", "")
+    act_on_contexts(posted.forms, action, posted.attributes)
     return page(
         request,
         "flag/preview/contexts.html",
@@ -88,7 +90,7 @@ async def post_contexts(request: web.Request) -> web.Response:
         key=entry.key,
         forms=posted.forms,
         has_editor="version" in form,
-        sample_context=form.get("sample-context", ""),
+        sample_context="" if action == "clear sample" else form.get("sample-context", ""),
         sample_attribute=form.get("sample-attribute", ""),
     )
 

@@ -104,6 +104,19 @@ async def test_attributes_that_sampled_keys_lack_are_named(
     assert "Rule 2 needs <code>plan</code>" in varied
 
 
+async def test_sample_attributes_are_named_and_cleared(service: Service, fields: Fields) -> None:
+    body = [*fields, ("sample-context", '{"email": "a@example.org", "seats": 3}')]
+
+    text = await post(service, body)
+    form = await post(service, [*body, ("context-action", "clear sample")], "flag-contexts")
+
+    sentence = "Each sampled key has email = a@example.org, seats = 3."
+    assert sentence in re.sub(r"<[^>]*>", "", text)
+    assert 'value="clear sample"' in text
+    assert 'name="sample-context" value=""' in form
+    assert "Each sampled key has <code>" not in await post(service, fields)
+
+
 async def test_preview_shows_who_changes_in_a_table(service: Service, fields: Fields) -> None:
     draft = changed(fields, otherwise__shares__0__percent="40", otherwise__shares__1__percent="60")
 
