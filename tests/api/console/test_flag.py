@@ -1,6 +1,8 @@
 """The page of a flag: its editor as a form, the draft, saving, the switch."""
 
 import json
+import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -435,6 +437,17 @@ async def test_flag_of_texts_without_rules_is_neither_on_nor_off(service: Servic
     assert 'aria-checked="false"' in (text := await get(service))
     assert "No rules" in text
     assert "Serve to all" in await get(service, f"/flag-switch/{KEY}")
+
+
+async def test_details_lead_to_the_review_of_a_deletion(service: Service) -> None:
+    await put(service, flag(defaultVariant="off"))
+
+    link = re.search(r'<a href="([^"]*)">[^\n]*Delete in local…</a>', await get(service))
+
+    assert link is not None
+    async with service.client.get(unescape(link[1])) as answer:
+        assert answer.status == 200
+        assert f"Delete {KEY}" in await answer.text()
 
 
 async def test_new_rule_has_no_error_before_a_save(service: Service) -> None:
