@@ -27,7 +27,7 @@ async def search_palette(request: web.Request) -> web.Response:
     query = request.query.get("q", "")
     if not query.strip():
         return page(request, "palette/results.html", results=list(pages.values())[:RESULTS_MAX])
-    names = [candidate("page", name) for name in pages]
+    names = [candidate("page", name, item.synonyms) for name, item in pages.items()]
     matches = await in_thread("palette", lambda: _best(names, snapshot, query))
     index = await request.app[INDEXES].get(snapshot)
     results: list[Destination] = []

@@ -25,9 +25,12 @@ class Candidate:
 
 
 @lru_cache(maxsize=20_000)
-def candidate(kind: str, name: str) -> Candidate:
+def candidate(kind: str, name: str, synonyms: str = "") -> Candidate:
+    """Return a name that its own words find, and those of `synonyms`, in lower case."""
     words = normalized(name)
-    return Candidate(kind=kind, name=name, words=f" {words}", letters=words.replace(" ", ""))
+    return Candidate(
+        kind=kind, name=name, words=f" {words} {synonyms}", letters=words.replace(" ", "")
+    )
 
 
 def normalized(text: str) -> str:

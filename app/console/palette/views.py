@@ -14,7 +14,7 @@ _ICONS = {"flag": "flag", "segment": "users", "secret": "key-round"}
 class Destination:
     """A result: where it leads, and the kind of thing that is there.
 
-    `state` is that of a flag in `environment`.
+    `state` is that of a flag in `environment`. `synonyms` are further words that find it.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Destination:
     url: str
     state: str = ""
     environment: str = ""
+    synonyms: str = ""
 
 
 def describe(around: Frame, kind: str, key: str) -> Destination:
@@ -100,7 +101,7 @@ def _creations(around: Frame) -> list[Destination]:
         urls |= {name: around.url(path, **query) for name, path, query in of_environment}
     if around.may("admin"):
         urls |= {name: around.url_of(path) for name, path in of_service}
-    return [_action(name, "plus", url) for name, url in urls.items()]
+    return [_action(name, "plus", url, "new add") for name, url in urls.items()]
 
 
 def _other_actions(around: Frame) -> list[Destination]:
@@ -118,5 +119,5 @@ def _other_actions(around: Frame) -> list[Destination]:
     return actions
 
 
-def _action(name: str, icon: str, url: str) -> Destination:
-    return Destination(name=name, kind="action", icon=icon, url=url)
+def _action(name: str, icon: str, url: str, synonyms: str = "") -> Destination:
+    return Destination(name=name, kind="action", icon=icon, url=url, synonyms=synonyms)

@@ -79,6 +79,8 @@ async def test_palette_leads_to_the_promotion(service: Service, query: str) -> N
 @pytest.mark.parametrize(
     ("query", "name", "path"),
     [
+        ("new flag", "Create a flag", "/environments/local/new-flag"),
+        ("add flag", "Create a flag", "/environments/local/new-flag"),
         ("create secret", "Create a secret", "/environments/local/settings-new?kind=secret"),
         ("create segment", "Create a segment", "/environments/local/segments-new"),
         ("create token", "Create a token", "/tokens/new"),
