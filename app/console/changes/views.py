@@ -47,6 +47,13 @@ class ChangeSetRow:
     created_at: datetime
     sentences: Sequence[Sentence]
 
+    @property
+    def title(self) -> str:
+        """The message. A revert without a message of its own has one that reads as a command."""
+        if self.kind == ChangeKind.REVERT and self.message.startswith("Revert revision "):
+            return f"Revision {self.revision}: reverted {self.message.removeprefix('Revert ')}"
+        return self.message or f"Revision {self.revision}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EntryChange:

@@ -211,6 +211,15 @@ async def test_revert_shows_its_change_before_it_writes(service: Service) -> Non
     assert "This cannot be written." in await get(service, "/revert/2")
 
 
+async def test_page_of_a_revert_says_what_it_reverted(service: Service) -> None:
+    await write(service, limit=(0, 5))
+    await write(service, limit=(1, 10))
+
+    await post(service, "/revert/2", message="Revert revision 2")
+
+    assert "Revision 3: reverted revision 2" in await get(service, "/changes/3")
+
+
 async def test_revert_in_production_needs_its_name(service: Service) -> None:
     path = "/console/environments/production/revert/1"
     entry = "/v1/environments/production/configurations/limit"
