@@ -104,7 +104,7 @@ def _comparison_text(comparison: Comparison) -> str:
         return f"{name} contains {_constant_text(value)}"
     if comparison.operator == "in":
         items = value if isinstance(value, list) else [value]
-        return f"{name} is one of {', '.join(map(item_text, items))}"
+        return f"{name} is one of {', '.join(map(item_text, items)) or '(nothing)'}"
     return _operator_text(_OPERATORS.get(comparison.operator, comparison.operator), comparison)
 
 

@@ -121,6 +121,9 @@ def _comparison_of(draft: DraftCondition, path: str, errors: FieldRules) -> Comp
             value = parse_value(draft.type, _typed_value(draft, source))
         except ValueError as error:
             errors[f"{path}.value"].append(str(error))
+        # A stored empty list remains, and JSON can say that none matches on purpose.
+        if draft.type in ("texts", "numbers") and value == [] and not operator.is_between:
+            errors[f"{path}.value"].append("must have at least one value")
         if operator.is_between and not (isinstance(value, list) and len(value) == 2):
             errors[f"{path}.value"].append("must be two values, the lower one first")
             value = [None, None]

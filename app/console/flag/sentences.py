@@ -69,6 +69,9 @@ def _condition(condition: DraftCondition, *, is_inner: bool = False) -> Iterator
 
 def _value(condition: DraftCondition) -> Iterator[SentencePart]:
     is_list = condition.type in ("texts", "numbers")
+    if is_list and not condition.value:
+        yield _text("(nothing)")
+        return
     items = condition.value.split("\n") if is_list else [condition.value]
     for position, item in enumerate(items):
         if position:

@@ -463,6 +463,34 @@ async def test_new_rule_has_no_error_before_a_save(service: Service) -> None:
     assert 'aria-invalid="true" id="wrong-rules-0-condition-attribute" data-focus' in text
 
 
+@pytest.mark.parametrize("kind", ["texts", "numbers"])
+async def test_list_that_a_person_leaves_empty_is_refused(service: Service, kind: str) -> None:
+    rule = {"if": [{"in": [{"var": "plan"}, ["pro"]]}, "on"]}
+    await put(service, flag(defaultVariant="off", targeting=rule))
+    fields = changed(
+        await read(service), rules__0__condition__value=" \n", rules__0__condition__type=kind
+    )
+
+    status, text = await post(service, fields, "save")
+
+    assert status == 422
+    assert '<a href="#wrong-rules-0-condition-value">Rule 1: value</a>' in text
+    assert "must have at least one value" in text
+
+
+async def test_stored_empty_list_remains(service: Service) -> None:
+    rule = {"if": [{"in": [{"var": "plan"}, []]}, "on"]}
+    await put(service, flag(defaultVariant="off", targeting=rule))
+
+    status, text = await post(
+        service, changed(await read(service), description="Beta", message="New"), "save"
+    )
+
+    assert status in (204, 303), text
+    assert (await stored(service))["value"]["targeting"] == rule
+    assert "plan is one of (nothing)" in await get(service, "/changes/1")
+
+
 async def test_values_of_one_line_split_at_commas(service: Service) -> None:
     attribute = {"var": "place"}
     await put(
