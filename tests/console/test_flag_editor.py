@@ -53,6 +53,21 @@ async def test_rule_is_written_and_saved_by_keyboard(service: Service, visit: Vi
     assert (await stored(service))["targeting"] == rule
 
 
+async def test_save_stays_in_view_below_many_changes(service: Service, visit: Visit) -> None:
+    rules = [part for n in range(8) for part in ({"==": [{"var": "plan"}, f"plan-{n}"]}, "on")]
+    await put(service, targeting={"if": rules})
+    page = visit.page
+    await page.set_viewport_size({"width": 1280, "height": 850})
+    await visit.open_page(EDITOR)
+
+    for number in range(8):
+        await field(page, f"rules.{number}.condition.value").fill(f"team-{number}")
+
+    await expect(page.locator("#pending-changes")).to_contain_text("team-7")
+    await expect(page.get_by_role("button", name="Save to local")).to_be_in_viewport(ratio=1)
+    await expect(page.get_by_label("Message")).to_be_in_viewport(ratio=1)
+
+
 async def test_added_conditions_get_the_focus(service: Service, visit: Visit) -> None:
     await put(service, targeting={"if": [{"var": "beta"}, "on"]})
     page = visit.page
