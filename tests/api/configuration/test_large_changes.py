@@ -170,12 +170,17 @@ async def test_deletion_with_an_old_plan_reads_entries_once(
         admin.execute("vacuum analyze flagstone.configurations")
     database = service.app[DATABASE]
 
-    async def write(connection: Connection, operations: Sequence[Operation]) -> int:
-        await apply(connection, "local", operations, actor="test")
-        read: int = await connection.fetchval(
+    async def read_rows(connection: Connection) -> int:
+        rows: int = await connection.fetchval(
             "select seq_tup_read from pg_stat_xact_user_tables where relname = 'configurations'"
         )
-        return read
+        return rows
+
+    async def write(connection: Connection, operations: Sequence[Operation]) -> int:
+        """Write, and return how many rows were read. The server counts earlier ones too."""
+        before = await read_rows(connection)
+        await apply(connection, "local", operations, actor="test")
+        return await read_rows(connection) - before
 
     async with database.connection() as connection:
         for number in range(8):
