@@ -68,6 +68,22 @@ async def test_save_stays_in_view_below_many_changes(service: Service, visit: Vi
     await expect(page.get_by_label("Message")).to_be_in_viewport(ratio=1)
 
 
+async def test_attributes_of_sampled_keys_are_cleared(service: Service, visit: Visit) -> None:
+    await put(service, targeting={"if": [{"==": [{"var": "plan"}, "pro"]}, "on"]})
+    page = visit.page
+    await visit.open_page(EDITOR)
+    results = page.locator("#preview-results")
+
+    await page.get_by_text("Attributes of the sampled keys", exact=True).click()
+    await field(page, "sample-context").fill('{"plan": "pro"}')
+    await expect(results).to_contain_text("Each sampled key has plan = pro.")
+    await page.get_by_role("button", name="Clear the attributes").click()
+
+    await expect(results).to_contain_text("which the sampled keys do not have")
+    await visit.open_page(EDITOR)
+    await expect(results).to_contain_text("which the sampled keys do not have")
+
+
 async def test_added_conditions_get_the_focus(service: Service, visit: Visit) -> None:
     await put(service, targeting={"if": [{"var": "beta"}, "on"]})
     page = visit.page
