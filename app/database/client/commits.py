@@ -49,7 +49,7 @@ class Announcer:
         self._added.set()
 
     async def run(self) -> None:
-        """Announce until cancelled. Retry while the database is away."""
+        """Announce until cancelled. Retry after a failure."""
         self.is_running = True
         backoff = Backoff(_PAUSE_SECONDS, _PAUSE_SECONDS_MAX)
         while True:
@@ -70,6 +70,10 @@ class Announcer:
                 )
         except Unavailable as error:
             log.debug("announcement_failed", code=error.code)
-            self.add(Commit(environment=name, revision=n) for name, n in revisions.items())
-            return False
-        return True
+        except Exception:
+            # The transactions are committed, so no error may reach their callers.
+            log.exception("announcement_failed")
+        else:
+            return True
+        self.add(Commit(environment=name, revision=n) for name, n in revisions.items())
+        return False

@@ -10,7 +10,7 @@ import pytest
 from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.reading import FOLLOWER
-from app.database import Database
+from app.database import Commit, Database
 from app.http.keys import DATABASE
 from app.settings import Settings, Target
 from tests.conftest import Server, Service
@@ -131,3 +131,12 @@ async def test_announcement_waits_for_a_database_that_is_away(
     with _listening(server) as listener:
         assert await database.announcer.send()
         assert await asyncio.to_thread(_payloads, listener) == ["local:1"]
+
+
+async def test_announcement_that_postgresql_refuses_is_retried(database: Database) -> None:
+    """The write that it announces is committed, so it succeeds."""
+    too_long = Commit(environment="e" * 8_000, revision=1)
+    database.announcer.add([too_long])
+
+    assert await _write(database, "a") == 1
+    assert not await database.announcer.send()
