@@ -92,13 +92,14 @@ class GroupCommit:
             )
 
     async def _run(self, environment: str) -> None:
+        group: Sequence[_Write] = []
         try:
             while group := self._next_group(environment):
                 await self._commit(environment, group)
         finally:
             # The task was cancelled if a write still waits, because the process stops.
             del self.tasks[environment]
-            for member in self.waiting.pop(environment):
+            for member in (*group, *self.waiting.pop(environment)):
                 member.result.cancel()
 
     def _next_group(self, environment: str) -> Sequence[_Write]:

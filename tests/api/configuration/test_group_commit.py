@@ -32,6 +32,12 @@ async def _put(
     )
 
 
+async def _write(group_commit: GroupCommit, key: str) -> int:
+    operation = Operation(key=key, content=Content(kind=Kind.SETTING, value=1), expected=ABSENT)
+    change_set = await group_commit.write("local", operation, actor="test", message="")
+    return change_set.revision
+
+
 @asynccontextmanager
 async def _locked(
     service: Service, server: Server
@@ -173,17 +179,11 @@ async def test_lost_connection_answers_every_write_of_the_group(
 async def test_write_that_waits_too_long_is_refused(service: Service, server: Server) -> None:
     group_commit = GroupCommit(service.app[DATABASE], wait_seconds=0.1)
 
-    async def write(key: str) -> int:
-        content = Content(kind=Kind.SETTING, value=1)
-        operation = Operation(key=key, content=content, expected=ABSENT)
-        change_set = await group_commit.write("local", operation, actor="test", message="")
-        return change_set.revision
-
     async with _locked(service, server) as connection:
-        begun = asyncio.create_task(write("begun"))
+        begun = asyncio.create_task(_write(group_commit, "begun"))
         await _blocked(connection, 2)
         with pytest.raises(Unavailable, match="busy with other changes"):
-            await write("late")
+            await _write(group_commit, "late")
 
     assert await begun in {1, 2}
 
@@ -191,15 +191,11 @@ async def test_write_that_waits_too_long_is_refused(service: Service, server: Se
 async def test_cancelled_write_that_waits_is_not_made(service: Service, server: Server) -> None:
     group_commit = GroupCommit(service.app[DATABASE], wait_seconds=HANG_SECONDS)
 
-    async def write(key: str) -> None:
-        content = Content(kind=Kind.SETTING, value=1)
-        operation = Operation(key=key, content=content, expected=ABSENT)
-        await group_commit.write("local", operation, actor="test", message="")
-
     async with _locked(service, server) as connection:
-        begun = asyncio.create_task(write("begun"))
+        begun = asyncio.create_task(_write(group_commit, "begun"))
         await _blocked(connection, 2)
-        late, other = asyncio.create_task(write("late")), asyncio.create_task(write("other"))
+        late = asyncio.create_task(_write(group_commit, "late"))
+        other = asyncio.create_task(_write(group_commit, "other"))
         await asyncio.sleep(0)
         late.cancel()
         await asyncio.wait([late])
@@ -211,6 +207,21 @@ async def test_cancelled_write_that_waits_is_not_made(service: Service, server: 
     assert keys == ["begun", "first", "other"]
     assert not group_commit.tasks
     assert not group_commit.waiting
+
+
+async def test_cancelled_task_ends_all_its_writes(service: Service, server: Server) -> None:
+    group_commit = GroupCommit(service.app[DATABASE], wait_seconds=HANG_SECONDS)
+
+    async with _locked(service, server) as connection:
+        begun = asyncio.create_task(_write(group_commit, "begun"))
+        await _blocked(connection, 2)
+        late = asyncio.create_task(_write(group_commit, "late"))
+        await asyncio.sleep(0)
+        group_commit.tasks["local"].cancel()
+        await asyncio.wait([begun, late], timeout=HANG_SECONDS)
+
+        assert begun.cancelled()
+        assert late.cancelled()
 
 
 @pytest.mark.parametrize("kind", ["segment", "secret"])
