@@ -37,9 +37,10 @@ Rules = Mapping[str, Any]
 async def check_compiling(
     connection: Connection, change_set: ChangeSet, *, exempt: Container[str]
 ) -> None:
-    """Raise Invalid for flags and segments that no longer compile after a written change set.
+    """Raise Invalid for flags and segments that no longer compile after a change set.
 
-    Ignores the exempt keys, and those that did not compile before.
+    A change set with segments must be written before. Ignores the exempt keys, and those that did
+    not compile before.
     """
     environment, changes = change_set.environment, change_set.changes
 
