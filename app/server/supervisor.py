@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -130,34 +130,38 @@ class Supervisor:
         for place in places:
             if place.process is None and not self._is_stopping and place.due <= time.monotonic():
                 try:
-                    place.process = self._start(place.number, folder)
+                    place.process = self._start(place, folder)
                 except (OSError, ListenError) as error:
                     # No memory or no file descriptor left: retry, while the others serve.
                     log.exception("worker_not_made", worker=place.number, reason=str(error))
                     self._replace(place, _NOT_STARTED, time.monotonic())
 
-    def _start(self, number: int, folder: Path) -> _Process:
+    def _start(self, place: _Place, folder: Path) -> _Process:
         """Fork one worker. Raises OSError, and ListenError for its sockets."""
         ours, theirs = socket.socketpair()
         # The supervisor closes its copies at once, so that the sockets end with the worker.
-        with theirs, bound(self._settings.http) as sockets:
-            worker = Worker(
-                number=number,
-                listens_at_start=number == 1 and not self._has_started,
-                sockets=tuple(listener.fileno() for listener in sockets),
-                lifeline=theirs.fileno(),
-                folder=folder,
-            )
-            # A copy of buffered text would be written twice.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            pid = os.fork()
-            if pid == 0:
-                self._become(worker, [*worker.sockets, theirs.fileno()])
-        ours.setblocking(False)
-        process = _Process(pid, ours)
-        self._selector.register(ours, selectors.EVENT_READ, process)
-        return process
+        with theirs, ExitStack() as on_error:
+            on_error.enter_context(ours)
+            ours.setblocking(False)
+            # Before the fork: nothing would replace a worker whose registration fails.
+            self._selector.register(ours, selectors.EVENT_READ, place)
+            on_error.callback(self._selector.unregister, ours)
+            with bound(self._settings.http) as sockets:
+                worker = Worker(
+                    number=place.number,
+                    listens_at_start=place.number == 1 and not self._has_started,
+                    sockets=tuple(listener.fileno() for listener in sockets),
+                    lifeline=theirs.fileno(),
+                    folder=folder,
+                )
+                # A copy of buffered text would be written twice.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                pid = os.fork()
+                if pid == 0:
+                    self._become(worker, [*worker.sockets, theirs.fileno()])
+            on_error.pop_all()
+        return _Process(pid, ours)
 
     def _become(self, worker: Worker, descriptors: Sequence[int]) -> NoReturn:
         """Run the worker in the process that was just forked, and exit."""
@@ -165,9 +169,10 @@ class Supervisor:
         try:
             # Ctrl-C goes to the whole process group. The supervisor passes it on, once.
             os.setsid()
-            signal.set_wakeup_fd(-1)
+            # Until then, a signal to this process wakes the supervisor, which sends it again.
             for number in (*_STOP_SIGNALS, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            signal.set_wakeup_fd(-1)
             # The lifelines of other workers would seem alive after the supervisor is gone.
             _close_all_but({0, 1, 2, *descriptors})
             self._run_worker(worker)
@@ -190,7 +195,7 @@ class Supervisor:
                     if number in _STOP_SIGNALS:
                         self._stop(signal.Signals(number))
                 continue
-            process: _Process = key.data
+            process: _Process = key.data.process
             reports = b""
             with suppress(ConnectionError):
                 reports = process.lifeline.recv(64)
