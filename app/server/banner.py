@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from app import VERSION
@@ -18,10 +19,11 @@ def has_banner(settings: Settings) -> bool:
 
 
 def print_banner(settings: Settings, link: str | None = None) -> None:
-    """Print the banner to standard error, if a person reads it."""
+    """Print the banner to standard error, if a person reads it and the pipe is not closed."""
     if has_banner(settings):
-        sys.stderr.write(banner(settings, link))
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.write(banner(settings, link))
+            sys.stderr.flush()
 
 
 def banner(settings: Settings, link: str | None = None) -> str:
