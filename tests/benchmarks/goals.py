@@ -93,8 +93,6 @@ GOALS: Mapping[str, Mapping[str, Mapping[str, Goal]]] = {
     "writes": {
         "a write, 1 at once": {"of the bare": at_least(0.5)},
         "a write, 8 at once": {"of the bare": at_least(0.5)},
-        "a chained write, 1 at once": {"of the unchained": at_least(0.7)},
-        "a chained write, 8 at once": {"of the unchained": at_least(0.7)},
     },
     "sizes": {
         "10,000 entries, loaded": {"s": at_most(1)},

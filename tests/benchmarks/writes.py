@@ -1,28 +1,23 @@
 """Measure a write with history and notification against the least SQL that records as much.
 
 Both run on the service's own pool, in turns. The bare transaction is four plain statements: the
-revision, the entry, the change set, the change. The write is also compared with the same write
-without the hash chain.
+revision, the entry, the change set, the change.
 """
 
 import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
-from unittest.mock import patch
 
 import psycopg
 from rich.progress import Progress
 
 from app import log
-from app.configuration.changes import service
-from app.configuration.changes.chain import GENESIS
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection, Database
@@ -51,25 +46,11 @@ class Write(Protocol):
     async def __call__(self, connection: Connection, environment: str, key: str) -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Our write and the one that it is compared with."""
-
-    case: str
-    floor: Write
-    unit: str
-    around: Callable[[], AbstractContextManager[None]] = nullcontext
-
-
 async def measure(progress: Progress) -> list[Figure]:
     """Measure transactions per second of one writer, and of eight in separate environments."""
     with data_folder() as folder:
         async with opened(folder) as database:
-            return [
-                await _compare(database, writers, comparison, progress)
-                for comparison in _COMPARISONS
-                for writers in WRITERS
-            ]
+            return [await _compare(database, writers, progress) for writers in WRITERS]
 
 
 @asynccontextmanager
@@ -101,23 +82,20 @@ async def opened(folder: Path) -> AsyncIterator[Database]:
             await database.close()
 
 
-async def _compare(
-    database: Database, writers: int, comparison: Comparison, progress: Progress
-) -> Figure:
-    task = progress.add_task(f"{comparison.case}: {writers} at once", total=ROUNDS * 2)
-    floor: list[float] = []
+async def _compare(database: Database, writers: int, progress: Progress) -> Figure:
+    task = progress.add_task(f"a write: {writers} at once", total=ROUNDS * 2)
+    bare: list[float] = []
     ours: list[float] = []
     for _ in range(ROUNDS):
-        for write, rounds in ((comparison.floor, floor), (_write_ours, ours)):
-            with comparison.around() if write is comparison.floor else nullcontext():
-                rounds.append(await _per_second(database, write, writers))
+        for write, rounds in ((_write_bare, bare), (_write_ours, ours)):
+            rounds.append(await _per_second(database, write, writers))
             progress.advance(task)
-    medians = statistics.median(floor), statistics.median(ours)
+    medians = statistics.median(bare), statistics.median(ours)
     return Figure(
-        case=f"{comparison.case}, {writers} at once",
+        case=f"a write, {writers} at once",
         value=medians[1] / medians[0],
-        unit=f"of the {comparison.unit}",
-        detail=f"{medians[1]:,.0f}/s, {comparison.unit} {medians[0]:,.0f}/s",
+        unit="of the bare",
+        detail=f"{medians[1]:,.0f}/s, bare {medians[0]:,.0f}/s",
     )
 
 
@@ -141,17 +119,6 @@ async def _write_ours(connection: Connection, environment: str, key: str) -> Non
     content = Content(kind=Kind.SETTING, value=_VALUE)
     operation = Operation(key=key, content=content, expected=None)
     await apply(connection, environment, [operation], actor="bench")
-
-
-async def _write_unchained(connection: Connection, environment: str, key: str) -> None:
-    await _write_ours(connection, environment, key)
-
-
-@contextmanager
-def _without_chain() -> Iterator[None]:
-    """Make change sets without computing their hashes."""
-    with patch.object(service, "link_hash", lambda *_: GENESIS):
-        yield
 
 
 async def _write_bare(connection: Connection, environment: str, key: str) -> None:
@@ -187,14 +154,3 @@ async def _write_bare(connection: Connection, environment: str, key: str) -> Non
         _VALUE,
         version,
     )
-
-
-_COMPARISONS = (
-    Comparison(case="a write", floor=_write_bare, unit="bare"),
-    Comparison(
-        case="a chained write",
-        floor=_write_unchained,
-        unit="unchained",
-        around=_without_chain,
-    ),
-)
