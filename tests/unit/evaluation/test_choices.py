@@ -209,7 +209,7 @@ def test_ruleset_with_shared_parts_is_freed_at_once(
         max_size=3,
     ),
 )
-@hypothesis_settings(max_examples=50, deadline=None)
+@hypothesis_settings(max_examples=examples(50), deadline=None)
 def test_order_of_flags_is_the_same_for_all_contexts(
     targetings_by_key: Mapping[str, Any], contexts: Sequence[Mapping[str, Any]]
 ) -> None:
