@@ -3,6 +3,7 @@
 The guard, the router and the OpenAPI document are built from this list, so they cannot differ.
 """
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,7 @@ def describe() -> dict[str, Any]:
 def add_routes(app: web.Application) -> None:
     """Add every route to the application, behind the guard if it needs a scope."""
     app[HOT_ANSWERS] = {}
+    app[ofrep.SKIPS] = Counter()
     for route in ROUTES:
         handler = route.handler
         invite = partial(expect, bytes_max=route.body_bytes_max)

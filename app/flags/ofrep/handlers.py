@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -27,7 +28,7 @@ _HOLD_SECONDS = 0.001
 # So that large environments waste at most a hundredth of their time.
 _SKIPS = 100
 # By environment: the requests that still go the ordinary way.
-_skips: dict[str, int] = {}
+SKIPS: web.AppKey[Counter[str]] = web.AppKey("skips", Counter)
 
 
 async def evaluate_flag(request: web.Request) -> web.Response:
@@ -78,13 +79,13 @@ def hot_flags(request: web.Request, body: bytes) -> EncodedResponse | None:
     if "?" in request.raw_path:
         return None
     snapshot = current_snapshot(request)
-    environment = snapshot.environment.name
-    if _skips.get(environment):
-        _skips[environment] -= 1
+    skips, environment = request.app[SKIPS], snapshot.environment.name
+    if skips[environment]:
+        skips[environment] -= 1
         return None
     response = _advance(_all(request, snapshot, body))
     if response is None:
-        _skips[environment] = _SKIPS
+        skips[environment] = _SKIPS
     return response
 
 
