@@ -59,7 +59,7 @@ def change_metrics(
     )
     yield counters(
         "flagstone_change_sets",
-        "Change sets that this instance has read.",
+        "Change sets that this instance has applied.",
         "environment kind",
         change_sets,
     )
