@@ -40,10 +40,10 @@ class Node(NamedTuple):
 
     The other members allow faster code. `literal` is the value if it is constant. `attribute` is
     set if the value is one attribute of the context, and `prefixed` if it is a string and one of
-    them. `text_test` is the test if the value depends
-    on nothing else, as long as the attribute is a string. `clock` is set if the value depends only
-    on the time. `is_resolved` says that the value is the flag's answer, not the name of a variant;
-    `choice` is set if it is one of several known answers. `part` is set if other flags share it.
+    them. `text_test` is the test if the value depends on nothing else, as long as the attribute is
+    a string. `clock` is set if the value depends only on the time. `is_resolved` says that the
+    value is the flag's answer, not the name of a variant; `choice` is set if it is one of several
+    known answers. `part` is set if other flags share it.
     """
 
     run: Closure
