@@ -98,6 +98,9 @@ async def test_open_page_says_who_changed_it(visit: Visit, page: Page, filled: S
     notice = page.locator("#live")
     await expect(notice).to_contain_text("Changed by local admin now: Why ops/read-only")
     await expect(notice).to_contain_text("ops/read-only: Switched on")
+    # An open page must not extend its session.
+    asked = [request for request in visit.requests if request.url.endswith("/summary")]
+    assert [request.headers.get("x-background") for request in asked] == ["1"]
     await visit.assert_accessible()
     await notice.get_by_role("button", name="Show").click()
     await expect(notice).to_be_hidden()

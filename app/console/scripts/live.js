@@ -3,7 +3,10 @@
 
 const {live, key} = document.body.dataset;
 const notice = document.getElementById("live");
+// A request that no person made must not extend the session.
+const BACKGROUND = {"X-Background": "1"};
 let source;
+let timer;
 
 function show(change) {
   if (key && !change.keys.includes(key) && !change.is_cut) return;
@@ -12,8 +15,16 @@ function show(change) {
   notice.querySelector("time").dateTime = change.created_at;
   notice.hidden = false;
   document.dispatchEvent(new Event("times:show"));
-  const words = `${live.split("/live?")[0]}/changes/${change.revision}/summary`;
-  htmx.ajax("GET", words, {target: notice.querySelector("[data-words]"), swap: "innerHTML"});
+  notice.querySelector("[data-words]").replaceChildren();
+  // Of several changes in a row, only the last one is put into words.
+  clearTimeout(timer);
+  timer = setTimeout(showWords, 500, change.revision);
+}
+
+function showWords(revision) {
+  const words = `${live.split("/live?")[0]}/changes/${revision}/summary`;
+  const target = notice.querySelector("[data-words]");
+  htmx.ajax("GET", words, {target, swap: "innerHTML", headers: BACKGROUND});
 }
 
 function end() {
@@ -24,7 +35,7 @@ function end() {
 async function check() {
   // After a lost connection the browser connects again by itself.
   if (source?.readyState !== EventSource.CLOSED) return;
-  const answer = await fetch(location.href, {method: "HEAD"}).catch(() => ({}));
+  const answer = await fetch(location.href, {method: "HEAD", headers: BACKGROUND}).catch(() => ({}));
   if (answer.status === 401) end();
 }
 
