@@ -1,7 +1,7 @@
 """The scripts of the console, on pages that have only what a script reads."""
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, Route
 
 from app.console.static_files import STATIC
 from tests.conftest import Service
@@ -76,6 +76,23 @@ async def test_copy_without_a_clipboard_says_what_happened(
     await page.get_by_role("button").click()
 
     await page.locator("#status", has_text=status).wait_for()
+
+
+async def test_page_of_an_outage_reloads_once_it_answers(stranger: Visit, running: Service) -> None:
+    stranger.expect_fault("Failed to load resource")
+    statuses = [503, 503, 200, 200]
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(status=statuses.pop(0), body="Here")
+
+    page = await _show(stranger, running, "<p data-retry>Try again</p>")
+    await page.route(lambda url: url.endswith("/page"), answer)
+    # Only the first attempt waits as long as for a person.
+    await page.evaluate("() => { const wait = setTimeout; setTimeout = f => wait(f, 0); }")
+    await page.locator("[data-retry]").wait_for(state="detached")
+
+    methods = [request.method for request in stranger.requests if request.url.endswith("/page")]
+    assert methods == ["GET", "HEAD", "HEAD", "HEAD", "GET"]
 
 
 async def test_draft_survives_a_reload_without_secrets(stranger: Visit, running: Service) -> None:

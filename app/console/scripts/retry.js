@@ -3,10 +3,13 @@
 const retry = document.querySelector("[data-retry]");
 
 async function attempt() {
-  if (document.hidden) return;
-  const options = {method: "HEAD", headers: {"X-Background": "1"}};
-  const answer = await fetch(location.href, options).catch(() => ({}));
-  if (answer.ok) location.reload();
+  if (!document.hidden) {
+    const headers = {"X-Background": "1"};
+    const options = {method: "HEAD", headers, signal: AbortSignal.timeout(20_000)};
+    const answer = await fetch(location.href, options).catch(() => ({}));
+    if (answer.ok) return location.reload();
+  }
+  setTimeout(attempt, 5_000);
 }
 
-if (retry) setInterval(attempt, 5_000);
+if (retry) setTimeout(attempt, 5_000);
