@@ -7,7 +7,7 @@ from aiohttp import web
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.confirmation import check_confirmation, needs_confirmation
+from app.console.confirmation import FIELD, check_confirmation, needs_confirmation
 from app.console.entry_pages import leave, read_version
 from app.console.flag.views import head_of, require_flag
 from app.console.forms import FormErrors, read_form
@@ -48,8 +48,10 @@ async def switch_flag(request: web.Request) -> web.Response:
         written = await save(request, [operation], message)
     except (Invalid, Conflict, Stale) as error:
         errors = FormErrors.of(error)
-        typed = {"message": message, "confirmation": form.get("confirmation", "")}
-        return await _switch_page(request, state, entry, errors=errors, **typed)
+        typed = form.get(FIELD, "")
+        return await _switch_page(
+            request, state, entry, errors=errors, message=message, typed=typed
+        )
     revision = written.change_sets[0].revision
     return leave(request, frame(request, state).url("flags", entry.key, saved=revision))
 
@@ -79,7 +81,7 @@ async def _switch_page(
     *,
     errors: FormErrors | None = None,
     message: str = "",
-    confirmation: str = "",
+    typed: str = "",
 ) -> web.Response:
     effect: list[str] = []
     problem: AppError | None = None
@@ -100,6 +102,6 @@ async def _switch_page(
         confirms=needs_confirmation(state.snapshot.environment),
         has_rules=isinstance(entry.value, dict) and bool(entry.value.get("targeting")),
         message=message,
-        confirmation=confirmation,
+        typed=typed,
         errors=errors,
     )

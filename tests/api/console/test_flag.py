@@ -366,7 +366,10 @@ async def test_switch_in_production_needs_its_name(service: Service) -> None:
             if status == 422:
                 text = await answer.text()
                 assert "Type production, exactly" in text
-                assert f'name="confirmation" type="text" value="{confirmation}"' in text
+                assert (
+                    f'name="confirmation" value="{confirmation}" required aria-invalid="true"'
+                    in text
+                )
 
 
 @pytest.mark.parametrize(("value", "has_rules"), [(FLAG, True), (flag(), False)])
