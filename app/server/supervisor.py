@@ -265,10 +265,10 @@ def _received_signals() -> Iterator[socket.socket]:
     with received, sending:
         received.setblocking(False)
         sending.setblocking(False)
-        for number in (*_STOP_SIGNALS, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
         before = signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
         try:
+            for number in (*_STOP_SIGNALS, signal.SIGCHLD):
+                signal.signal(number, lambda *_: None)
             yield received
         finally:
             signal.set_wakeup_fd(before)
