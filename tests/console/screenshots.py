@@ -30,6 +30,9 @@ _SHOWN = {
     "console-compare": (f"{_ENVIRONMENT}/compare?against=staging", 1280),
     "console-health": ("/console/health", 1280),
 }
+# A preview begins its request only after it has its contexts.
+_IS_COMPLETE = """() =>
+  !document.querySelector(".htmx-request, #preview-results:empty, #membership:empty")"""
 # The states of pages that docs/ does not show.
 _OTHERS = [path for path in page_paths() if path not in gallery.PAGES.values()]
 
@@ -94,4 +97,4 @@ async def _open(visit: Visit, path: str) -> None:
         await visit.page.wait_for_url("**/tokens/*")
     else:
         await visit.open_page(path)
-    await visit.page.wait_for_function("() => !document.querySelector('.htmx-request')")
+    await visit.page.wait_for_function(_IS_COMPLETE)
