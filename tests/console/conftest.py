@@ -51,6 +51,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 async def _tab(browser: Browser, running: Service) -> AsyncIterator[Visit]:
     async with visiting(browser, running.url) as visit:
+        await visit.forget()
         yield visit
 
 
@@ -58,12 +59,14 @@ async def _tab(browser: Browser, running: Service) -> AsyncIterator[Visit]:
 async def stranger(_tab: Visit, request: pytest.FixtureRequest) -> AsyncIterator[Visit]:
     """Yield the visit of a person who is not signed in. The test fails on any fault of a page.
 
-    All tests of a process share one page, which forgets all before each test: a new page costs
-    more than most tests.
+    All tests of a process share one page, which forgets all after each test: a new page costs
+    more than most tests, and an open page sends requests during the tests that follow.
     """
-    await _tab.forget()
     yield _tab
-    await _assert_no_fault(_tab, request)
+    try:
+        await _assert_no_fault(_tab, request)
+    finally:
+        await _tab.forget()
 
 
 @pytest.fixture
