@@ -16,7 +16,7 @@ from aiohttp_sse import EventSourceResponse
 from prometheus_client import Metric
 
 from app.components import Component, gauges
-from app.configuration.snapshots.follower import Follower
+from app.configuration.snapshots.source import SnapshotSource
 from app.http.lifecycle import Lifecycle
 from app.tasks import wait_at_most
 
@@ -76,7 +76,7 @@ class Broadcast(Component):
 
     name = "streams"
 
-    def __init__(self, follower: Follower, lifecycle: Lifecycle) -> None:
+    def __init__(self, follower: SnapshotSource, lifecycle: Lifecycle) -> None:
         self._follower = follower
         self._lifecycle = lifecycle
         self._idle: dict[IdleStream, None] = {}

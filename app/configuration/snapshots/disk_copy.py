@@ -12,8 +12,8 @@ from app.access.directory import TokenDirectory
 from app.access.models import Token
 from app.components import Component, HealthCheck, ReportScope, Status
 from app.configuration.snapshots.disk import Disk, SavedState, State
-from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.snapshot import Snapshot, build
+from app.configuration.snapshots.source import SnapshotSource
 from app.errors import reason
 from app.log import logger
 from app.tasks import wait_at_most
@@ -37,7 +37,7 @@ class DiskCopy(Component):
 
     name = "keeper"
 
-    def __init__(self, follower: Follower, tokens: TokenDirectory, disk: Disk | None) -> None:
+    def __init__(self, follower: SnapshotSource, tokens: TokenDirectory, disk: Disk | None) -> None:
         self._disk = disk
         self._follower = follower
         self._tokens = tokens

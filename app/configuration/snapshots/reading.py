@@ -5,13 +5,13 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.snapshot import Snapshot
+from app.configuration.snapshots.source import SnapshotSource
 from app.errors import NotFound, Unavailable
 from app.http import wire
 from app.http.headers import header_lines, revision_header
 
-FOLLOWER: web.AppKey[Follower] = web.AppKey("follower", Follower)
+FOLLOWER: web.AppKey[SnapshotSource] = web.AppKey("follower", SnapshotSource)
 
 # Set when the request asked for a refresh that failed.
 UNCONFIRMED: web.RequestKey[bool] = web.RequestKey("unconfirmed", bool)

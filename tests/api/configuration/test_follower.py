@@ -11,10 +11,11 @@ import pytest
 
 from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
-from app.configuration.snapshots.follower import STALE_AFTER_SECONDS, Follower
+from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.own_changes import OwnChange
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
+from app.configuration.snapshots.source import STALE_AFTER_SECONDS
 from app.database import Database
 from app.database.client.primary import AsyncpgConnection
 from app.database.client.session_setup import prepare_connection

@@ -5,8 +5,8 @@ import time
 import pytest
 from aiohttp import ClientSession
 
-from app.configuration.snapshots.follower import STALE_AFTER_SECONDS
 from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.source import STALE_AFTER_SECONDS
 from app.console.forms import FormErrors
 from app.database import Database
 from app.database.client.pool import REPEAT_ADVICE

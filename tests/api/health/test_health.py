@@ -227,7 +227,7 @@ async def test_follower_that_cannot_follow_fails_readiness(
     output: str,
 ) -> None:
     monkeypatch.setattr("app.configuration.snapshots.follower.Follower.poll_seconds", 0.05)
-    monkeypatch.setattr("app.configuration.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("app.configuration.snapshots.source.STALE_AFTER_SECONDS", 0.0)
     health = service.app[HEALTH]
     follower = Follower(service.app[DATABASE])
     await follower.refresh()
@@ -265,7 +265,7 @@ async def test_follower_that_cannot_follow_fails_readiness(
 async def test_follower_without_a_database_warns(
     service: Service, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.configuration.snapshots.follower.STALE_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("app.configuration.snapshots.source.STALE_AFTER_SECONDS", 0.0)
     follower = Follower(Database(settings.database))
     follower.adopt(service.app[FOLLOWER].loaded(), confirmed_at=0.0)
     following = asyncio.create_task(follower.run())

@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import ClientSession
 from multidict import CIMultiDictProxy
 
-from app.configuration.snapshots.follower import STALE_AFTER_SECONDS
+from app.configuration.snapshots.source import STALE_AFTER_SECONDS
 from tests.process.conftest import Process
 from tests.waiting import until
 
