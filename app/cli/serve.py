@@ -1,6 +1,7 @@
 """`serve`: run the service until it gets a signal."""
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from app import log
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from app.cli.sign_in import EVERYWHERE, sign_in_link
+from app.console.first_request import import_pages
 from app.database.targets import open_targets
 from app.errors import Unavailable
 from app.http.keys import DATABASE, SETTINGS
@@ -67,6 +69,8 @@ def _run(main: Coroutine[Any, Any, Result]) -> Result:
 
 async def _serve(settings: Settings, worker: Worker) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
+    # No collection visits the modules again: none of them is ever freed.
+    gc.freeze()
     app = create_app(settings, worker)
 
     async def announce() -> None:
@@ -109,6 +113,7 @@ def _supervise(settings: Settings) -> int:
         with foreseen_errors():
             _run(_serve(replace(settings, instance=instance), worker))
 
+    import_pages()  # Once, for all workers.
     with ExitStack() as stack:
         if settings.database.target is None:
             # Hold the embedded server, so that it survives a worker that is killed.

@@ -3,6 +3,7 @@
 Start at `routes.py`, which lists the pages. Each folder is a group of pages: `handlers.py` answers
 requests, `views.py` prepares plain data for the templates, `forms.py` reads what a page posts.
 
+first_request.py  the import of everything else, at the first request
 pages.py       the wrapper of each page: its headers, and errors as pages
 rendering.py   pages as answers, and the frame around each (navigation, environment, moment)
 templating.py  the compiled templates, and the functions that they call

@@ -6,7 +6,8 @@ nothing from other hosts and runs no inline script; the viewer needs inline styl
 
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from aiohttp import hdrs, web
 
 from app.http.conditions import is_not_modified
 from app.http.keys import OWN_HEADERS
+from app.threads import in_turn
 
 VIEWER_PATH = "/docs/openapi-explorer.js"
 _VIEWER = Path(__file__).parent / "viewer" / "openapi-explorer.min.js.gz"
@@ -57,12 +59,26 @@ _PAGE = """\
 
 
 class Documentation:
-    """The OpenAPI document and the viewer, as bytes."""
+    """The OpenAPI document and the viewer, as bytes, made when they are first requested."""
 
-    def __init__(self, described: Mapping[str, Any]) -> None:
-        self.openapi = msgspec.json.encode(described)
-        self.viewer_gzip = _VIEWER.read_bytes()
-        digest = hashlib.sha256(self.viewer_gzip).hexdigest()[:32]
+    def __init__(self, describe: Callable[[], Mapping[str, Any]]) -> None:
+        self._describe = describe
+
+    @cached_property
+    def openapi(self) -> bytes:
+        return msgspec.json.encode(self._describe())
+
+    @cached_property
+    def viewer(self) -> "Viewer":
+        return Viewer(_VIEWER.read_bytes())
+
+
+class Viewer:
+    """The script of the page, compressed, and its ETags."""
+
+    def __init__(self, zipped: bytes) -> None:
+        self.zipped = zipped
+        digest = hashlib.sha256(zipped).hexdigest()[:32]
         self.gzip_etag, self.plain_etag = f'"{digest}"', f'"plain-{digest}"'
 
 
@@ -71,7 +87,9 @@ DOCUMENTATION: web.AppKey[Documentation] = web.AppKey("documentation", Documenta
 
 async def get_openapi_document(request: web.Request) -> web.Response:
     """Get this API as an OpenAPI 3.1 document."""
-    return web.Response(body=request.app[DOCUMENTATION].openapi, content_type="application/json")
+    documentation = request.app[DOCUMENTATION]
+    body = await in_turn("openapi", lambda: documentation.openapi)
+    return web.Response(body=body, content_type="application/json")
 
 
 async def get_documentation_page(request: web.Request) -> web.Response:
@@ -82,15 +100,15 @@ async def get_documentation_page(request: web.Request) -> web.Response:
 
 async def get_documentation_script(request: web.Request) -> web.Response:
     """Get the script of the page /docs."""
-    files = request.app[DOCUMENTATION]
+    viewer = request.app[DOCUMENTATION].viewer
     request[OWN_HEADERS] = {"Cache-Control": "no-cache"}
     is_zipped = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
     # RFC 9110, 8.8.3.3: each encoding has its own strong ETag, or a cache would mix them up.
-    etag = files.gzip_etag if is_zipped else files.plain_etag
+    etag = viewer.gzip_etag if is_zipped else viewer.plain_etag
     headers = {hdrs.ETAG: etag}
     if is_not_modified(request, etag):
         return web.Response(status=304, headers=headers)
-    body = files.viewer_gzip
+    body = viewer.zipped
     if is_zipped:
         headers[hdrs.CONTENT_ENCODING] = "gzip"
     else:

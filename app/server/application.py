@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from app.configuration.snapshots.event_stream import wake_streams
-from app.console.routes import add_console
+from app.console.first_request import reserve_console
 from app.flags.ofrep.cors import share_refusals
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.frame import common_headers, set_common_headers
@@ -24,7 +24,7 @@ def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     add_components(app, settings, worker)
     add_routes(app)
-    add_console(app)
+    reserve_console(app)
     app[COMMON_HEAD] = header_lines(common_headers(settings.http))
     app.on_response_prepare.append(set_common_headers(settings.http, app[LIFECYCLE]))
     app.on_response_prepare.append(share_refusals)

@@ -60,11 +60,9 @@ from app.flags.views import (
 from app.health import handlers as health
 from app.health.handlers import HealthReport, Readiness
 from app.http import documentation, home, wire
-from app.http.api_texts import ApiTexts
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.fast_path import HOT_ANSWERS
 from app.http.frame import with_deadline, with_large_data
-from app.http.openapi import document
 from app.http.routing import Route, expect
 from app.operations.metrics import handlers as metrics
 from app.schema import handlers as audit
@@ -229,6 +227,10 @@ API_TEXTS = Path(__file__).parent / "api"
 
 def describe() -> dict[str, Any]:
     """Return the OpenAPI document of the service."""
+    # Few instances are asked for it.
+    from app.http.api_texts import ApiTexts  # noqa: PLC0415
+    from app.http.openapi import document  # noqa: PLC0415
+
     return document(ROUTES, ApiTexts(API_TEXTS))
 
 
@@ -255,4 +257,4 @@ def add_routes(app: web.Application) -> None:
             app[HOT_ANSWERS][added] = route.around_hot(hot)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler, expect_handler=invite)
-    app[documentation.DOCUMENTATION] = documentation.Documentation(describe())
+    app[documentation.DOCUMENTATION] = documentation.Documentation(describe)

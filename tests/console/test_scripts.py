@@ -3,6 +3,7 @@
 import pytest
 from playwright.async_api import Page, Route
 
+from app.console.first_request import CONSOLE
 from app.console.static_files import STATIC
 from tests.conftest import Service
 from tests.console.browser import Visit
@@ -20,12 +21,11 @@ _CONFIG = """<meta name="htmx-config" content='{"includeIndicatorStyles": false}
 
 
 async def _show(visit: Visit, service: Service, content: str) -> Page:
-    libraries = "".join(
-        f'<script src="{service.app[STATIC].url(name)}" defer></script>' for name in _FILES
-    )
+    static = (await service.app[CONSOLE].pages())[STATIC]
+    libraries = "".join(f'<script src="{static.url(name)}" defer></script>' for name in _FILES)
     await visit.show(
         f'<p id="status" role="status"></p>{content}{_CONFIG}{libraries}'
-        f'<script src="{service.app[STATIC].url("console.js")}" type="module"></script>'
+        f'<script src="{static.url("console.js")}" type="module"></script>'
     )
     return visit.page
 

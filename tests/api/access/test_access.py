@@ -8,6 +8,7 @@ import pytest
 from app.access.format import generate_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
+from app.console.first_request import CONSOLE
 from app.console.routes import PAGES
 from app.console.static_files import STATIC_PATH
 from app.server.routes import ROUTES
@@ -110,13 +111,18 @@ async def test_every_route_of_the_router_is_in_the_table(service: Service) -> No
     heads = {("HEAD", path) for method, path in table if method == "GET"}
     preflights = {("OPTIONS", filled(route.path)) for route in ROUTES if route.around is not None}
 
+    # These lead to the routes of the pages.
+    outer = {("*", "/console"), ("*", filled("/console/{path}"))}
+
+    pages = await service.app[CONSOLE].pages()
     routed = {
         (route.method, filled(route.resource.canonical))
-        for route in service.app.router.routes()
+        for app in (service.app, pages)
+        for route in app.router.routes()
         if route.resource is not None
     }
 
-    assert routed == table | heads | preflights
+    assert routed == table | heads | preflights | outer
 
 
 async def test_token_row_changed_by_sql_is_refused(service: Service, server: Server) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.console.first_request import CONSOLE
 from app.console.flags.listing import LAST_EVALUATIONS
 from app.database import sql
 from app.http.keys import DATABASE
@@ -63,7 +64,8 @@ async def evaluated(service: Service, key: str, days: int, environment: str = "l
         )
 
     await service.app[DATABASE].transact(add)
-    service.app[LAST_EVALUATIONS].forget(frozenset())
+    pages = await service.app[CONSOLE].pages()
+    pages[LAST_EVALUATIONS].forget(frozenset())
 
 
 def address(environment: str = "local", page: str = "flags") -> str:

@@ -1,11 +1,12 @@
 import gzip
 
-from app.console.static_files import STATIC
+from app.console.first_request import CONSOLE
+from app.console.static_files import STATIC, StaticFiles
 from tests.conftest import Service
 
 
 async def test_static_file_is_cached_for_a_year_and_compressed(service: Service) -> None:
-    static = service.app[STATIC]
+    static = await _static_files(service)
     async with service.stranger.get(static.url("console.css"), auto_decompress=False) as answer:
         body = await answer.read()
 
@@ -18,7 +19,7 @@ async def test_static_file_is_cached_for_a_year_and_compressed(service: Service)
 
 
 async def test_static_file_is_plain_for_clients_without_gzip(service: Service) -> None:
-    static = service.app[STATIC]
+    static = await _static_files(service)
     headers = {"Accept-Encoding": "identity"}
     url = static.url("vendor/icons.svg")
     async with service.stranger.get(url, headers=headers) as answer:
@@ -28,7 +29,7 @@ async def test_static_file_is_plain_for_clients_without_gzip(service: Service) -
 
 
 async def test_static_file_of_another_name_or_hash_is_404(service: Service) -> None:
-    root = f"/console/static/{service.app[STATIC].version}"
+    root = f"/console/static/{(await _static_files(service)).version}"
     for path in (
         f"{root}/none.css",
         f"{root}/vendor/vendored.json",
@@ -41,3 +42,7 @@ async def test_static_file_of_another_name_or_hash_is_404(service: Service) -> N
         async with service.stranger.get(path, allow_redirects=False) as answer:
             assert answer.status != 200, path
             assert b"import" not in await answer.read()
+
+
+async def _static_files(service: Service) -> StaticFiles:
+    return (await service.app[CONSOLE].pages())[STATIC]

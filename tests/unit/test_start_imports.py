@@ -1,0 +1,36 @@
+"""The modules that a serving process does not import. Each costs time at the start, and memory."""
+
+import subprocess
+import sys
+
+import pytest
+
+# A request to the console, or for the documentation, imports them.
+ON_REQUEST = (
+    "aiohttp_jinja2",
+    "app.console.routes",
+    "app.http.openapi",
+    "app.operations.doctor",
+    "jinja2",
+)
+# Only commands and single settings need them.
+ELSEWHERE = ("app.cli.root", "click", "typer", "zxcvbn")
+
+
+@pytest.fixture(scope="module")
+def imported() -> set[str]:
+    code = "import sys, app.cli.serve; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(ran.stdout.split())
+
+
+@pytest.mark.parametrize("module", [*ON_REQUEST, *ELSEWHERE])
+def test_start_does_not_import_what_it_never_uses(imported: set[str], module: str) -> None:
+    assert module not in imported
+
+
+def test_first_request_imports_modules_that_exist() -> None:
+    """A renamed module would be absent from the start for the wrong reason."""
+    code = f"import importlib\nfor name in {ON_REQUEST + ELSEWHERE}: importlib.import_module(name)"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
