@@ -33,7 +33,7 @@ _MAGIC = b"flagstone-snapshot-1\n"
 
 class SavedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
-    entries: Sequence[Configuration]
+    entries: list[Configuration]
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

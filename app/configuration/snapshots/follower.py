@@ -5,7 +5,6 @@ Every two seconds it compares all revisions with the database, so a lost notific
 change by at most two seconds. While the database is away, the last snapshots stay in use.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -50,7 +49,6 @@ class Follower(SnapshotSource):
         self._is_all_hinted = False
         # When the last refresh failed because the database was away.
         self._away_at = 0.0
-        self._refreshing = asyncio.Lock()
 
     async def events_since(self, revision: int, up_to: Environment) -> Sequence[ChangeEvent]:
         """Return the events after a revision, or none above `EVENTS_MAX`. Raises Unavailable."""
@@ -102,7 +100,7 @@ class Follower(SnapshotSource):
     async def refresh(self) -> None:
         """Bring every snapshot up to date. Raises Unavailable when the database is away."""
         asked = time.monotonic()
-        async with self._refreshing:
+        async with self.refreshing:
             if self._refreshed_at is not None and self._refreshed_at > asked:
                 return  # another task's refresh began after this call
             if self._away is not None and self._away_at > asked:
@@ -144,7 +142,7 @@ class Follower(SnapshotSource):
 
     async def _read_since(self, environment: str, revision: int) -> bool:
         """Read the changes of one environment. Return False if all must be refreshed instead."""
-        async with self._refreshing:
+        async with self.refreshing:
             await self._free_replaced()
             known = self._snapshots.get(environment)
             if known is None or known.revision >= revision:

@@ -40,6 +40,8 @@ class SnapshotSource(PolledCopy):
     def __init__(self) -> None:
         super().__init__()
         self._snapshots: Mapping[str, Snapshot] = {}
+        # Held while snapshots are read, so that two tasks never compile the same ones.
+        self.refreshing = asyncio.Lock()
         # Large old snapshots. The next refresh frees them.
         self._replaced: list[Snapshot] = []
         self._refreshed_at: float | None = None
