@@ -29,6 +29,24 @@ select
 from migrations
 order by "timestamp" desc;
 
+-- name: list_rights(roles)
+-- The rights of each role to each table and sequence, and to other relations if it has any.
+select
+    pg_roles.rolname as role,
+    pg_class.relname as relation,
+    pg_class.relkind in ('r', 'S') as is_listed,
+    coalesce(
+        array_agg(lower(acl.privilege_type)) filter (where acl.privilege_type is not null), '{}'
+    ) as rights
+from pg_roles
+cross join pg_class
+left join lateral aclexplode(pg_class.relacl) as acl on acl.grantee = pg_roles.oid
+where
+    pg_roles.rolname = any(:roles::text [])
+    and pg_class.relnamespace = to_regnamespace('flagstone')
+    and (pg_class.relkind in ('r', 'S') or acl.privilege_type is not null)
+group by pg_roles.rolname, pg_class.oid, pg_class.relname, pg_class.relkind;
+
 -- name: find_no_migrator(lock_key)$
 -- No migrator begins until this transaction ends. Returns false while one is running.
 select pg_try_advisory_xact_lock_shared(:lock_key::bigint);

@@ -8,6 +8,7 @@ select to_regclass('flagstone.schema_fingerprints') is not null;
 -- name: find_expected_schema()^
 -- The schema that the last migration or an operator stored.
 select
+    migration,
     facts,
     server_version,
     recording

@@ -36,10 +36,10 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Database
 from app.database.client.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, MIGRATOR, OWNER
-from app.database.roles.privileges import TABLES
 from app.database.roles.provision import Provisioner
+from app.database.roles.rights import TABLES
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.parameters import RESPONSE_HEADERS

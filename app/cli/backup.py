@@ -31,7 +31,7 @@ from app.cli.terminal import (
 )
 from app.crypto.signing import Signer
 from app.database import Connection, sql
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.targets import open_targets, probe
 from app.names import counted
 from app.operations.backups import data_reader, recipients, store

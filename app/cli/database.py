@@ -24,7 +24,8 @@ from app.cli.terminal import (
     show_table,
 )
 from app.database.catalog.fingerprint import redact
-from app.database.migrations import MigrationError, Migrator, new_files
+from app.database.migrations import MigrationError, new_files
+from app.database.migrations.runner import Migrator
 from app.database.roles.credentials import before_provision
 from app.database.roles.provision import Provisioner, ProvisionError
 from app.database.targets import embedded_server, open_targets, probe

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,10 +13,11 @@ from app.components import Component, HealthCheck, ReportScope, Status, gauge, g
 from app.database.client.pool import Database
 from app.database.client.primary import Primary
 from app.database.client.reasons import connecting
-from app.database.migrations import Migrator
-from app.database.targets import Targets, open_targets_async, probe, watch_embedded
+from app.database.migrations import read_files
+from app.database.migrations.up_to_date import is_up_to_date
+from app.database.targets import Targets, connected, open_targets_async, watch_embedded
 from app.log import logger
-from app.settings import Settings
+from app.settings import Settings, Target
 from app.threads import in_thread
 
 log = logger(__name__)
@@ -64,14 +66,21 @@ class Migrations(Component):
     async def start(self) -> None:
         if not self._settings.database.migrate_on_start:
             return
-        # A retry probes again: another server may be the primary by then.
-        migrator = Migrator(
-            target=await probe(self._server.targets.migrator, self._settings, self._primary),
-            settings=self._settings.database,
-            instance=self._settings.instance,
-        )
-        applied = await in_thread("migrate", lambda: migrator.migrate(_log_start, _log_build))
+        target = self._server.targets.migrator
+        # A retry connects again: another server may be the primary by then.
+        async with connected(target, self._settings, self._primary) as session:
+            target = replace(target, hosts=(session.address,))
+            has_work = not await is_up_to_date(session, read_files())
+        applied = await in_thread("migrate", lambda: self._migrate(target)) if has_work else []
         log.info("migrated", applied=len(applied))
+
+    def _migrate(self, target: Target) -> list[str]:
+        from app.database.migrations.runner import Migrator  # noqa: PLC0415 - see up_to_date.py
+
+        migrator = Migrator(
+            target=target, settings=self._settings.database, instance=self._settings.instance
+        )
+        return migrator.migrate(_log_start, _log_build)
 
 
 def _log_start(_: str, done: int, total: int) -> None:

@@ -4,16 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from app.database.client.connector import Connector
 from app.database.client.pool import Database
-from app.database.client.primary import Primary
+from app.database.client.primary import Primary, Session
 from app.database.client.reasons import connecting, reason_of
 from app.database.client.session_setup import prepare_as_owner, prepare_connection
 from app.database.embedded import EmbeddedError, EmbeddedServer
-from app.database.role_names import APP, BACKUP, MIGRATOR
-from app.database.roles.provision import Provisioner
+from app.database.embedded.cluster import MAJOR
+from app.database.role_names import APP, BACKUP, MIGRATOR, PREFIX
+from app.database.roles.credentials import read_targets
+from app.database.roles.provisioned import ProvisionedState
 from app.log import logger
 from app.settings import Settings, Target
 from app.tasks import Backoff
@@ -62,27 +65,45 @@ def open_targets(settings: Settings) -> Iterator[Targets]:
 
 
 def _embedded_targets(server: EmbeddedServer, settings: Settings) -> Targets:
-    superuser = server.superuser
-    provisioner = Provisioner(
-        admin=superuser,
-        settings=settings.database,
-        folder=settings.data_dir / "credentials",
-        # We generate the passwords, and the server listens only on the socket in this folder.
-        takes_any_password=True,
-    )
-    # Repeat this at each start: it is cheap, and completes a first start that was killed.
-    provisioner.provision(reset_passwords=True)
-    provisioned = provisioner.targets()
+    superuser, state = server.superuser, provisioned_state(server, settings)
+    if not state.is_current():
+        _provision(superuser, settings, state.folder)
+        state.remember()
+    provisioned = read_targets(state.folder)
 
     def socket_target(role: str) -> Target:
         # Use the current socket: the data folder may have moved since its URLs were written.
-        return superuser.named(provisioner.database).as_role(role, provisioned[role].password)
+        return superuser.named(PREFIX).as_role(role, provisioned[role].password)
 
     return Targets(
         app=socket_target(APP),
         migrator=socket_target(MIGRATOR),
         backup=socket_target(BACKUP),
     )
+
+
+def provisioned_state(server: EmbeddedServer, settings: Settings) -> ProvisionedState:
+    """Return the state of a server that runs."""
+    return ProvisionedState(
+        admin=server.superuser,
+        settings=settings.database,
+        folder=settings.data_dir / "credentials",
+        file=settings.data_dir / f"pg{MAJOR}.provisioned",
+    )
+
+
+def _provision(superuser: Target, settings: Settings, folder: Path) -> None:
+    """Complete a first start that was killed, and repair what was changed since."""
+    from app.database.roles.provision import Provisioner  # noqa: PLC0415 - see provisioned.py
+
+    provisioner = Provisioner(
+        admin=superuser,
+        settings=settings.database,
+        folder=folder,
+        # We generate the passwords, and the server listens only on the socket in this folder.
+        takes_any_password=True,
+    )
+    provisioner.provision(reset_passwords=True)
 
 
 @asynccontextmanager
@@ -122,11 +143,19 @@ async def probe(target: Target, settings: Settings, primary: Primary | None = No
     password like an unreachable server. Raises DatabaseRefusedError, which says whether a later
     attempt may succeed.
     """
-    primary = primary or Primary(settings.data_dir)
+    async with connected(target, settings, primary or Primary(settings.data_dir)) as session:
+        return replace(target, hosts=(session.address,))
+
+
+@asynccontextmanager
+async def connected(target: Target, settings: Settings, primary: Primary) -> AsyncIterator[Session]:
+    """Yield one connection to the primary. Raises DatabaseRefusedError."""
     with connecting(target, settings.database):
         session = await Connector(target, settings.database, primary)()
-    await session.close(timeout=settings.database.command_timeout_seconds)
-    return replace(target, hosts=(session.address,))
+    try:
+        yield session
+    finally:
+        await session.close(timeout=settings.database.command_timeout_seconds)
 
 
 @asynccontextmanager

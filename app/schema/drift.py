@@ -22,7 +22,7 @@ from app.database.catalog.fingerprint import (
 )
 from app.database.catalog.recording import QUOTE_SETTING, Recording, RecordingStatus, evaluate
 from app.database.client.faults import SCHEMA_UNFIT, DatabaseBugError
-from app.database.migrations.backend import LOCK_KEY
+from app.database.migrations import LOCK_KEY
 from app.errors import Unavailable
 from app.log import logger
 from app.tasks import jittered

@@ -1,10 +1,9 @@
 """Retries the steps of the start while the database is away, without limit."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
-
-import psycopg
 
 from app.database.client.connector import is_transient
 from app.database.client.reasons import DatabaseRefusedError, reason_of
@@ -48,7 +47,9 @@ class StartupRetry:
 
 
 def _is_passing(error: Exception) -> bool:
-    if isinstance(error, psycopg.OperationalError):
+    # A serving process imports psycopg only to migrate.
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is not None and isinstance(error, psycopg.OperationalError):
         # Classes 08, 53, 55, 57: connection, resources, locks, shutdown. An error without a state
         # means that the connection broke.
         return error.sqlstate is None or error.sqlstate.startswith(("08", "53", "55", "57"))

@@ -17,7 +17,7 @@ import psycopg
 from rich.progress import Progress
 
 from app.database.client.drivers import libpq_arguments
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import BACKUP, OWNER
 from app.database.targets import open_targets_async
 from app.operations.backups.store import DATA

@@ -23,7 +23,7 @@ from app.configuration.changes.service import apply
 from app.database import Connection, Database
 from app.database.client.drivers import libpq_arguments
 from app.database.client.listener import listen
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import OWNER
 from app.database.targets import open_targets_async
 from app.settings import load

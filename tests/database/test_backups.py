@@ -33,8 +33,8 @@ from app.crypto.identity import ForeignError, new_identity, parse_identity
 from app.crypto.signing import Signer
 from app.database import Database
 from app.database.client.drivers import libpq_arguments
-from app.database.migrations import Migrator
-from app.database.migrations.backend import LOCK_KEY
+from app.database.migrations import LOCK_KEY
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, BACKUP, MIGRATOR, OWNER
 from app.environments import service as environments
 from app.http.conditions import ExpectedVersion

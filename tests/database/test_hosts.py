@@ -16,7 +16,7 @@ from app.database import Database
 from app.database.client.connector import Connector
 from app.database.client.primary import Primary, Session
 from app.database.client.primary_watch import PrimaryWatch
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, MIGRATOR
 from app.database.targets import probe
 from app.errors import Unavailable

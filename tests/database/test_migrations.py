@@ -17,9 +17,9 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from app.database.migrations import MigrationError, Migrator, new_files, read_files
-from app.database.migrations.backend import LOCK_KEY
+from app.database.migrations import LOCK_KEY, MigrationError, new_files, read_files
 from app.database.migrations.files import FOLDER
+from app.database.migrations.runner import Migrator
 from app.database.role_names import MIGRATOR
 from app.settings import Secret, Target
 from tests.conftest import Server
@@ -33,7 +33,7 @@ FIRST, SECOND, THIRD = (f"199999990000{n}-Added{n}" for n in range(3))
 _SCRIPT = """
 import json, sys
 from pathlib import Path
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.settings import load, parse_target
 
 url, folder = sys.argv[1:]

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from app.database import sql
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import MIGRATOR
 from tests.conftest import Server
 

@@ -21,7 +21,7 @@ from app.database import Connection, Database, sql
 from app.database.client.connector import is_transient
 from app.database.client.drivers import libpq_arguments
 from app.database.client.pooler import PoolerError
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, MIGRATOR
 from app.database.startup import pooler_check
 from app.errors import Unavailable

@@ -14,12 +14,13 @@ from app.database import Database
 from app.database.catalog.ddl_triggers import read_recording
 from app.database.catalog.recording import RecordingStatus
 from app.database.client.drivers import libpq_arguments
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, BACKUP, LOGIN_ROLES, MIGRATOR, OWNER, READONLY
 from app.database.roles.check import OverprivilegedError, check_role
 from app.database.roles.credentials import before_provision
-from app.database.roles.privileges import SEQUENCES, TABLES, grant_privileges
+from app.database.roles.privileges import grant_privileges
 from app.database.roles.provision import Provisioner, ProvisionError
+from app.database.roles.rights import SEQUENCES, TABLES
 from app.settings import Secret, Settings, SettingsError, Target, Tier, load
 from tests.conftest import Server, started
 from tests.database.full_postgres import open_folder as unprivileged_folder

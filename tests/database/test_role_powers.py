@@ -7,10 +7,10 @@ import pytest
 from psycopg import sql as psql
 
 from app.database import Database
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, MIGRATOR, OWNER
 from app.database.roles.check import OverprivilegedError, check_role, role_powers
-from app.database.roles.privileges import APPEND_ONLY, TABLES
+from app.database.roles.rights import APPEND_ONLY, TABLES
 from app.settings import Secret, Settings, Target, Tier
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, version_of

@@ -19,9 +19,10 @@ from app.database.catalog.ddl_triggers import read_recording
 from app.database.catalog.fingerprint import WORDING, differences, fingerprint, redact
 from app.database.catalog.recording import RecordingStatus
 from app.database.client.drivers import asyncpg_arguments, libpq_arguments
-from app.database.migrations import MigrationError, Migrator
+from app.database.migrations import MigrationError
 from app.database.migrations.expectation import read_facts
 from app.database.migrations.files import FOLDER
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, BACKUP, MIGRATOR, OWNER
 from app.database.roles.provision import Provisioner
 from app.schema.drift import SchemaReport, inspect_schema

@@ -9,9 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.database.migrations import Migrator, read_files
+from app.database.migrations import read_files
 from app.database.migrations.expectation import read_facts
 from app.database.migrations.files import FOLDER
+from app.database.migrations.runner import Migrator
 from app.database.role_names import MIGRATOR
 from tests.conftest import Server
 

@@ -16,10 +16,10 @@ from app.database import Database
 from app.database.client.connector import Connector, is_transient
 from app.database.client.drivers import libpq_arguments
 from app.database.client.reasons import DatabaseRefusedError, connecting
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, MIGRATOR
 from app.database.roles.check import check_role
-from app.database.roles.privileges import TABLES
+from app.database.roles.rights import TABLES
 from app.operations.doctor.examination import CHECKS, examine
 from app.operations.doctor.findings import FindingVerdict
 from app.settings import Settings, Target, Tier, Tls, TlsMode, load

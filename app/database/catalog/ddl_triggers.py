@@ -19,7 +19,7 @@ from app.database.catalog.recording import (
     RecordingStatus,
     evaluate,
 )
-from app.database.client.statements import run
+from app.database.client.blocking import run
 from app.database.client.statements import sql as statements
 from app.log import logger
 

@@ -1,7 +1,7 @@
 """Every statement of `sql/`, by name: `await sql.get_thing(connection, key=…)`.
 
-The folder is loaded once, for asyncpg; `run` executes the same statements on psycopg's blocking
-connections. A test checks that names are unique across all files, and prepares each statement
+The folder is loaded once, for asyncpg; `run` of `blocking.py` executes the same statements with
+psycopg. A test checks that names are unique across all files, and prepares each statement
 against the schema.
 """
 
@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosql
-import psycopg
 from aiosql.adapters.asyncpg import AsyncPGAdapter
-from psycopg.rows import tuple_row
 
 FOLDER = Path(__file__).parents[3] / "sql"
 
@@ -52,16 +50,5 @@ class _Adapter(AsyncPGAdapter):
         return [parameters[name] for name in self.var_sorted[query_name]]
 
 
-_adapter = _Adapter()
-sql: Any = aiosql.from_path(FOLDER, lambda: _adapter)
-
-
-def run(
-    connection: psycopg.Connection[Any],
-    statement: Any,
-    row_factory: Any = tuple_row,
-    **parameters: object,
-) -> psycopg.RawCursor[Any]:
-    """Execute a statement of `sql` on a connection of psycopg, and return the cursor."""
-    cursor = psycopg.RawCursor(connection, row_factory=row_factory)
-    return cursor.execute(statement.sql, _adapter.ordered(statement.__name__, parameters))
+ADAPTER = _Adapter()
+sql: Any = aiosql.from_path(FOLDER, lambda: ADAPTER)

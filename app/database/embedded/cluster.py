@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
-import psycopg
 
 from app.database.embedded.account import Account, EmbeddedError, check_reach
 from app.private_files import write_new
@@ -152,24 +151,32 @@ class Cluster:
     def _is_ready(self) -> bool:
         """Wait until the server answers, exits, or START_SECONDS pass. Includes crash recovery."""
         deadline = time.monotonic() + START_SECONDS
-        target = self.superuser
         while time.monotonic() < deadline:
             if self._child is not None and self._child.poll() is not None:
                 return False
-            try:
-                psycopg.connect(
-                    host=target.hosts[0][0],
-                    port=_PORT,
-                    dbname=target.database,
-                    user=target.user,
-                    password=target.password.reveal() if target.password else None,
-                    connect_timeout=2,
-                ).close()
-            except psycopg.OperationalError:
-                time.sleep(0.02)
-            else:
+            if self._accepts_connections():
                 return True
+            time.sleep(0.02)
         return False
+
+    def _accepts_connections(self) -> bool:
+        answer = subprocess.run(  # noqa: S603 - we chose the program
+            [
+                self._bin / "pg_isready",
+                "-h",
+                self._socket_folder,
+                "-p",
+                str(_PORT),
+                "-t",
+                "2",
+                "-q",
+            ],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        )
+        return answer.returncode == 0
 
     def postmaster(self) -> psutil.Process | None:
         """Return the process of the running server, or None.

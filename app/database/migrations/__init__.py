@@ -1,6 +1,14 @@
-"""Migrations: files in `migrations/`, read by yoyo and recorded in the table `migrations`."""
+"""Migrations: files in `migrations/`, read by yoyo and recorded in the table `migrations`.
 
-from app.database.migrations.files import MigrationError, MigrationFile, new_files, read_files
-from app.database.migrations.runner import Ledger, Migrator
+`runner.py` applies them. A serving process imports it, with yoyo and psycopg, only if it migrates.
+"""
 
-__all__ = ["Ledger", "MigrationError", "MigrationFile", "Migrator", "new_files", "read_files"]
+from app.database.migrations.files import (
+    LOCK_KEY,
+    MigrationError,
+    MigrationFile,
+    new_files,
+    read_files,
+)
+
+__all__ = ["LOCK_KEY", "MigrationError", "MigrationFile", "new_files", "read_files"]

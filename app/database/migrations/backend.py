@@ -18,11 +18,10 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration
 
 from app.database.client.drivers import SCHEMA, SEARCH_PATH
-from app.database.migrations.files import MigrationError, MigrationFile
+from app.database.migrations.files import LOCK_KEY, MigrationError, MigrationFile
 from app.database.migrations.index_progress import Report, index_progress
 from app.tasks import Backoff
 
-LOCK_KEY = 0x666C6167  # "flag" in ASCII: the lock of every schema change of this database
 LOCK_WAIT_SECONDS = 600
 _LOCK_ATTEMPTS = 5
 _SESSION = (

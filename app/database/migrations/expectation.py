@@ -22,8 +22,9 @@ from app.database.catalog.fingerprint import (
     wording_number,
 )
 from app.database.catalog.recording import RecordingStatus
+from app.database.client.blocking import run
 from app.database.client.drivers import SCHEMA
-from app.database.client.statements import run, sql
+from app.database.client.statements import sql
 from app.database.roles.privileges import grant_privileges
 from app.log import logger
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.errors import ForeseenError
 
+LOCK_KEY = 0x666C6167  # "flag" in ASCII: the lock of every schema change of this database
 FOLDER = Path(__file__).parents[3] / "migrations"
 PHASES = ("system", "core", "reference", "index", "constraint")
 TYPES = ("schema", "data")

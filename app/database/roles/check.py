@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.database.client.pool import Connection, Database
 from app.database.client.statements import sql
-from app.database.roles.privileges import APPEND_ONLY
+from app.database.roles.rights import APPEND_ONLY
 from app.errors import ForeseenError
 from app.log import logger
 from app.settings import STRICT_TIERS, Tier

@@ -46,6 +46,11 @@ def read_url(path: Path) -> Target:
         raise ProvisionError(f"{path} {error}") from None
 
 
+def read_targets(folder: Path) -> dict[str, Target]:
+    """Return the target of each login role. Raises OSError and ProvisionError."""
+    return {role: read_url(url_file(folder, role)) for role in LOGIN_ROLES}
+
+
 def check_passwords(paths: Sequence[Path], database: str) -> None:
     """Refuse a weak password that an operator wrote into a file. Generated passwords pass.
 

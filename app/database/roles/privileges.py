@@ -1,8 +1,4 @@
-"""The rights of each role to each table. Every run of the migrator grants them.
-
-Rights are granted by table name, not by default privileges: only the backup role can read a table
-that is not listed here. Without that right pg_dump would fail.
-"""
+"""Grant the rights of `rights.py`, and set the default privileges. The migrator does it."""
 
 from typing import Any
 
@@ -11,32 +7,7 @@ from psycopg import sql
 
 from app.database.client.drivers import SCHEMA
 from app.database.role_names import APP, BACKUP, READONLY
-
-# Rights of the app role. History is append-only: the service cannot rewrite it.
-TABLES = {
-    "migrations": "select",
-    "health_check": "select, insert, update, delete",
-    "environments": "select, insert, update",
-    "configurations": "select, insert, update, delete",
-    "change_sets": "select, insert",
-    "changes": "select, insert",
-    "property_changes": "select, insert",
-    "tokens": "select, insert, update",
-    "sessions": "select, insert, update, delete",
-    "sign_in_codes": "select, insert, update, delete",
-    "idempotency_keys": "select, insert, update, delete",
-    "flag_usage": "select, insert, update",
-    "flag_usage_hours": "select, insert, update, delete",
-    # Only commands of the operator, as the owner, change or destroy a data key.
-    "data_keys": "select, insert",
-    "access_log": "select, insert",
-    "schema_fingerprints": "select",
-}
-SEQUENCES = {"health_check_id_seq": "usage"}
-# Tables whose rows the service can neither update nor delete.
-APPEND_ONLY = tuple(
-    table for table, rights in TABLES.items() if not {"update", "delete"} & {*rights.split(", ")}
-)
+from app.database.roles.rights import rights_of
 
 _SET_DEFAULTS = """
 alter default privileges for role flagstone_owner revoke execute on functions from public;
@@ -84,7 +55,7 @@ def grant_privileges(connection: psycopg.Connection[Any]) -> list[str]:
         (role, relation, privilege)
         for role in roles
         for relation in relations
-        for privilege in _expected(role, relation)
+        for privilege in rights_of(role, relation)
     }
     granted = _granted(connection, roles)
     if granted == expected:
@@ -111,16 +82,6 @@ def set_default_privileges(connection: psycopg.Connection[Any]) -> None:
     """
     if connection.execute(_COUNT_DEFAULTS).fetchone() != (3,):
         connection.execute(_SET_DEFAULTS)
-
-
-def _expected(role: str, relation: str) -> set[str]:
-    listed = {**TABLES, **SEQUENCES}.get(relation)
-    if role == BACKUP:
-        return {"select"}
-    if role == READONLY:
-        # pg_dump also reads sequences.
-        return {"select"} if relation in TABLES or relation.endswith("_seq") else set()
-    return set(listed.split(", ")) if listed else set()
 
 
 def _granted(connection: psycopg.Connection[Any], roles: set[str]) -> set[tuple[str, str, str]]:

@@ -28,7 +28,13 @@ from app.database.role_names import (
     scram_verifier,
 )
 from app.database.roles.check import CLOSE_PUBLIC
-from app.database.roles.credentials import ProvisionError, check_passwords, read_url, url_file
+from app.database.roles.credentials import (
+    ProvisionError,
+    check_passwords,
+    read_targets,
+    read_url,
+    url_file,
+)
 from app.database.roles.privileges import set_default_privileges
 from app.private_files import write_new
 from app.settings import DatabaseSettings, Target, TlsMode
@@ -120,7 +126,7 @@ class Provisioner:
 
     def targets(self) -> dict[str, Target]:
         """Return the target of each login role, from the files of an earlier call."""
-        return {role: read_url(self._file(role)) for role in LOGIN_ROLES}
+        return read_targets(self.folder)
 
     def _connect(self, target: Target) -> psycopg.Connection[Any]:
         return psycopg.connect(**libpq_arguments(target, self.settings), autocommit=True)

@@ -13,12 +13,14 @@ from itertools import groupby
 import psycopg
 from psycopg import sql as psql
 
+from app.database.client.blocking import run
 from app.database.client.drivers import SCHEMA, SEARCH_PATH
 from app.database.client.reasons import reason_of
-from app.database.client.statements import run, sql
-from app.database.migrations import MigrationError, Migrator, read_files
-from app.database.migrations.backend import LOCK_KEY
-from app.database.roles.privileges import TABLES, grant_privileges
+from app.database.client.statements import sql
+from app.database.migrations import LOCK_KEY, MigrationError, read_files
+from app.database.migrations.runner import Migrator
+from app.database.roles.privileges import grant_privileges
+from app.database.roles.rights import TABLES
 from app.names import counted
 from app.operations.backups import data_reader
 from app.operations.backups.connection import Connection, connected, refusal

@@ -8,7 +8,8 @@ from datetime import datetime
 import psycopg
 from psycopg import sql as psql
 
-from app.database.client.statements import run, sql
+from app.database.client.blocking import run
+from app.database.client.statements import sql
 from app.operations.backups.connection import LOCK_WAIT_SECONDS, Connection
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import BackupHead

@@ -11,7 +11,7 @@ from app.crypto.signing import Signer
 from app.database import sql
 from app.database.catalog.recording import RecordingStatus
 from app.database.client.reasons import reason_of
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.errors import ForeseenError
 from app.names import counted
 from app.operations.doctor.findings import Finding, absent, failed, first_few, passed, warned

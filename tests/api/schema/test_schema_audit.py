@@ -8,8 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.access.models import Scope
-from app.database.migrations import read_files
-from app.database.migrations.backend import LOCK_KEY
+from app.database.migrations import LOCK_KEY, read_files
 from app.database.role_names import APP, MIGRATOR, OWNER
 from app.health.handlers import HEALTH
 from app.schema.drift import DriftCheck

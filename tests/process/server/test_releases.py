@@ -34,7 +34,7 @@ def newer(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / f"migrations/{_NEWEST}.sql").write_text(_HEAD + _UP)
     (tmp_path / f"migrations/{_NEWEST}.rollback.sql").write_text("drop table widgets;\n")
-    privileges = tmp_path / "app/database/roles/privileges.py"
+    privileges = tmp_path / "app/database/roles/rights.py"
     text = privileges.read_text()
     assert text.count(_RIGHTS_BEFORE) == 1
     privileges.write_text(text.replace(_RIGHTS_BEFORE, _RIGHTS))

@@ -13,12 +13,12 @@ from app.database.migrations.files import (
     new_files,
     read_files,
 )
-from app.database.roles.privileges import SEQUENCES, TABLES
+from app.database.roles.rights import SEQUENCES, TABLES
 
 NAME = "1795384800000-CreateThings"
 UP = "-- Why.\n-- type: schema\n-- phase: core\ncreate table things (id int);\n"
 DOWN = "drop table things;\n"
-# Digests of the lists in privileges.py, by the migration that changed them. Append only.
+# Digests of the lists in rights.py, by the migration that changed them. Append only.
 RIGHTS = {
     "1795890000401-AddEnvironmentDeletionTriggers": "8888517f54b6c007",
     "1795903575587-CreateSignInCodesTable": "9baf2309fa86d6a2",
