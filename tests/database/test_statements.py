@@ -59,6 +59,10 @@ STATEMENTS = list(_statements())
 NAMES = sorted(name for name in sql.available_queries if not name.endswith("_cursor"))
 
 
+def test_no_file_has_a_comment_that_the_loader_ignores() -> None:
+    assert not [path.name for path in FOLDER.glob("*.sql") if "/*" in path.read_text()]
+
+
 @pytest.fixture(scope="module")
 async def connection(
     database_target: Target, settings: Settings

@@ -22,7 +22,7 @@ FOR_THE_SCHEMA = (
     "yoyo",
 )
 # Only commands and single settings need them.
-ELSEWHERE = ("app.cli.root", "click", "typer", "zxcvbn")
+ELSEWHERE = ("app.cli.root", "click", "pygments", "rich", "typer", "zxcvbn")
 ABSENT = (*ON_REQUEST, *FOR_THE_SCHEMA, *ELSEWHERE)
 
 

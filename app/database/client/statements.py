@@ -11,6 +11,8 @@ from typing import Any
 
 import aiosql
 from aiosql.adapters.asyncpg import AsyncPGAdapter
+from aiosql.query_loader import QueryLoader
+from aiosql.types import QueryDatum
 
 FOLDER = Path(__file__).parents[3] / "sql"
 
@@ -50,5 +52,18 @@ class _Adapter(AsyncPGAdapter):
         return [parameters[name] for name in self.var_sorted[query_name]]
 
 
+class _Loader(QueryLoader):
+    """aiosql's loader, without its search for `/* */`, which no file has.
+
+    The search takes two thirds of the time for all files.
+    """
+
+    def load_query_data_from_sql(
+        self, sql: str, ns_parts: list[str], fname: Path | str = "<unknown>"
+    ) -> list[QueryDatum]:
+        _, *statements = sql.split("-- name: ")
+        return [self._make_query_datum(text, ns_parts, (fname, 0)) for text in statements]
+
+
 ADAPTER = _Adapter()
-sql: Any = aiosql.from_path(FOLDER, lambda: ADAPTER)
+sql: Any = aiosql.from_path(FOLDER, lambda: ADAPTER, loader_cls=_Loader)
