@@ -1,4 +1,4 @@
-"""Test that an embedded server is provisioned again only when something differs."""
+"""Test that a start provisions and migrates again only when something differs."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,23 @@ import psycopg
 import pytest
 
 from app.database.client.drivers import libpq_arguments
+from app.database.client.primary import Primary
+from app.database.migrations import read_files
+from app.database.migrations.runner import Migrator
+from app.database.migrations.up_to_date import is_up_to_date
 from app.database.role_names import APP, MIGRATOR, PREFIX
-from app.database.targets import Targets, embedded_server, open_targets, provisioned_state
+from app.database.targets import (
+    Targets,
+    connected,
+    embedded_server,
+    open_targets,
+    open_targets_async,
+    provisioned_state,
+)
 from app.settings import Settings, Target, load
 from tests.database.full_postgres import open_folder
 
+# Changes of a superuser that provisioning repairs.
 _CHANGES = (
     f"alter role {APP} password 'another'",
     f"alter role {APP} connection limit 5",
@@ -23,6 +35,21 @@ _CHANGES = (
         "alter default privileges for role flagstone_owner in schema flagstone "
         "revoke select on tables from flagstone_backup"
     ),
+)
+# Changes of a superuser after which the migrator has work.
+_WORK = (
+    'delete from flagstone.migrations where "timestamp" = 1795890000002',
+    "update flagstone.migrations set checksum = repeat('0', 64)",
+    "update flagstone.migrations set state = 'running'",
+    "revoke insert on flagstone.tokens from flagstone_app",
+    "grant delete on flagstone.change_sets to flagstone_app",
+    "create view flagstone.v as select 1 as a; grant select on flagstone.v to flagstone_app",
+    "create table flagstone.t (a integer)",
+    "delete from flagstone.schema_fingerprints",
+    "update flagstone.schema_fingerprints set migration = 'another'",
+    "update flagstone.schema_fingerprints set facts = array_remove(facts, 'wording 2')",
+    "update flagstone.schema_fingerprints set recording = false",
+    "alter table flagstone.schema_fingerprints rename to other",
 )
 
 
@@ -68,6 +95,27 @@ def test_readable_credentials_are_refused_by_the_next_start(settings: Settings) 
             pass
     finally:
         folder.chmod(0o700)
+
+
+async def test_migrated_database_needs_no_migrator(settings: Settings) -> None:
+    async with open_targets_async(settings) as targets:
+        Migrator(target=targets.migrator, settings=settings.database, instance="test").migrate()
+        async with connected(targets.migrator, settings, Primary()) as connection:
+            assert await is_up_to_date(connection, read_files())
+
+
+@pytest.mark.parametrize("statement", _WORK)
+async def test_work_for_the_migrator_is_found(settings: Settings, statement: str) -> None:
+    superuser = embedded_server(settings).superuser.named(PREFIX)
+    async with open_targets_async(settings) as targets:
+        Migrator(target=targets.migrator, settings=settings.database, instance="test").migrate()
+    async with connected(superuser, settings, Primary()) as connection:
+        change = connection.transaction()
+        await change.start()
+        await connection.execute(statement)
+
+        assert not await is_up_to_date(connection, read_files())
+        await change.rollback()
 
 
 def _of(targets: Targets) -> tuple[Target, ...]:
