@@ -252,7 +252,7 @@ with recursive referring as materialized (
 ),
 affected (key) as (
     select moved.key collate "C"
-    from unnest(:segments::text[]) as moved (key)
+    from jsonb_array_elements_text(:segments::jsonb) as moved (key)
     union
     select referring.key
     from affected
@@ -266,7 +266,10 @@ join configurations
     on configurations.environment = :environment
     and configurations.key = affected.key
 where configurations.kind = 'flag'
-  and configurations.key <> all(:changed::text[])
+  and configurations.key not in (
+    select touched.key
+    from jsonb_array_elements_text(:changed::jsonb) as touched (key)
+  )
 order by configurations.key;
 
 -- name: list_all_entries(environment, after_key, page_size)

@@ -12,6 +12,7 @@ from app.evaluation.values import double, is_number, is_truthy, strictly_equal, 
 
 # The set of each list without numbers or constants: an empty set takes 216 bytes.
 _NONE: frozenset[Any] = frozenset()
+_NESTED = {dict, list}
 # The sets of a shorter list are not worth an entry in the cache.
 _SHARED_MIN = 64
 # The number of elements that can be copied in the time of one step.
@@ -30,6 +31,9 @@ class ValueSet:
     def __init__(self, values: list[Any]) -> None:
         # This reference keeps the id of the list unique while these sets are in the cache.
         self._values = values
+        if {*map(type, values)} <= {str}:
+            self.texts, self.numbers, self.constants = frozenset(values), _NONE, _NONE
+            return
         self.texts = frozenset(value for value in values if type(value) is str)
         self.numbers = frozenset(double(v) for v in values if is_number(v)) or _NONE
         self.constants = frozenset(v for v in values if v is None or type(v) is bool) or _NONE
@@ -60,7 +64,7 @@ def value_set_of(values: Any) -> ValueSet | None:
     members = _shared.get(id(values))
     if members is not None:
         return members
-    if any(isinstance(value, dict | list) for value in values):
+    if not _NESTED.isdisjoint(map(type, values)):
         return None
     members = ValueSet(values)
     if len(values) >= _SHARED_MIN:

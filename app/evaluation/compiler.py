@@ -187,7 +187,7 @@ class Compiler:
         nodes = [
             (position, self.compile(value, location.at(position)))
             for position, value in enumerate(rule)
-            if isinstance(value, dict | list)
+            if type(value) in (dict, list)
         ]
         if len(nodes) < len(rule):
             self.count(1)

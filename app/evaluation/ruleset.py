@@ -71,6 +71,12 @@ class Ruleset:
         # Compare JSON, because True equals 1 in Python.
         return fractional == self.fractional and _encoded(metadata) == _encoded(self.metadata)
 
+    def users(self, segments: set[str]) -> set[str]:
+        """Return the flags that use one of these segments, directly or through others."""
+        if not segments:
+            return set()
+        return {key for key, flag in self.flags.items() if not flag.references.isdisjoint(segments)}
+
     def with_settings(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
         """Return the rules compiled for another generation of bucketing or other metadata."""
         if self.has_settings(fractional, metadata):
@@ -99,7 +105,7 @@ class Ruleset:
             else:
                 definitions[key] = msgspec.json.encode(rule.value)
         moved = {key for key in touched if key in self.segments or key in segments}
-        stale = touched.keys() | _referring(self.flags, moved)
+        stale = touched.keys() | self.users(moved)
         changed = replace(self, states=self.states.changed(states, touched), states_digest=digest)
         return changed._with(  # noqa: SLF001 - same class
             self.definitions.changed(definitions, touched), segments, stale
@@ -127,12 +133,6 @@ class Ruleset:
         definition = decode_definition(raw)
         flag_set = FlagSet(segments, self.fractional, self.metadata, self.parts)
         return Flag(key, definition if isinstance(definition, dict) else {}, flag_set)
-
-
-def _referring(flags: Mapping[str, Flag], segments: set[str]) -> set[str]:
-    if not segments:
-        return set()
-    return {key for key, flag in flags.items() if not segments.isdisjoint(flag.references)}
 
 
 def _state(rule: Rule) -> int:

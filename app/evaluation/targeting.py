@@ -49,19 +49,17 @@ def member(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _excess(rule: Any) -> str | None:
+def _excess(rule: dict[str, Any]) -> str | None:
     """Return the limit that a rule exceeds, if any; without recursion, for any depth."""
-    stack = [(rule, 1)]
+    stack: list[tuple[Any, int]] = [(rule, 1)]
     while stack:
         node, depth = stack.pop()
-        if depth > RULE_DEPTH_MAX:
+        parts = node.values() if isinstance(node, dict) else node
+        if parts and depth == RULE_DEPTH_MAX:
             return f"must not nest deeper than {RULE_DEPTH_MAX}"
-        if isinstance(node, dict):
-            stack += [(child, depth + 1) for child in node.values()]
-        elif isinstance(node, list):
-            if len(node) > LIST_VALUES_MAX:
-                return f"must not have a list of more than {LIST_VALUES_MAX} values"
-            stack += [(child, depth + 1) for child in node]
+        if isinstance(node, list) and len(node) > LIST_VALUES_MAX:
+            return f"must not have a list of more than {LIST_VALUES_MAX} values"
+        stack += [(part, depth + 1) for part in parts if type(part) in (dict, list)]
     return None
 
 
@@ -83,7 +81,7 @@ def _check_argument(argument: Any, path: str) -> Violations:
     """Check an argument: a rule, a reference, a list of them, or a plain value."""
     if isinstance(argument, list):
         for position, item in enumerate(argument):
-            if isinstance(item, dict | list):
+            if type(item) in (dict, list):
                 yield from _check_argument(item, f"{path}[{position}]")
     elif isinstance(argument, dict) and argument.keys() == {REFERENCE}:
         if not (isinstance(argument[REFERENCE], str) and is_stored_key(argument[REFERENCE])):

@@ -33,7 +33,8 @@ _WHITE_SPACE = (
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # A bool is not: its type is another one.
+    return type(value) in (int, float)
 
 
 def is_truthy(value: Any) -> bool:

@@ -18,9 +18,9 @@ from app.configuration.changes.models import Change, Content, Link
 
 # The hash before the first change set of an environment.
 GENESIS = bytes(32)
-# Fractions and exponents, integers that a double may not hold, a negative zero, escapes. Without
-# these, msgspec's sorted JSON is canonical, and takes a hundredth of the time.
-_NOT_PLAIN = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0|\\|\x7f")
+# Fractions and exponents, integers that a double may not hold, a negative zero. Without these and
+# without escapes, msgspec's sorted JSON is canonical, and takes a hundredth of the time.
+_NOT_PLAIN = re.compile(rb"[0-9][.eE]|[0-9]{16}|-0")
 # Without the hook, a number near the ends of a double's range takes 7 microseconds.
 _decoder = msgspec.json.Decoder(float_hook=float)
 
@@ -55,9 +55,17 @@ def entry_hash(content: Content | None, version: int | None) -> bytes | None:
 def canonical(value: Any) -> bytes:
     """Return the canonical JSON of a value (RFC 8785)."""
     text = msgspec.json.encode(value, order="sorted")
-    if text.isascii() and _NOT_PLAIN.search(text) is None:
+    if _is_canonical(text):
         return text
     return rfc8785.dumps(_as_doubles(_decoder.decode(text)))
+
+
+def _is_canonical(text: bytes) -> bool:
+    """Return whether JSON with sorted members is canonical; False if that takes long to find."""
+    if not text.isascii() or b"\\" in text or b"\x7f" in text:
+        return False
+    # Without escapes, every second part is outside of strings.
+    return _NOT_PLAIN.search(b'"'.join(text.split(b'"')[::2])) is None
 
 
 def _digest(change: Change) -> str:

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from app.configuration.changes.models import Change, ChangeSet, Content, Kind
-from app.configuration.changes.offload import StoredValues, run_by_size
+from app.configuration.changes.offload import StoredValues, run_by_count, run_by_size
 from app.configuration.changes.references import is_segment, names_in, read_segments, rule_of
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -44,30 +44,38 @@ async def check_compiling(
     """
     environment, changes = change_set.environment, change_set.changes
 
-    def find() -> tuple[Rules, Rules, list[str]]:
+    def find() -> tuple[Rules, Rules, Rules, list[str]]:
         before = _rules(changes, [change.before.content for change in changes])
         after = _rules(changes, [change.after for change in changes])
         after = {key: rule for key, rule in after.items() if key not in exempt}
+        put = {
+            change.key: change.after.value
+            for change in changes
+            if change.after is not None and change.after.kind is Kind.SEGMENT
+        }
         segments = [
             change.key
             for change in changes
-            if is_segment(change.before.content) or is_segment(change.after)
+            if change.key in put or is_segment(change.before.content)
         ]
-        return before, after, segments
+        return before, after, put, segments
 
-    before, after, changed_segments = await run_by_size(changes, "compile", find)
-    users = await _users(connection, environment, changes, changed_segments)
+    before, after, put_segments, changed_segments = await run_by_count(changes, "compile", find)
+    keys = [change.key for change in changes]
+    users = await _users(connection, environment, keys, changed_segments)
     if not after and not users:
         return
 
     def names() -> list[str]:
-        rules = chain(before.values(), checked.values())
-        return sorted({name for rule in rules for name in names_in(rule)})
+        rules = chain(before.values(), checked.values(), put_segments.values())
+        return sorted({name for rule in rules for name in names_in(rule)}.difference(keys))
 
     with closing(StoredValues(users, after)) as checked:
         # A small change names few segments, unless other flags use the segments that it changes.
         run = checked.run if users else partial(run_by_size, changes)
-        segments = await read_segments(connection, environment, await run("compile", names))
+        unchanged = await run("compile", names)
+        stored = await read_segments(connection, environment, unchanged, changed=keys)
+        segments = {**stored, **put_segments}
         earlier = _segments_before(segments, changes)
         uncompilable = newly_uncompilable(checked.items(), segments, before, earlier, users)
         violations = await checked.run(
@@ -100,7 +108,7 @@ def newly_uncompilable(
 
 
 async def _users(
-    connection: Connection, environment: str, changes: Sequence[Change], changed_segments: list[str]
+    connection: Connection, environment: str, keys: Sequence[str], changed_segments: Sequence[str]
 ) -> dict[str, str]:
     """Return the rules of unchanged flags that use a changed segment, as JSON."""
     if not changed_segments:
@@ -109,7 +117,7 @@ async def _users(
         connection,
         environment=environment,
         segments=changed_segments,
-        changed=[change.key for change in changes],
+        changed=keys,
     )
     return {row["key"]: row["targeting"] async for row in rows}
 
@@ -142,7 +150,7 @@ async def check_guards(connection: Connection, change_set: ChangeSet) -> None:
         keys = [key for key, content in put if has_guards(content)]
         return keys, any(content.kind is Kind.SEGMENT for _, content in put)
 
-    keys, has_segments = await run_by_size(changes, "guards", find)
+    keys, has_segments = await run_by_count(changes, "guards", find)
     may_affect_all = has_segments or (
         properties is not None and properties.before.fractional != properties.after.fractional
     )

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
+
+import msgspec
 
 from app.environments.models import Properties
 from app.errors import Invalid, Violation
@@ -94,6 +97,16 @@ class Change:
     before: Entry
     after: Content | None
     version: int | None
+
+    @cached_property
+    def size(self) -> int:
+        """The approximate size in bytes, which decides where work on the change runs."""
+        return sum(
+            len(msgspec.json.encode(content.value))
+            + len(content.sealed.content if content.sealed else b"")
+            for content in (self.before.content, self.after)
+            if content is not None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import msgspec
-
 from app.configuration.changes.models import Change
 from app.database.client.session_setup import decode_json
 from app.threads import in_thread, in_turn
@@ -21,20 +19,15 @@ async def run_by_size(changes: Sequence[Change], name: str, work: Callable[[], R
     return work() if _are_small(changes) else await in_turn(name, work)
 
 
-def size_of(change: Change) -> int:
-    """Return the approximate size of a change in bytes."""
-    return sum(
-        len(msgspec.json.encode(content.value))
-        + len(content.sealed.content if content.sealed else b"")
-        for content in (change.before.content, change.after)
-        if content is not None
-    )
+async def run_by_count(changes: Sequence[Change], name: str, work: Callable[[], Result]) -> Result:
+    """Run work whose cost does not depend on the values, as `run_by_size` does."""
+    return work() if len(changes) <= _QUICK_CHANGES else await in_turn(name, work)
 
 
 def _are_small(changes: Sequence[Change]) -> bool:
     size = 0
     for change in changes if len(changes) <= _QUICK_CHANGES else ():
-        size += size_of(change)
+        size += change.size
         if size > _QUICK_BYTES:
             return False
     return len(changes) <= _QUICK_CHANGES

@@ -30,7 +30,7 @@ def names_in(rule: Any) -> Iterator[str]:
                 yield name
             waiting += node.values()
         elif isinstance(node, list):
-            waiting += node
+            waiting += [part for part in node if type(part) in (dict, list)]
 
 
 def rule_of(content: Content) -> Any:

@@ -16,7 +16,6 @@ from app.configuration.changes.models import (
     Kind,
     PropertiesChange,
 )
-from app.configuration.changes.offload import size_of
 from app.configuration.changes.rows import ROWS_AT_ONCE
 from app.configuration.snapshots.change_event import ChangeEventData
 from app.configuration.snapshots.own_changes import OwnChange
@@ -153,10 +152,10 @@ def _batches(change_sets: Sequence[ChangeSet]) -> Iterator[list[dict[str, Any]]]
     size = 0
     for change_set in change_sets:
         for change in change_set.changes:
-            size += size_of(change)
+            size += change.size
             if batch and (len(batch) == ROWS_AT_ONCE or size > _BYTES_AT_ONCE):
                 yield batch
-                batch, size = [], size_of(change)
+                batch, size = [], change.size
             batch.append(
                 {
                     "revision": change_set.revision,

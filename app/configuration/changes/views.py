@@ -9,7 +9,7 @@ import msgspec
 
 from app.configuration.changes.json_patch import patch_between
 from app.configuration.changes.models import Change, ChangeSet, Content, PropertiesChange
-from app.configuration.changes.offload import run_by_size, size_of
+from app.configuration.changes.offload import run_by_size
 from app.configuration.changes.properties import without_version
 from app.environments.models import Properties
 
@@ -176,9 +176,9 @@ def _made_view(change_set: ChangeSet) -> AppliedChangeSet:
 
 def _first(changes: Sequence[Change]) -> Sequence[Change]:
     """Return the changes, or the first by key when they exceed the limits of a response."""
-    if len(changes) > CHANGES_MAX or sum(map(size_of, changes)) > CHANGES_BYTES_MAX:
+    if len(changes) > CHANGES_MAX or sum(change.size for change in changes) > CHANGES_BYTES_MAX:
         changes = sorted(changes, key=lambda change: change.key)[:CHANGES_MAX]
-        sizes = accumulate(map(size_of, changes))
+        sizes = accumulate(change.size for change in changes)
         changes = changes[: max(1, sum(size <= CHANGES_BYTES_MAX for size in sizes))]
     return changes
 

@@ -92,14 +92,12 @@ def _errors(validator: Any, schema: Any, value: Any) -> Iterator[jsonschema_rs.V
 
 def count_parts(value: Any) -> int:
     """Return the number of values in a JSON value. Names of members do not count."""
-    count, waiting = 0, [value]
+    count, waiting = 1, [value]
     while waiting:
         node = waiting.pop()
-        count += 1
-        if isinstance(node, dict):
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
+        parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        count += len(parts)
+        waiting += [part for part in parts if type(part) in (dict, list)]
     return count
 
 

@@ -3,7 +3,7 @@
 Large changes are compiled in a thread, so that requests do not wait for them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +22,8 @@ from app.threads import in_thread
 EVENTS_MAX = 1_000
 _PAGE_ENTRIES = 500
 _QUICK_ENTRIES = 10
+# To free fewer flags takes at most 1 ms. To freeze them would take a full garbage collection.
+_FEW_FLAGS = 250
 
 _ENTRY_COLUMNS = [name for name in Configuration.__struct_fields__ if name != "environment"]
 
@@ -85,14 +87,15 @@ async def read_since(connection: Connection, known: Snapshot) -> Advance:
         events = []
     entries = parts["entry"]
 
-    def advance() -> Snapshot:
+    def advance() -> Advance:
         touched = [_touched(head.name, row) for row in entries]
         entries.clear()  # Free them in the thread.
-        return known.advanced(head, touched, events)
+        make = partial(known.advanced, head, touched, events)
+        is_large = _compiles_many(known, head, touched)
+        snapshot = memory.frozen(make) if is_large else make()
+        return Advance(snapshot=snapshot, events=events, is_large=is_large)
 
-    is_large = not _is_quick(known, head, entries)
-    snapshot = await _in_thread(advance) if is_large else advance()
-    return Advance(snapshot=snapshot, events=events, is_large=is_large)
+    return advance() if _is_quick(known, head, entries) else await in_thread("compile", advance)
 
 
 def _touched(environment: str, row: Any) -> Touched:
@@ -128,18 +131,15 @@ async def _read_all(connection: Connection, head: Environment) -> Snapshot:
             connection, environment=head.name, after_key=after, page_size=_PAGE_ENTRIES
         )
         page = [(row["key"], Configuration(environment=head.name, **row)) async for row in rows]
-        snapshot = await _in_thread(partial(snapshot.advanced, head, page))
+        advance = partial(snapshot.advanced, head, page)
+        # 10,000 flags are about 400,000 objects.
+        snapshot = await in_thread("compile", partial(memory.frozen, advance))
         if len(page) < _PAGE_ENTRIES:
             break
         after = page[-1][0]
     # After a start all clients reconnect at once, and most miss only a few events.
     since = max(head.first_revision - 1, head.revision - RECENT_MAX)
     return snapshot.advanced(head, (), await complete_events(connection, head, since))
-
-
-async def _in_thread(advance: Callable[[], Snapshot]) -> Snapshot:
-    """Make a snapshot in a thread and freeze it: 10,000 flags are about 400,000 objects."""
-    return await in_thread("compile", lambda: memory.frozen(advance))
 
 
 def _is_quick(known: Snapshot, head: Environment, entries: Sequence[Any]) -> bool:
@@ -153,3 +153,15 @@ def _is_quick(known: Snapshot, head: Environment, entries: Sequence[Any]) -> boo
     return len(entries) <= _QUICK_ENTRIES and not any(
         row["key"] in segments or row["kind"] == "segment" for row in entries
     )
+
+
+def _compiles_many(known: Snapshot, head: Environment, touched: Sequence[Touched]) -> bool:
+    rules = known.rules
+    if not rules.has_settings(head.fractional, head.metadata):
+        return len(rules.flags) > _FEW_FLAGS
+    segments = {
+        key
+        for key, entry in touched
+        if key in rules.segments or (entry is not None and entry.kind == "segment")
+    }
+    return len(touched) + len(rules.users(segments)) > _FEW_FLAGS

@@ -38,6 +38,11 @@ def test_fast_canonical_json_equals_rfc_8785(value: Any) -> None:
     assert canonical(value) == rfc8785.dumps(value)
 
 
+def test_string_with_digits_is_canonical() -> None:
+    value = {"-0": ["user-0", "1e5", "2.5", "1234567890123456789"], "é": "\x7f\n-0"}
+    assert canonical(value) == rfc8785.dumps(value)
+
+
 def test_number_is_canonical_however_it_was_written() -> None:
     assert canonical([1.0, -0.0, 2**53, 1e300]) == canonical([1, 0, float(2**53), 10**300])
 
