@@ -39,7 +39,7 @@ def document(routes: Sequence["Route"], texts: ApiTexts) -> dict[str, Any]:
     for operation_id, route in texts.in_order(_by_id(routes)):
         path = _PARAMETER.sub(r"{\1}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, operation_id, texts)
-        if route.around is not None:
+        if route.has_cors:
             paths[path]["options"] = _preflight(route, operation_id)
     problems = sorted({status for route in routes for status in error_statuses(route)})
     return {

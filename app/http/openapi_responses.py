@@ -23,6 +23,8 @@ _PROBLEM_HEADERS = {
     429: {"Retry-After": True},
     503: {"Retry-After": True},
 }
+# Headers of answers that depend on the state of the instance.
+_SOMETIMES = ("Flagstone-Stale", "Last-Modified")
 # The statuses with a Location, and those without a body.
 _LOCATED = (HTTPStatus.CREATED, HTTPStatus.SEE_OTHER)
 _EMPTY = (HTTPStatus.SEE_OTHER, HTTPStatus.NOT_MODIFIED)
@@ -39,7 +41,7 @@ def responses(route: "Route", examples: Sequence[Example]) -> dict[str, Any]:
             # The answer is either a report or a problem.
             success["content"] |= problem(status)["content"]
             success["headers"] |= headers(dict.fromkeys(_PROBLEM_HEADERS.get(status, {}), False))
-    return described if route.around is None else with_cors(described)
+    return with_cors(described) if route.has_cors else described
 
 
 def error_statuses(route: "Route") -> list[int]:
@@ -49,8 +51,11 @@ def error_statuses(route: "Route") -> list[int]:
         statuses |= {401, 403, 429, 503}
     if "{" in route.path:
         statuses |= {404, 422}
+    if "Flagd-Selector" in route.conditions:
+        # It names an environment, as a path does.
+        statuses |= {404}
     if route.failure is not None:
-        # On OFREP routes every malformed request is 400, and nothing is written.
+        # On these routes every malformed request is 400, and nothing is written.
         return sorted(statuses - {422} | {401, 404, 408, 413, 415, 429, 501, 503})
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}
@@ -65,9 +70,10 @@ def _success(route: "Route", status: int, examples: Sequence[Example]) -> dict[s
     # A dry run has no revision.
     names = [name for name in route.headers if name != "Location" or status in _LOCATED]
     is_sure = route.method == "GET" or status == HTTPStatus.CREATED
+    sure = {name: is_sure and name not in _SOMETIMES for name in names}
     answer: dict[str, Any] = {
         "description": title(status),
-        "headers": headers({name: is_sure and name != "Flagstone-Stale" for name in names}),
+        "headers": headers(sure),
     }
     if status not in _EMPTY:
         answers = _answers(examples, status, route.gives[0])

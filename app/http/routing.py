@@ -25,6 +25,7 @@ class Route:
     `query`, `conditions`: the query parameters and request headers that the handler reads.
     `statuses`, `headers`: the statuses of success, and the headers that such answers add.
     `around`: a wrapper outside the guard. Errors then have the type `failure`.
+    `has_cors`: pages of other origins may use the route; OPTIONS answers their preflight.
     `only_reads`: the route changes nothing, although its method is POST.
     `hot`: answers the usual requests inside the protocol, see `fast_path.py`; `around_hot` is a
     wrapper like `around`.
@@ -43,6 +44,7 @@ class Route:
     also: tuple[StrEnum, ...] = ()
     around: Callable[[Handler], Handler] | None = None
     failure: type[Any] | None = None
+    has_cors: bool = False
     only_reads: bool = False
     takes: tuple[str, ...] = ("application/json",)
     gives: tuple[str, ...] = ("application/json",)

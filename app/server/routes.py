@@ -44,6 +44,9 @@ from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
 from app.flags import handlers as flags
+from app.flags.flagd_sync import handlers as flagd_sync
+from app.flags.flagd_sync.connect import ConnectError, with_connect_errors
+from app.flags.flagd_sync.handlers import FetchedFlags, FlagsRequest, SyncMetadata
 from app.flags.ofrep import handlers as ofrep
 from app.flags.ofrep.answers import EvaluationFailure, hot_with_ofrep_errors, with_ofrep_errors
 from app.flags.ofrep.cors import preflight
@@ -92,12 +95,21 @@ _OFREP: dict[str, Any] = {
     "around": with_ofrep_errors,
     "around_hot": hot_with_ofrep_errors,
     "failure": EvaluationFailure,
+    "has_cors": True,
     "only_reads": True,
     "body_bytes_max": CONTEXT_BYTES_MAX,
 }
 # OFREP answers every key, even an empty one, with its own error for a flag that is not found.
 _FLAGS = "/ofrep/v1/evaluate/flags"
 _FLAG = _FLAGS + r"/{key:[\s\S]*}"
+# The methods of flagd's sync service, in the Connect protocol.
+_SYNC_SERVICE = "/flagd.sync.v1.FlagSyncService"
+_CONNECT: dict[str, Any] = {
+    "around": with_connect_errors,
+    "failure": ConnectError,
+    "only_reads": True,
+    "body_bytes_max": flagd_sync.REQUEST_BYTES_MAX,
+}
 # The answers of these routes contain the state before the change.
 _READS = (Scope.READ,)
 
@@ -199,6 +211,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT + "/flags.json", transfer.get_flagd_document, Scope.READ, dict,
           query=("min_revision",), conditions=("If-None-Match",), statuses=(200, 304),
           headers=("ETag", *_MOMENT)),
+    Route("GET", "/v1/flags", flagd_sync.get_flags, Scope.READ, dict,
+          conditions=("Flagd-Selector", "If-None-Match", "If-Modified-Since"), statuses=(200, 304),
+          headers=("ETag", "Last-Modified", "Vary", *_MOMENT)),
+    Route("POST", _SYNC_SERVICE + "/FetchAllFlags", flagd_sync.fetch_all_flags, Scope.READ,
+          FetchedFlags, body=FlagsRequest, conditions=("Flagd-Selector",), headers=_MOMENT,
+          **_CONNECT),
+    Route("POST", _SYNC_SERVICE + "/GetMetadata", flagd_sync.get_metadata, Scope.READ,
+          SyncMetadata, body=dict, **_CONNECT),
     Route("POST", _ENVIRONMENT + "/import", transfer.import_environment, Scope.WRITE, ImportResult,
           body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=IMPORT_BYTES_MAX,
           query=("format", "mode", "message", "lenient", "secret", "dry_run"),
@@ -238,6 +258,7 @@ def add_routes(app: web.Application) -> None:
     """Add every route to the application, behind the guard if it needs a scope."""
     app[HOT_ANSWERS] = {}
     app[ofrep.SKIPS] = Counter()
+    app[flagd_sync.FIRST_SEEN] = flagd_sync.FirstSeen()
     for route in ROUTES:
         handler = route.handler
         invite = partial(expect, bytes_max=route.body_bytes_max)
@@ -250,6 +271,7 @@ def add_routes(app: web.Application) -> None:
             handler = with_deadline(handler)
         if route.around is not None:
             handler = route.around(handler)
+        if route.has_cors:
             app.router.add_route("OPTIONS", route.path, preflight)
         added = app.router.add_route(route.method, route.path, handler, expect_handler=invite)
         if route.hot is not None:

@@ -1,26 +1,22 @@
 """The endpoints of transfer: export and import of an environment, and its flagd document."""
 
-import asyncio
 from collections.abc import Mapping
-from functools import partial
-from weakref import WeakKeyDictionary
 
 import msgspec
 from aiohttp import hdrs, web
 
 from app.configuration.changes.history import Moment
-from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.models import Content
 from app.configuration.changes.write_requests import message_of
 from app.configuration.snapshots.reading import (
     read_snapshot,
     snapshot_head_lines,
     snapshot_headers,
 )
-from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.transfer import service
-from app.configuration.transfer.document_writer import pretty, write_document
+from app.configuration.transfer.document_writer import write_document
 from app.configuration.transfer.documents import MEDIA_TYPES, Format, ImportOptions, Mode
-from app.configuration.transfer.evaluator_document import FORM, evaluator_document
+from app.configuration.transfer.flagd_document import document_etag, flagd_document
 from app.configuration.transfer.import_requests import (
     IMPORT_BYTES_MAX,
     TRANSFER_LIMITER,
@@ -35,10 +31,8 @@ from app.http.headers import revision_header
 from app.http.keys import DATABASE
 from app.names import counted
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
-from app.threads import in_thread
 
 _ENDINGS = {Format.FLAGD: "flagd.json"}
-_DOCUMENTS: WeakKeyDictionary[Snapshot, asyncio.Future[bytes]] = WeakKeyDictionary()
 FORMATS = {
     "application/json": Format.JSON,
     "application/yaml": Format.YAML,
@@ -122,40 +116,14 @@ async def get_flagd_document(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"min_revision"})
     snapshot = await read_snapshot(request, query)
 
-    etag = f'"{FORM}-{snapshot.rules.digest:032x}-{snapshot.epoch[:8]}"'
+    etag = document_etag(snapshot)
     head = snapshot_head_lines(request, snapshot) + f"ETag: {etag}\r\n".encode()
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", head, status=304)
-    body = await _flagd_document(snapshot)
+    body = await flagd_document(snapshot)
 
     head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
     return EncodedResponse(body, head)
-
-
-async def _flagd_document(snapshot: Snapshot) -> bytes:
-    """Return the document. It is created once for all clients that wait for it."""
-    making = _DOCUMENTS.get(snapshot)
-    if making is None:
-
-        def make() -> bytes:
-            entries = {
-                key: Content.of(entry.configuration)
-                for key, entry in snapshot.entries.items()
-                if entry.kind in {Kind.FLAG, Kind.SEGMENT}
-            }
-            return pretty(evaluator_document(snapshot.environment, entries))
-
-        making = asyncio.ensure_future(in_thread("write document", make))
-        making.add_done_callback(partial(_forget_failed, snapshot))
-        _DOCUMENTS[snapshot] = making
-    # A client that leaves must not cancel the document of the others.
-    return await asyncio.shield(making)
-
-
-def _forget_failed(snapshot: Snapshot, making: asyncio.Future[bytes]) -> None:
-    """Forget a document that failed, so that the next request tries again."""
-    if making.cancelled() or making.exception() is not None:
-        _DOCUMENTS.pop(snapshot, None)
 
 
 async def import_environment(request: web.Request) -> web.Response:

@@ -109,7 +109,7 @@ async def test_every_route_of_the_router_is_in_the_table(service: Service) -> No
     # It has no secrets, and a person who is not signed in needs it.
     table.add(("GET", filled(STATIC_PATH)))
     heads = {("HEAD", path) for method, path in table if method == "GET"}
-    preflights = {("OPTIONS", filled(route.path)) for route in ROUTES if route.around is not None}
+    preflights = {("OPTIONS", filled(route.path)) for route in ROUTES if route.has_cors}
 
     # These lead to the routes of the pages.
     outer = {("*", "/console"), ("*", filled("/console/{path}"))}

@@ -54,10 +54,10 @@ async def test_every_route_is_in_it_with_its_scope(described: dict[str, Any]) ->
         assert operation.get("x-scope", "").split() == scopes
         assert ("security" in operation) is (route.scope is not None)
         assert ("requestBody" in operation) is (route.body is not None)
-        if route.around is not None:
+        if route.has_cors:
             assert "security" not in described["paths"][path]["options"]
     count = sum(len(operations) for operations in described["paths"].values())
-    preflights = sum(route.around is not None for route in ROUTES)
+    preflights = sum(route.has_cors for route in ROUTES)
     assert count == len(ROUTES) + preflights
 
 
@@ -90,7 +90,7 @@ async def test_documented_answers_have_the_headers_of_their_route(
 
     documented = set().union(*(responses[str(status)]["headers"] for status in route.statuses))
 
-    shared = SHARED if route.around is not None else ()
+    shared = SHARED if route.has_cors else ()
     assert documented == {*route.headers, *shared, "X-Request-ID", "Cache-Control"}
 
 

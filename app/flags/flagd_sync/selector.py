@@ -1,0 +1,34 @@
+"""The selector of flagd, which names the environment: `flagSetId=ENVIRONMENT`."""
+
+from app.access.models import EVERY_ENVIRONMENT, Grant
+from app.errors import Forbidden, Malformed
+
+# The name of the header, and of the metadata of gRPC in lower case.
+FLAGD_SELECTOR = "Flagd-Selector"
+_NAME = "flagSetId"
+
+
+def selected_environment(selector: str, grant: Grant) -> str:
+    """Return the environment of a selector; without one, that of a grant for one environment.
+
+    Raises Malformed, and Forbidden if the grant does not cover the environment.
+    """
+    if not selector:
+        return _only_environment(grant)
+    name, separator, environment = selector.partition("=")
+    if name.strip() != _NAME or not separator or not environment.strip():
+        raise Malformed("selector_invalid", f"The selector must be {_NAME}=ENVIRONMENT.")
+    environment = environment.strip()
+    # An unknown environment gets the same refusal, so that no caller can guess names.
+    if not grant.covers(environment):
+        raise Forbidden("environment_foreign", "The token is not for this environment.")
+    return environment
+
+
+def _only_environment(grant: Grant) -> str:
+    if len(grant.environments) != 1 or EVERY_ENVIRONMENT in grant.environments:
+        raise Malformed(
+            "selector_missing",
+            f"The caller may read several environments: set the selector {_NAME}=ENVIRONMENT.",
+        )
+    return next(iter(grant.environments))
