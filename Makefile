@@ -1,6 +1,6 @@
 BIN    := .venv/bin
 APP    := $(BIN)/python -m app
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
           --no-strip-extras --no-header --no-emit-index-url
 
 # The suite starts hundreds of processes; without bytecode each would compile the whole of app/.
@@ -102,8 +102,9 @@ bench-peers: tools ## measure npm's unleash-server beside the service (needs npm
 	@$(BIN)/python -m tests.benchmarks peers $(args)
 
 lock: tools ## pin the dependencies of pyproject.toml with hashes
-	@$(COMPILE) --upgrade --output-file requirements.lock
-	@$(COMPILE) --upgrade --constraint requirements.lock --extra dev --output-file tests/requirements.lock
+	@$(COMPILE) pyproject.toml --upgrade --output-file requirements.lock
+	@$(COMPILE) pyproject.toml --upgrade --constraint requirements.lock --extra dev --output-file tests/requirements.lock
+	@$(COMPILE) --group pyproject.toml:build --upgrade --constraint tests/requirements.lock --output-file deploy/build.lock
 
 vendor: tools ## fetch the third-party files of the console (needs npm)
 	@$(BIN)/python -m tests.vendored

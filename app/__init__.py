@@ -27,8 +27,8 @@ settings/       the environment variables, read once
 crypto/         cryptographic primitives
 
 Most folders use the modules beside them: `components.py`, `tasks.py`, `memory.py`,
-`threads.py`, `log.py`, `private_files.py`, `names.py` and `errors.py`. `install.sh` installs the
-packages for `make`.
+`threads.py`, `log.py`, `private_files.py`, `names.py`, `program.py` and `errors.py`. `install.sh`
+installs the packages for `make`.
 
 Each word has one meaning, from URL to column:
 

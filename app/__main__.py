@@ -3,17 +3,27 @@
 import os
 import sys
 
-if __name__ == "__main__":
+from app.program import IS_CHECKOUT
+
+
+def main() -> None:
     try:
         # `serve` alone needs no parser of commands, which takes 10 MB of memory and a tenth of the
         # start. With FLAGSTONE_URL the parser warns that the variable is not used.
         if sys.argv[1:] == ["serve"] and "FLAGSTONE_URL" not in os.environ:
-            from app.cli.serve import run
+            from app.cli.serve import run  # noqa: PLC0415 - as little as possible
+        elif sys.argv[1:] == ["probe"]:
+            from app.server.probe import run  # noqa: PLC0415 - as little as possible
         else:
-            from app.cli.root import run
+            from app.cli.root import run  # noqa: PLC0415 - the same
     except KeyboardInterrupt:
         # The imports take half a second.
         sys.exit(130)
     except ModuleNotFoundError as error:
-        sys.exit(f"error: {sys.executable} has no package {error.name}. Use .venv/bin/python.")
+        advice = "Use .venv/bin/python." if IS_CHECKOUT else "Install Flagstone again."
+        sys.exit(f"error: {sys.executable} has no package {error.name}. {advice}")
     run()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
-from app.cli.help import PROGRAM
 from app.cli.history import DRY_RUN, show_changes
 from app.cli.terminal import console
 from app.configuration.changes.models import Kind
@@ -10,6 +9,7 @@ from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.snapshots.snapshot import Configuration
 from app.errors import NotFound, invalid
 from app.flags.change_words.sentences import Tense
+from app.program import PROGRAM
 
 _UNKNOWN = "configuration_unknown"
 

@@ -22,9 +22,9 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from app.cli.server_options import SERVER_OPTIONS, begin_command, warn_of_variable
+from app.program import CHECKOUT_PROGRAM, PROGRAM
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-PROGRAM = "python -m app"
 _LABELS = ("Example", "Works on", "Needs", "Exit codes")
 _LABELLED = re.compile(rf"({'|'.join(_LABELS)}):\s(.+)", re.DOTALL)
 _VERBATIM = {"Example", "Exit codes"}
@@ -55,7 +55,8 @@ def help_text(context: typer.Context) -> HelpText:
 
 
 def _split(docstring: str | None) -> HelpText:
-    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+    whole = inspect.cleandoc(docstring or "").replace(CHECKOUT_PROGRAM, PROGRAM)
+    paragraphs = whole.split("\n\n")
     labelled = [match for match in map(_LABELLED.match, paragraphs) if match]
     text = "\n\n".join(part for part in paragraphs if not _LABELLED.match(part))
     return HelpText(text, {match[1]: inspect.cleandoc(f"\n{match[2]}") for match in labelled})

@@ -16,7 +16,7 @@ from rich.text import Text
 from app.access.events import AccessEvent
 from app.cli import key_transfer
 from app.cli.actor import origin
-from app.cli.help import PROGRAM, Commands
+from app.cli.help import Commands
 from app.cli.options import AsJson, EnvironmentName
 from app.cli.terminal import (
     confirm,
@@ -32,6 +32,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import invalid
 from app.names import counted
+from app.program import PROGRAM
 from app.scripts import Resources, run_script, run_transaction
 from app.secrets import data_keys
 from app.secrets.key_sources import change_ring, ring_file

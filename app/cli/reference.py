@@ -12,8 +12,9 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from app.cli.help import PROGRAM, help_text, sections, subcommands
+from app.cli.help import help_text, sections, subcommands
 from app.cli.root import cli
+from app.program import PROGRAM
 
 PAGE = Path("docs/command-line.md")
 _TEST = "tests/process/cli/test_examples.py"

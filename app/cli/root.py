@@ -12,11 +12,12 @@ import typer
 from typer.main import get_group
 
 from app import VERSION
-from app.cli.help import PROGRAM, CommandGroup, Commands
+from app.cli.help import CommandGroup, Commands
+from app.program import IS_CHECKOUT, PROGRAM
 from app.scripts import foreseen_errors
 
 _PANELS = {
-    "Start": {"serve": "serve:serve", "doctor": "doctor:doctor"},
+    "Start": {"serve": "serve:serve", "probe": "probe:probe", "doctor": "doctor:doctor"},
     "Flags and configuration": {
         "flag": "flag:cli",
         "configuration": "configuration:cli",
@@ -60,8 +61,14 @@ class _Root(CommandGroup):
             return super().invoke(context)
 
 
+_CHECKOUT_NOTE = """\
+Run them in the folder of the checkout. `python` is .venv/bin/python there, also after
+    `. .venv/bin/activate`.
+
+    """
+
 cli = Commands(
-    """Flagstone: configuration and feature flags, with PostgreSQL alone.
+    f"""Flagstone: configuration and feature flags, with PostgreSQL alone.
 
     `serve` runs the service. The other commands work beside it, on the same database. They read
     the same settings, from the environment and the file .env.
@@ -69,10 +76,7 @@ cli = Commands(
     With --url, the commands `flag`, `configuration`, `environment` and `token` call a server
     instead, and need no database and no settings. The history then names the token as the actor.
 
-    Run them in the folder of the checkout. `python` is .venv/bin/python there, also after
-    `. .venv/bin/activate`.
-
-    Exit codes:
+    {_CHECKOUT_NOTE if IS_CHECKOUT else ""}Exit codes:
         0    The command succeeded.
         1    It failed, or a check found a problem. The error says what to do.
              Without an error: the reader of its output has closed the pipe.

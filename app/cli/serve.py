@@ -23,6 +23,7 @@ from app.http.keys import DATABASE, SETTINGS
 from app.scripts import configured_settings, foreseen_errors
 from app.server.application import create_app
 from app.server.banner import has_banner, print_banner
+from app.server.service_manager import ServiceManager
 from app.server.serving import serve as serve_until_signal
 from app.server.supervisor import Supervisor
 from app.server.workers import ONLY, Worker, report_started, stop_seconds_max
@@ -50,10 +51,11 @@ def serve() -> None:
     settings = configured_settings()
     for warning in settings.warnings:
         log.logger(__name__).warning("settings", problem=warning)
+    manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
     if settings.http.workers == 1:
-        _run(_serve(settings, ONLY))
+        _run(_serve(settings, ONLY, manager))
     else:
-        sys.exit(_supervise(settings))
+        sys.exit(_supervise(settings, manager))
 
 
 def run() -> None:
@@ -67,7 +69,7 @@ def _run(main: Coroutine[Any, Any, Result]) -> Result:
         return runner.run(main)
 
 
-async def _serve(settings: Settings, worker: Worker) -> None:
+async def _serve(settings: Settings, worker: Worker, manager: ServiceManager) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     # No collection visits the modules again: none of them is ever freed.
     gc.freeze()
@@ -83,7 +85,7 @@ async def _serve(settings: Settings, worker: Worker) -> None:
         limit.daemon = True
         limit.start()
 
-    await serve_until_signal(app, announce, limit_stop, worker)
+    await serve_until_signal(app, announce, limit_stop, worker, manager)
 
 
 async def _sign_in_link(app: web.Application) -> str | None:
@@ -107,18 +109,19 @@ def _abort_stop() -> None:
     os._exit(STOP_ABORTED)
 
 
-def _supervise(settings: Settings) -> int:
+def _supervise(settings: Settings, manager: ServiceManager) -> int:
     def run_worker(worker: Worker) -> None:
         instance = f"{settings.instance}.{worker.number}"
         with foreseen_errors():
-            _run(_serve(replace(settings, instance=instance), worker))
+            # The supervisor reports for its workers.
+            _run(_serve(replace(settings, instance=instance), worker, ServiceManager(None)))
 
     import_pages()  # Once, for all workers.
     with ExitStack() as stack:
         if settings.database.target is None:
             # Hold the embedded server, so that it survives a worker that is killed.
             stack.enter_context(open_targets(settings))
-        return Supervisor(settings, run_worker).run(lambda: print_banner(settings))
+        return Supervisor(settings, run_worker, manager).run(lambda: print_banner(settings))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from app import VERSION
 from app.console.static_files import STATIC
 from app.names import counted
+from app.program import PROGRAM
 from app.threads import in_thread
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -67,6 +68,7 @@ def add_templates(app: web.Application) -> None:
     environment.globals.update(
         static=app[STATIC].url,
         version=VERSION,
+        program=PROGRAM,
         counted=counted,
         earlier_moments=earlier_moments,
     )

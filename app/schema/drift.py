@@ -25,6 +25,7 @@ from app.database.client.faults import SCHEMA_UNFIT, DatabaseBugError
 from app.database.migrations import LOCK_KEY
 from app.errors import Unavailable
 from app.log import logger
+from app.program import PROGRAM
 from app.tasks import jittered
 
 log = logger(__name__)
@@ -37,7 +38,7 @@ _FIRST_PAUSE_SECONDS = 0.25
 _SHOWN_MAX = 3
 # A session that holds the migrator's lock prevents the check. It is reported after this time.
 _STALE_SECONDS = 3 * CHECK_SECONDS
-_NOTHING_EXPECTED = "no expected schema is stored; run `python -m app database migrate`"
+_NOTHING_EXPECTED = f"no expected schema is stored; run `{PROGRAM} database migrate`"
 _OTHER_WORDING = "another release stored the expected schema in another wording"
 
 

@@ -10,6 +10,7 @@ from app.components import Component, HealthCheck, ReportScope, Status
 from app.database import Database, sql
 from app.database.migrations import read_files
 from app.errors import Unavailable
+from app.program import PROGRAM
 from app.tasks import repeat
 
 CHECK_SECONDS = 60
@@ -41,7 +42,7 @@ class SchemaCheck(Component):
         if self.state is not None and self.state.pending:
             raise Unavailable(
                 "migrations_pending",
-                "The schema is older than this release. Run `make migrate`.",
+                f"The schema is older than this release. Run `{PROGRAM} database migrate`.",
             )
 
     async def run(self) -> None:

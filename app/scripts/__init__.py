@@ -31,6 +31,7 @@ from app.database.client.reasons import is_foreseen, reason_of
 from app.database.targets import open_database
 from app.errors import AppError, ForeseenError
 from app.http.writes import transact
+from app.program import PROGRAM
 from app.secrets.key_sources import wrapper_of
 from app.secrets.vault import Vault
 from app.settings import Settings, load
@@ -38,11 +39,11 @@ from app.settings import Settings, load
 Result = TypeVar("Result")
 # What an operator does about an error whose text is the same for clients.
 _NEXT_STEPS = {
-    "environment_unknown": "Run `python -m app environment list` to see the environments.",
-    "configuration_unknown": "Run `python -m app configuration list ENVIRONMENT` to see the keys.",
-    "flag_unknown": "Run `python -m app configuration list ENVIRONMENT` to see the flags.",
-    "revision_unknown": "`python -m app configuration history ENVIRONMENT` shows the revisions.",
-    "token_unknown": "Run `python -m app token list` to see the tokens.",
+    "environment_unknown": f"Run `{PROGRAM} environment list` to see the environments.",
+    "configuration_unknown": f"Run `{PROGRAM} configuration list ENVIRONMENT` to see the keys.",
+    "flag_unknown": f"Run `{PROGRAM} configuration list ENVIRONMENT` to see the flags.",
+    "revision_unknown": f"`{PROGRAM} configuration history ENVIRONMENT` shows the revisions.",
+    "token_unknown": f"Run `{PROGRAM} token list` to see the tokens.",
     "version_stale": "Read what has changed since, then repeat the command.",
 }
 

@@ -12,6 +12,7 @@ from pyrage import x25519
 
 from app.crypto.identity import ForeignError, Identity
 from app.crypto.sealed import RECIPIENTS_MAX, SealedError, parse_recipient
+from app.program import PROGRAM
 from app.secrets.keyring import RING_BYTES_MAX, KeyRing, KeyRingError, parse_key_ring
 
 # Armor adds a third, and each recipient adds its lines.
@@ -37,7 +38,7 @@ def seal_key_ring(ring: KeyRing, recipients: Sequence[str]) -> str:
 def open_key_ring(file: bytes, identity: Identity) -> KeyRing:
     """Decrypt the key ring of an age file. Raises SealedError, KeyRingError."""
     if not file.lstrip().startswith((_ARMOR, _BINARY)):
-        raise SealedError("must be an age file, as `python -m app key export` writes it")
+        raise SealedError(f"must be an age file, as `{PROGRAM} key export` writes it")
     try:
         text = identity.decrypt(file).decode("ascii")
     except ForeignError:

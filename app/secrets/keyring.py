@@ -20,11 +20,12 @@ from datetime import date
 from enum import StrEnum
 
 from app.errors import ForeseenError
+from app.program import PROGRAM
 from app.secrets.envelope import KEY_BYTES
 
 ID_RULE = "must be 1 to 64 of a-z, 0-9, - and _"
 _ID = re.compile(r"[a-z0-9_-]{1,64}")
-_SEE_KEYS = ". Run `python -m app key list` to see the keys"
+_SEE_KEYS = f". Run `{PROGRAM} key list` to see the keys"
 KEYS_MAX = 1_000
 # Enough for KEYS_MAX keys, each with a comment.
 RING_BYTES_MAX = 1024 * 1024

@@ -3,14 +3,12 @@
 import shlex
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from app import VERSION
 from app.access.local_credentials import ADMIN_TOKEN_FILE
+from app.program import program_path
+from app.server.probe import local_address
 from app.settings import HttpSettings, LogFormat, Settings, Tier
-
-# The host of the URLs when the service listens on every address.
-_LOOPBACK = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 
 
 def has_banner(settings: Settings) -> bool:
@@ -36,7 +34,7 @@ def banner(settings: Settings, link: str | None = None) -> str:
     if link is not None:
         console = f"""{link}
                      The link works once, within 10 minutes. For another one:
-                     {_python()} -m app console link"""
+                     {program_path()} console link"""
     if settings.tier is Tier.LOCAL:
         token_file = settings.data_dir / ADMIN_TOKEN_FILE
         token = f"Admin token        {token_file}"
@@ -46,7 +44,7 @@ def banner(settings: Settings, link: str | None = None) -> str:
     else:
         token = "Admin token        created by the command below; printed once"  # noqa: S105 - no token
         what = "Create an admin token, valid for 90 days, with the settings of this service:"
-        command = f"{_python()} -m app token create first --admin"
+        command = f"{program_path()} token create first --admin"
     return f"""
   Flagstone {VERSION} is ready: {url}
 
@@ -66,13 +64,4 @@ def banner(settings: Settings, link: str | None = None) -> str:
 
 def local_url(settings: HttpSettings) -> str:
     """Return the URL of this service on this machine."""
-    first = _LOOPBACK.get(settings.hosts[0], settings.hosts[0])
-    host = f"[{first}]" if ":" in first else first
-    return f"http://{host}:{settings.port}"
-
-
-def _python() -> str:
-    """Return the path of the running Python, relative in the current folder."""
-    path = Path(sys.executable)
-    here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return f"http://{local_address(settings.hosts[0])}:{settings.port}"

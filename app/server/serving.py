@@ -13,6 +13,7 @@ from app.http.lifecycle import Lifecycle
 from app.http.protocol import Runner
 from app.log import logger
 from app.server.listening_socket import BACKLOG, bind
+from app.server.service_manager import ServiceManager
 from app.server.workers import ONLY, Worker, beat_lifeline, watch_lifeline
 
 log = logger(__name__)
@@ -22,7 +23,8 @@ async def serve(
     app: web.Application,
     on_started: Callable[[], Awaitable[None]],
     on_stopping: Callable[[], None],
-    worker: Worker = ONLY,
+    worker: Worker,
+    manager: ServiceManager,
 ) -> None:
     """Serve until a signal, or until the start fails for good. Then stop in order.
 
@@ -43,6 +45,7 @@ async def serve(
     # First, so that no signal is lost during the start.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal, number)
+    following = asyncio.create_task(manager.follow(lifecycle), name="service_manager")
     runner = Runner(app)
     try:
         await runner.setup()
@@ -65,6 +68,7 @@ async def serve(
             await asyncio.sleep(settings.drain_seconds)
     finally:
         await runner.cleanup()
+        following.cancel()
     log.info("stopped")
     if lifecycle.failure is not None:
         raise lifecycle.failure

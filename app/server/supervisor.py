@@ -27,6 +27,7 @@ from typing import NoReturn
 
 from app.log import logger
 from app.server.listening_socket import ListenError, bound, claimed
+from app.server.service_manager import ServiceManager
 from app.server.workers import STARTED, Worker, stop_seconds_max
 from app.settings import Settings
 from app.tasks import Backoff
@@ -87,9 +88,15 @@ class Supervisor:
     `run_worker` runs a worker in its own process until it stops.
     """
 
-    def __init__(self, settings: Settings, run_worker: Callable[[Worker], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        run_worker: Callable[[Worker], None],
+        manager: ServiceManager,
+    ) -> None:
         self._settings = settings
         self._run_worker = run_worker
+        self._manager = manager
         self._places = [_Place(number) for number in range(1, settings.http.workers + 1)]
         self._selector = selectors.DefaultSelector()
         self._has_started = False
@@ -206,7 +213,9 @@ class Supervisor:
                 process.limit = time.monotonic() + _SILENCE_SECONDS_MAX
             if STARTED in reports and not self._has_started:
                 self._has_started = True
+                self._manager.report_ready()
                 on_started()
+            self._manager.beat()
 
     def _seconds_left(self) -> float | None:
         limits = [process.limit for process in self._running.values()]
@@ -253,6 +262,7 @@ class Supervisor:
         A worker aborts itself at its limit. This is for one that cannot.
         """
         self._is_stopping = True
+        self._manager.report_stopping()
         for process in self._running.values():
             os.kill(process.pid, number)
             process.limit = time.monotonic() + stop_seconds_max(self._settings.http) + _KILL_SECONDS

@@ -212,7 +212,7 @@ async def test_schema_older_newer_or_edited_is_reported(
         )
 
     assert _is(pending["schema: migrations"], FAIL, " pending, the first is 1795890000000-")
-    assert _is(pending["keys: data keys"], FAIL, "Run `make migrate`")
+    assert _is(pending["keys: data keys"], FAIL, "Run `python -m app database migrate`")
     assert _is(newer["schema: migrations"], WARN, "9999999999999-OfTomorrow")
     assert _is(edited["schema: migrations"], FAIL, "CreateTokensTable was applied, and its file")
 

@@ -1,6 +1,5 @@
 """One checker process and its socket. All functions block."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from app.configuration.json_schema.checker import CHECK_FAILED, frame_of
 from app.configuration.json_schema.validation import CheckResult
 from app.errors import Unavailable
 from app.log import logger
+from app.program import python_path
 
 log = logger(__name__)
 
@@ -50,7 +50,7 @@ class Process:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     # No other variable: the environment of the service has secrets.
-                    env={"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                    env={"PYTHONPATH": python_path()},
                     cwd="/",
                     # Ctrl-C in a terminal must only reach the service, which ends this process.
                     start_new_session=True,

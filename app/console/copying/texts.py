@@ -12,13 +12,14 @@ from app.configuration.changes.requests import (
     PatchOperation,
     PutOperation,
 )
+from app.program import PROGRAM
 
 WriteOperation = PutOperation | DeleteOperation | PatchOperation
 PLACEHOLDER = "REPLACE-THIS-SECRET"
 SECRET_FILE = "secret.json"  # noqa: S105 - the name of a file
 # A command line may have 128 KiB for each argument, and a person reads neither.
 _BYTES_MAX = 32 * 1024
-_PROGRAM = "python -m app configuration"
+_PROGRAM = f"{PROGRAM} configuration"
 
 
 class CopyTexts(NamedTuple):

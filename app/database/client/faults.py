@@ -13,6 +13,7 @@ import asyncpg
 from app.database.client.pooler import LOST_STATEMENTS, MISCONFIGURED, PoolerError, explain
 from app.errors import AppError, Invalid, Unavailable
 from app.log import logger
+from app.program import PROGRAM
 
 log = logger(__name__)
 
@@ -105,7 +106,9 @@ def translated(*, away: str) -> Iterator[None]:
         message = "The database schema, or the rights of the app role, do not fit this release."
         if isinstance(error, asyncpg.UndefinedTableError):
             # Most often the database was never migrated.
-            message = "The database lacks a table of this release. Run `make migrate`."
+            message = (
+                f"The database lacks a table of this release. Run `{PROGRAM} database migrate`."
+            )
         raise Unavailable(SCHEMA_UNFIT, message) from None
     except AWAY as error:
         log.warning("database_away", error=type(error).__name__)

@@ -17,6 +17,7 @@ from app.database.migrations.expectation import ExpectedSchema
 from app.database.migrations.files import FOLDER, MigrationError, MigrationFile, read_files
 from app.database.role_names import OWNER
 from app.log import logger
+from app.program import PROGRAM
 from app.settings import DatabaseSettings, Target
 
 log = logger(__name__)
@@ -30,8 +31,8 @@ _WAY_OUT = (
 
 _OTHER_HISTORY = (
     "this database was created from other migrations: its first one is {}, and that of this "
-    "release is {}. Use a new, empty database. To keep the entries, run `python -m app "
-    "configuration export` with the release that created the database, and `python -m app "
+    f"release is {{}}. Use a new, empty database. To keep the entries, run `{PROGRAM} "
+    f"configuration export` with the release that created the database, and `{PROGRAM} "
     "configuration import` with this one. In the local tier without DATABASE_URL, rename DATA_DIR: "
     "the next start creates a new database"
 )

@@ -7,6 +7,7 @@ from app.database.client.statements import sql
 from app.database.roles.rights import APPEND_ONLY
 from app.errors import ForeseenError
 from app.log import logger
+from app.program import PROGRAM
 from app.settings import STRICT_TIERS, Tier
 
 log = logger(__name__)
@@ -43,7 +44,7 @@ def _advice(powers: Sequence[str]) -> str:
     if [*powers] == [_OPEN_PUBLIC]:
         # Every role may do it, so another role would not help.
         return f"the owner of that schema or a superuser must run: {CLOSE_PUBLIC}"
-    return "use the app role that `python -m app database provision` creates"
+    return f"use the app role that `{PROGRAM} database provision` creates"
 
 
 async def role_powers(connection: Connection) -> list[str]:

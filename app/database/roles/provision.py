@@ -37,6 +37,7 @@ from app.database.roles.credentials import (
 )
 from app.database.roles.privileges import set_default_privileges
 from app.private_files import write_new
+from app.program import PROGRAM
 from app.settings import DatabaseSettings, Target, TlsMode
 
 __all__ = ["ProvisionError", "Provisioner"]
@@ -121,7 +122,7 @@ class Provisioner:
                 "Provisioned, but every role may still create objects in the schema public, "
                 f"and {self.admin.user} may not revoke that. Its owner {row[0]} or a superuser "
                 f"must run this in the database {self.database}: {CLOSE_PUBLIC}. Then run "
-                "`python -m app database provision` again"
+                f"`{PROGRAM} database provision` again"
             )
 
     def targets(self) -> dict[str, Target]:

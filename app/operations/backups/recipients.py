@@ -11,6 +11,7 @@ from app.access.local_credentials import write_once
 from app.crypto.identity import Identity, IdentityError, new_identity, parse_identity
 from app.operations.backups.errors import BackupError
 from app.private_files import read_regular
+from app.program import PROGRAM
 from app.settings import Settings, Tier
 
 LOCAL_FILE = "backup-identity"
@@ -24,7 +25,7 @@ def recipients(settings: Settings) -> tuple[str, ...]:
     if settings.tier is not Tier.LOCAL:
         raise BackupError(
             f"BACKUP_RECIPIENTS: is required in {settings.tier}. Create an identity elsewhere with "
-            "`python -m app seal keygen --out FILE`, store it there, and set its recipient here"
+            f"`{PROGRAM} seal keygen --out FILE`, store it there, and set its recipient here"
         )
     path = settings.data_dir / LOCAL_FILE
     write_once(path, new_identity(datetime.now(UTC))[0].strip())

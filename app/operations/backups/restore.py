@@ -29,6 +29,7 @@ from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import BackupHead, Manifest
 from app.operations.backups.restore_script import apply_script
 from app.operations.backups.snapshot import count
+from app.program import PROGRAM
 from app.settings import DatabaseSettings, Target
 
 # Tables with rows in a fresh database, or with rows of any running service.
@@ -115,7 +116,7 @@ def migrate_restored(manifest: Manifest, migrator: Migrator) -> list[str]:
         reason = reason_of(error)
         raise BackupError(
             f"{manifest.name} was restored, but not migrated to this release: {reason}. Run "
-            "`python -m app database migrate`"
+            f"`{PROGRAM} database migrate`"
         ) from None
 
 

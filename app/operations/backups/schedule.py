@@ -6,6 +6,7 @@ a restart repeats none, and a backup by an operator counts.
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from app.log import logger
 from app.operations.backups import partial_backup, store
 from app.operations.backups.manifest import Manifest
 from app.operations.backups.store import Backup
+from app.program import python_path
 from app.settings import BackupSettings, Secret
 from app.tasks import repeat
 from app.threads import in_thread
@@ -170,10 +172,11 @@ async def _run(command: str) -> str | None:
     """
     try:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app", "backup", command),
+            *(sys.executable, "-P", "-m", "app", "backup", command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": python_path()},
             # A new session, so that Ctrl-C in the terminal does not reach the command. We end it.
             start_new_session=True,
         )

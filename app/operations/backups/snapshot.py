@@ -13,6 +13,7 @@ from app.database.client.statements import sql
 from app.operations.backups.connection import LOCK_WAIT_SECONDS, Connection
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import BackupHead
+from app.program import PROGRAM
 
 _NO_TABLES = "the database has no tables of Flagstone: migrate first, or check DATABASE_BACKUP_URL"
 
@@ -82,7 +83,7 @@ def _translated_errors() -> Iterator[None]:
     except psycopg.errors.InsufficientPrivilege:
         raise BackupError(
             "DATABASE_BACKUP_URL: this role may not read every table; use the backup role that "
-            "`python -m app database provision` creates"
+            f"`{PROGRAM} database provision` creates"
         ) from None
     except psycopg.errors.UndefinedTable:
         raise BackupError(_NO_TABLES) from None

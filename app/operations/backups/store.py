@@ -15,9 +15,10 @@ from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import Manifest
 from app.operations.backups.partial_backup import NAME
 from app.private_files import read_regular, replace_private, write_private
+from app.program import PROGRAM
 
 DATA = "data.age"
-_CREATE = "Create one with `python -m app backup create`"
+_CREATE = f"Create one with `{PROGRAM} backup create`"
 LATEST = "latest"
 _VERIFIED = "verified.json"
 _BYTES_MAX = 65_536
@@ -78,7 +79,7 @@ def find(folder: Path, name: str, public_key: str) -> Backup:
             raise BackupError(f"{folder}: has no usable backup of this installation. {_CREATE}")
         return backup
     if not NAME.fullmatch(name):
-        raise BackupError(f"NAME: must be {LATEST}, or a name from `python -m app backup list`")
+        raise BackupError(f"NAME: must be {LATEST}, or a name from `{PROGRAM} backup list`")
     if not (folder / name).is_dir():
         raise BackupError(f"NAME: there is no backup {name} in {folder}")
     return _load(folder / name, public_key)

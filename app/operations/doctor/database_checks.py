@@ -16,6 +16,7 @@ from app.errors import ForeseenError
 from app.names import counted
 from app.operations.doctor.findings import Finding, absent, failed, first_few, passed, warned
 from app.operations.doctor.installation import Installation
+from app.program import PROGRAM
 from app.schema.drift import SchemaReport, inspect_schema
 from app.secrets.key_sources import present_wrapper_of
 from app.secrets.vault import Vault
@@ -54,7 +55,7 @@ def _drift(report: SchemaReport) -> Finding:
         return warned("schema as migrated", report.unknown or "cannot be compared")
     if report.drift:
         text = f"{counted(len(report.drift), 'difference')}: {report.drift_summary}"
-        advice = "Find the cause, then accept it with `python -m app database accept-schema`"
+        advice = f"Find the cause, then accept it with `{PROGRAM} database accept-schema`"
         return failed("schema as migrated", f"{text}. {advice}")
     return passed("schema as migrated", "equals the schema after the last migration")
 

@@ -12,6 +12,7 @@ from app.operations.backups import store
 from app.operations.backups.store import Backup
 from app.operations.doctor.findings import Finding, absent, failed, passed, warned
 from app.operations.doctor.installation import Installation
+from app.program import PROGRAM
 from app.secrets.key_sources import ring_file, ring_of
 from app.secrets.keyring import KeyState
 from app.settings import STRICT_TIERS, Tier
@@ -23,7 +24,7 @@ _FIRST_START = "there is none yet; the first start creates it"
 # Without BACKUP_INTERVAL an operator's job makes backups. Expect one per day, allow one miss.
 _BACKUP_AGE_MAX = timedelta(days=2)
 _VERIFICATION_AGE_MAX = timedelta(days=31)
-_VERIFY = "`python -m app backup verify` restores one"
+_VERIFY = f"`{PROGRAM} backup verify` restores one"
 _MIB = 1024 * 1024
 # The embedded server keeps up to 1 GiB of write-ahead log, and stops when the disk is full.
 FREE_WARN_BYTES = 2048 * _MIB

@@ -11,6 +11,7 @@ from app.database.client.primary import Primary
 from app.database.client.reasons import reason_of
 from app.database.targets import embedded_server, open_targets_async
 from app.operations.doctor.findings import Finding, failed, warned
+from app.program import PROGRAM
 from app.settings import STRICT_TIERS, Settings, Target
 
 # The limits for one attempt to connect and for one statement. The settings do not change them.
@@ -61,7 +62,9 @@ async def opened(settings: Settings) -> AsyncIterator[Installation]:
     installation = Installation(settings=settings)
     async with AsyncExitStack() as stack:
         if settings.database.target is None and not embedded_server(settings).exists:
-            installation.problem = "there is no embedded PostgreSQL yet; `make run` creates it"
+            installation.problem = (
+                f"there is no embedded PostgreSQL yet; `{PROGRAM} serve` creates it"
+            )
         else:
             try:
                 targets = await stack.enter_async_context(open_targets_async(settings))

@@ -7,6 +7,7 @@ from app.database.role_names import AUDITOR, BACKUP, LOGIN_ROLES, MIGRATOR, OWNE
 from app.database.roles.check import role_powers
 from app.operations.doctor.findings import Finding, absent, failed, passed, warned
 from app.operations.doctor.installation import Installation
+from app.program import PROGRAM
 
 _WITHOUT_LOGIN = (OWNER, AUDITOR)
 _ROLES = (*_WITHOUT_LOGIN, *LOGIN_ROLES)
@@ -46,7 +47,7 @@ async def check_roles(installation: Installation) -> Sequence[Finding]:
     if problems:
         return [failed("roles", f"with more power than their job needs: {', '.join(problems)}")]
     if missing:
-        text = f"missing: {', '.join(missing)}; `python -m app database provision` creates them"
+        text = f"missing: {', '.join(missing)}; `{PROGRAM} database provision` creates them"
         return [warned("roles", text)]
     if (MIGRATOR, OWNER) not in memberships:
         return [failed("roles", f"{MIGRATOR} cannot become {OWNER}, so it cannot migrate")]

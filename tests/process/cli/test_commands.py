@@ -393,7 +393,8 @@ async def test_command_without_tables_suggests_the_migration(
     server.drop_database(name)
 
     assert outcome[0] == 1
-    assert "error: The database lacks a table of this release. Run `make migrate`." in outcome[1]
+    problem = "error: The database lacks a table of this release."
+    assert f"{problem} Run `python -m app database migrate`." in outcome[1]
 
 
 async def test_unknown_script_lists_existing_scripts(

@@ -4,8 +4,9 @@ import re
 import shlex
 from pathlib import Path
 
-from app.cli.help import PROGRAM, help_text, subcommands
+from app.cli.help import help_text, subcommands
 from app.cli.reference import PAGE, commands, outputs_of, page
+from app.program import PROGRAM
 from tests.paths import ROOT
 from tests.process.cli.conftest import Run
 
@@ -14,9 +15,10 @@ EXAMPLES = {
     for context in commands()
     if not any(subcommands(context))
 }
-# Every process test runs `serve`. `seal decrypt` needs a terminal: test_seal.py has one. `database
-# new` writes into the folder of the migrations. `doctor` fails on the fast server of the suite.
-ELSEWHERE = {"serve", "seal decrypt", "database new", "doctor"}
+# Every process test runs `serve`, and tests/process/server/test_probe.py `probe`. `seal decrypt`
+# needs a terminal: test_seal.py has one. `database new` writes into the folder of the migrations.
+# `doctor` fails on the fast server of the suite.
+ELSEWHERE = {"serve", "probe", "seal decrypt", "database new", "doctor"}
 OUTPUTS = outputs_of((ROOT / PAGE).read_text(encoding="utf-8"))
 DEFINITION = (
     '{"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",'

@@ -229,7 +229,7 @@ async def test_start_without_migration_waits_for_the_schema(
     await waiting.start()
 
     async def said_so() -> bool:
-        return "Run `make migrate`" in waiting.log
+        return "Run `python -m app database migrate`" in waiting.log
 
     await until(said_so)
     not_ready = await _status(client, waiting, "ready")

@@ -12,6 +12,7 @@ _SUPERVISED = """
 import os, signal, sys
 from app import log
 from app.server.banner import print_banner
+from app.server.service_manager import ServiceManager
 from app.server.supervisor import Supervisor
 from app.server.workers import report_started
 from app.settings import load
@@ -28,7 +29,7 @@ def run_worker(worker):
 
 settings = load({"DATA_DIR": sys.argv[1], "PORT": sys.argv[2], "LOG_FORMAT": "console"})
 log.configure(settings.log.level, settings.log.format)
-sys.exit(Supervisor(settings, run_worker).run(lambda: print_banner(settings)))
+sys.exit(Supervisor(settings, run_worker, ServiceManager(None)).run(lambda: print_banner(settings)))
 """
 
 
