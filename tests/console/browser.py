@@ -38,7 +38,8 @@ ARTIFACTS = ROOT / ".browser"
 TRACED = bool(os.environ.get("FLAGSTONE_TRACE"))
 WIDTHS = (390, 768, 1280)
 HEIGHT = 844
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# The shell is the same browser without its own windows and tabs: a page takes a fifth less time.
+_PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
     *("--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-sandbox", "--disable-dev-shm-usage"),
@@ -49,6 +50,7 @@ _PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
 <link rel="icon" href="data:,"></head>
 <body data-root=""><main><h1>A page</h1>{content}</main></body></html>"""
 _AXE = "vendor/axe.min.js"
+_COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 
 
 def program() -> str:
@@ -162,11 +164,12 @@ class Visit:
         if scheme is not None:
             await self.page.emulate_media(color_scheme=scheme)
 
-    async def assert_accessible(self) -> None:
-        """Fail if axe-core finds a violation on the open page."""
+    async def assert_accessible(self, *, only_colours: bool = False) -> None:
+        """Fail if axe-core finds a violation on the open page. It can check the colours alone."""
         if not await self.page.evaluate("() => 'axe' in window"):
             await self.page.evaluate(_script(_AXE))
-        violations = await self.page.evaluate(_script("probes/accessibility.js"))
+        probe = _script("probes/accessibility.js")
+        violations = await self.page.evaluate(probe, _COLOUR_RULES if only_colours else None)
         assert not violations, "\n".join([self.page.url, *violations])
 
     async def assert_laid_out(self) -> None:

@@ -1,6 +1,7 @@
 """The faults that fail a test of a page."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -39,6 +40,13 @@ async def test_visit_refuses_an_inaccessible_page(stranger: Visit) -> None:
     await stranger.show("<img src='/x.png'><button></button>")
 
     assert "button-name" in await _refusal(stranger.assert_accessible)
+
+
+async def test_visit_refuses_a_page_of_low_contrast(stranger: Visit) -> None:
+    await stranger.show("<p><font color='#aaaaaa'>Pale</font></p>")
+
+    refusal = await _refusal(partial(stranger.assert_accessible, only_colours=True))
+    assert "color-contrast" in refusal
 
 
 async def test_visit_refuses_a_page_that_is_too_wide(stranger: Visit) -> None:

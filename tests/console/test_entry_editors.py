@@ -81,6 +81,9 @@ async def test_conflict_is_shown_and_merged(service: Service, visit: Visit) -> N
     await visit.open_page(f"{LOCAL}/settings/limits")
     await page.get_by_label("max").fill("6")
     await put(service, "limits", {"max": 5, "note": "theirs"}, 1, schema=LIMITS)
+    # The banner moves the button: a click during that would miss it.
+    await expect(page.get_by_text("Changed by")).to_be_visible()
+    await page.wait_for_function("() => !document.querySelector('.htmx-request')")
 
     await page.get_by_role("button", name="Save", exact=True).click()
     await expect(page.get_by_text("Another change came first")).to_be_visible()

@@ -1,5 +1,6 @@
 """A hostile text in every field that people can fill: no page runs it or takes it for markup."""
 
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
@@ -23,8 +24,11 @@ ENTRIES = Entries(
     segment="hostile-segment",
     revision="2",
 )
-# Several states of a page have the same address.
-ADDRESSES = sorted({path.partition("?")[0] for path in page_paths(ENTRIES)})
+# The states of a page have the same address.
+STATES = {
+    address: list(paths)
+    for address, paths in groupby(page_paths(ENTRIES), lambda path: path.partition("?")[0])
+}
 # Query parameters of pages: those that take any text, and one that is refused.
 PARAMETERS = (("q", "prefix", "view", "tab", "saved", "next"), ("at",))
 _FIND_MARKS = """
@@ -122,18 +126,15 @@ def hostile_visit(hostile: Service, visit: Visit) -> Visit:
     return visit
 
 
-@pytest.mark.parametrize("path", page_paths(ENTRIES))
-async def test_page_shows_hostile_text_as_text(hostile_visit: Visit, path: str) -> None:
-    if path in PUBLIC:
-        await hostile_visit.context.clear_cookies()
-    await hostile_visit.open_page(path)
-    await _assert_harmless(hostile_visit)
-
-
-@pytest.mark.parametrize("address", ADDRESSES)
-async def test_page_shows_hostile_parameters_as_text(hostile_visit: Visit, address: str) -> None:
+@pytest.mark.parametrize("address", STATES)
+async def test_page_shows_hostile_text_and_parameters_as_text(
+    hostile_visit: Visit, address: str
+) -> None:
     if address in PUBLIC:
         await hostile_visit.context.clear_cookies()
+    for path in STATES[address]:
+        await hostile_visit.open_page(path)
+        await _assert_harmless(hostile_visit)
     for names in PARAMETERS:
         query = "&".join(f"{name}={quote(TEXT)}" for name in names)
         assert await hostile_visit.open(f"{address}?{query}") < 500
