@@ -1,5 +1,6 @@
 """A database of its own, and a process that runs commands on it."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +14,7 @@ from app.database.role_names import APP, BACKUP, MIGRATOR
 from app.settings import Target
 from tests.commands import CommandResult, run_command
 from tests.conftest import Server
+from tests.waiting import HANG_SECONDS
 
 Run = Callable[..., CommandResult]
 
@@ -24,9 +26,23 @@ def _url(target: Target) -> str:
     return f"postgresql://{target.user}:{password}@/{target.database}?{query}"
 
 
+@pytest.fixture(scope="session")
+def _executor() -> Iterator[ProcessPoolExecutor]:
+    """Yield another process for commands: a process each takes a second."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        yield executor
+
+
+def _run_in(
+    folder: Path, words: tuple[str, ...], stdin: str, environ: dict[str, str]
+) -> CommandResult:
+    os.chdir(folder)
+    return run_command(*words, stdin=stdin, **environ)
+
+
 @pytest.fixture
-def run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Yield a function that runs commands in one other process: a process each takes a second."""
+def run(server: Server, tmp_path: Path, _executor: ProcessPoolExecutor) -> Iterator[Run]:
+    """Yield a function that runs commands in the folder of the test."""
     name = server.create_database("examples", template="flagstone")
     shutil.copytree(server.provisioner.folder, tmp_path / "credentials")
     environ = {
@@ -39,13 +55,11 @@ def run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         "COLUMNS": "80",
         "TZ": "UTC",
     }
-    monkeypatch.chdir(tmp_path)
-    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
 
-        def run(*words: str, stdin: str = "", **more: str) -> CommandResult:
-            return executor.submit(run_command, *words, stdin=stdin, **{**environ, **more}).result(
-                timeout=60
-            )
+    def run(*words: str, stdin: str = "", **more: str) -> CommandResult:
+        submitted = _executor.submit(_run_in, tmp_path, words, stdin, {**environ, **more})
+        result: CommandResult = submitted.result(timeout=HANG_SECONDS)
+        return result
 
-        yield run
+    yield run
     server.drop_database(name)
