@@ -67,7 +67,7 @@ restore: runtime ## restore a backup: args="NAME --identity FILE"
 setup: tools ## create the virtual environment
 
 test: tools ## run the whole suite (args="-k name" for a part)
-	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder -rfEs $(args)
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder -rfEs $(args)
 
 check: tools ## format, lint, types, layers, migrations
 	@$(BIN)/ruff format --check .

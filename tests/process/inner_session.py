@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import started
 
 
-def test_hold(server: Server) -> None:
+def test_hold(open_folder: Path) -> None:
     """Write down the processes and the folder of this session, then wait to be killed."""
-    pid = int((server.folder / "pg18/postmaster.pid").read_text().split()[0])
-    names = {"folder": str(server.folder), "postmaster": pid, "worker": os.getpid()}
-    unfinished = Path(os.environ["INNER_SESSION_FOLDER"]) / "names.new"
-    unfinished.write_text(json.dumps(names))
-    unfinished.rename(unfinished.with_suffix(""))
-    time.sleep(300)
+    with started(open_folder):
+        pid = int((open_folder / "pg18/postmaster.pid").read_text().split()[0])
+        names = {"folder": str(open_folder), "postmaster": pid, "worker": os.getpid()}
+        unfinished = Path(os.environ["INNER_SESSION_FOLDER"]) / "names.new"
+        unfinished.write_text(json.dumps(names))
+        unfinished.rename(unfinished.with_suffix(""))
+        time.sleep(300)
 
 
 def test_crash() -> None:

@@ -16,7 +16,7 @@ from tests.paths import ROOT
 from tests.waiting import until
 
 # Bounds the wait on a slow machine.
-END_SECONDS = 100
+END_SECONDS = 240
 
 
 @asynccontextmanager
