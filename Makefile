@@ -1,5 +1,6 @@
 BIN    := .venv/bin
 APP    := $(BIN)/python -m app
+VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' app/__init__.py)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
           --no-strip-extras --no-header --no-emit-index-url
 
@@ -7,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime tools setup run test check docs docs-serve format bench bench-profile bench-peers history generated \
+.PHONY: help runtime tools setup run test check image docs docs-serve format bench bench-profile bench-peers history generated \
         clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script doctor backup restore clients
@@ -78,9 +79,15 @@ check: tools ## format, lint, types, layers, migrations
 	@$(BIN)/python -m tests.checks.private
 	@$(BIN)/python -m tests.checks.console
 	@$(BIN)/djlint --lint --quiet app/console/templates
+	@$(BIN)/hadolint deploy/Dockerfile
 	@$(BIN)/squawk --pg-version 13 --assume-in-transaction \
 	     --exclude require-lock-timeout,require-statement-timeout \
 	     --exclude-path '*.rollback.sql' migrations/*.sql
+
+image: ## build the container image flagstone (needs docker or podman; args="--build-arg …")
+	@$(or $(shell command -v docker podman | head -1),$(error docker or podman is missing)) build \
+	    --file deploy/Dockerfile --tag flagstone --build-arg VERSION=$(VERSION) \
+	    --build-arg REVISION=$$(git rev-parse HEAD) $(args) .
 
 docs: tools ## build the documentation into .site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml

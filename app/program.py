@@ -5,6 +5,7 @@ In a checkout a user calls `python -m app`. An installed distribution has the co
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,9 +16,11 @@ PROGRAM = CHECKOUT_PROGRAM if IS_CHECKOUT else "flagstone"
 
 
 def program_path() -> str:
-    """Return the program as a shell calls it in the current folder, by its path."""
+    """Return the program as a shell calls it in the current folder: by its path, if need be."""
     python = Path(sys.executable)
     path = python if IS_CHECKOUT else python.with_name(PROGRAM)
+    if shutil.which(PROGRAM) == str(path):
+        return PROGRAM
     here = Path.cwd()
     shown = path.relative_to(here) if path.is_relative_to(here) else path
     return shlex.quote(str(shown)) + (" -m app" if IS_CHECKOUT else "")
