@@ -32,6 +32,8 @@ REFRESH_SECONDS = 0.5
 CHANGE_OF_TOKENS = "tokens"
 # Ten times the interval. After that, this instance may accept a token that is revoked elsewhere.
 CONFIRMED_SECONDS_MAX = 5.0
+# The limit of remembered texts that are no valid token.
+_REFUSED_MAX = 1_024
 # Replaces the token of an unknown ID, so that both refusals take the same time. No text has its
 # MAC.
 _UNKNOWN = Token(
@@ -69,6 +71,8 @@ class TokenDirectory(PolledCopy):
         self._refreshing = asyncio.Lock()
         # Callers with a valid token since the last change, by a digest of its text.
         self._checked: dict[bytes, tuple[Token, Caller]] = {}
+        # Why other texts were refused since then, by the same digest.
+        self._refusals: dict[bytes, str] = {}
         # IDs of tokens used since the last flush.
         self.used: set[str] = set()
 
@@ -114,7 +118,7 @@ class TokenDirectory(PolledCopy):
 
     def use(self, usable: Sequence[Token]) -> None:
         self._tokens = {token.id: token for token in usable}
-        self._checked = {}
+        self._checked, self._refusals = {}, {}
         self._fingerprint = None
         self._on_change()
 
@@ -128,7 +132,7 @@ class TokenDirectory(PolledCopy):
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
         checked = self._checked.get(digest)
         if checked is None:
-            token = self._check(text, known)
+            token = self._check(text, digest, known)
             checked = token, Caller(token=token, grant=token.reach)
         token, caller = checked
         # Most tokens never end, and the clock takes a third of the time.
@@ -154,14 +158,22 @@ class TokenDirectory(PolledCopy):
             raise Unavailable("starting", "The service has not finished starting.")
         return self._tokens
 
-    def _check(self, text: str, known: Mapping[str, Token]) -> Token:
-        id_ = token_id(text)
-        if id_ is None:
-            raise _refused("malformed" if text else "absent")
-        token = known.get(id_, _UNKNOWN)
-        if not holds(self.key, text, token):
-            raise _refused("unknown or revoked" if token is _UNKNOWN else "wrong")
-        return token
+    def _check(self, text: str, digest: bytes, known: Mapping[str, Token]) -> Token:
+        """Return the token of a text. Remember why another text is refused."""
+        reason = self._refusals.get(digest)
+        if reason is None:
+            id_ = token_id(text)
+            token = _UNKNOWN if id_ is None else known.get(id_, _UNKNOWN)
+            if id_ is None:
+                reason = "malformed" if text else "absent"
+            elif holds(self.key, text, token):
+                return token
+            else:
+                reason = "unknown or revoked" if token is _UNKNOWN else "wrong"
+            if len(self._refusals) >= _REFUSED_MAX:
+                self._refusals.clear()
+            self._refusals[digest] = reason
+        raise _refused(reason)
 
     def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
         """Warn when the tokens are not confirmed in time: a revoked token may be accepted here.

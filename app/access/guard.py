@@ -101,14 +101,29 @@ def presented_token(request: web.Request) -> str:
 def log_refusal(request: web.Request, event: AccessEvent, detail: str) -> None:
     """Add a refused request to the next batch of the access log."""
     path = request.match_info
+    environment = path.get("environment")
+    access_log, alike = request.app[ACCESS_LOG], _alike(request, event, detail, environment)
+    if access_log.enqueue_again(alike):
+        return
     access = origin(request).did(
         event,
         decision=Decision.REFUSED,
-        environment=path.get("environment"),
+        environment=environment,
         resource=path.get("key") or path.get("id"),
         detail=detail,
     )
-    request.app[ACCESS_LOG].enqueue(access)
+    access_log.enqueue(access, alike)
+
+
+def _alike(
+    request: web.Request, event: AccessEvent, detail: str, environment: str | None
+) -> tuple[object, ...]:
+    """Return all that the group of a refusal depends on; see `RefusalBatch`."""
+    caller = request.get(CALLER)
+    return (
+        *(event, detail, environment, caller and caller.actor),
+        *(client_address(request), request.method, route_of(request)),
+    )
 
 
 def origin(request: web.Request) -> Origin:
@@ -137,7 +152,9 @@ def refuse_credential(request: web.Request, error: Unauthenticated, presented: s
     except LimitExceeded as limited:
         # Its traceback refers to this frame: break the cycle.
         refusal, event = limited.with_traceback(None), AccessEvent.RATE_LIMITED
-    caller = msgspec.structs.replace(origin(request), token_id=token_id(presented))
-    access = caller.did(event, decision=Decision.REFUSED, detail=error.reason)
-    request.app[ACCESS_LOG].enqueue(access)
+    access_log, alike = request.app[ACCESS_LOG], _alike(request, event, error.reason, None)
+    if not access_log.enqueue_again(alike):
+        caller = msgspec.structs.replace(origin(request), token_id=token_id(presented))
+        access = caller.did(event, decision=Decision.REFUSED, detail=error.reason)
+        access_log.enqueue(access, alike)
     return refusal

@@ -6,7 +6,7 @@ writes.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
@@ -78,11 +78,23 @@ class AccessLog(Component):
             ) from None
         after_commit(lambda: self._committed(access))
 
-    def enqueue(self, access: Access) -> None:
-        """Add an access to the next batch. Never waits, and never raises."""
+    def enqueue(self, access: Access, alike: Hashable = None) -> None:
+        """Add an access to the next batch. Never waits, and never raises.
+
+        `alike` has all that its group depends on, for `enqueue_again`.
+        """
         self.enqueued += 1
         now = datetime.now(UTC)
-        self._queued.add(msgspec.structs.replace(access, at=now, last_at=now))
+        self._queued.add(msgspec.structs.replace(access, at=now, last_at=now), alike)
+
+    def enqueue_again(self, alike: Hashable) -> bool:
+        """Count an access like one of the next batch. Return False if there is none.
+
+        It creates no access, so that a flood of refusals takes less time.
+        """
+        is_known = self._queued.add_again(alike, datetime.now(UTC))
+        self.enqueued += is_known
+        return is_known
 
     @property
     def blurred(self) -> int:

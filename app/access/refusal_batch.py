@@ -6,7 +6,8 @@ is recorded. Every access is counted.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from datetime import datetime
 
 import msgspec
 
@@ -20,6 +21,20 @@ _SENDERS_MIN = 5
 _Key = tuple[str | bytes | None, ...]
 
 
+class _Group:
+    """Equal accesses: the first one, how many, and the time of the last one."""
+
+    __slots__ = ("_first", "count", "last_at")
+
+    def __init__(self, first: Access) -> None:
+        self._first = first
+        self.count = first.count
+        self.last_at = first.last_at
+
+    def as_access(self) -> Access:
+        return msgspec.structs.replace(self._first, count=self.count, last_at=self.last_at)
+
+
 class RefusalBatch:
     """The accesses since the last `take`, in at most `groups_max` groups of equal ones.
 
@@ -29,11 +44,14 @@ class RefusalBatch:
     def __init__(self, groups_max: int) -> None:
         self._groups_max = groups_max
         self._groups_per_sender_max = groups_max // _SENDERS_MIN
-        self._groups: dict[_Key, Access] = {}
+        self._groups: dict[_Key, _Group] = {}
+        # The groups of accesses with all details, by `alike` of `add`.
+        self._alike: dict[Hashable, _Group] = {}
         self._groups_by_sender: Counter[_Key] = Counter()
         self.blurred = 0
 
-    def add(self, access: Access) -> None:
+    def add(self, access: Access, alike: Hashable = None) -> None:
+        """Add an access. Accesses with the same `alike` belong to the same group."""
         stored = self._within_limits(access)
         if stored is not access and access.detail != _TOO_MANY:
             self.blurred += access.count
@@ -41,10 +59,21 @@ class RefusalBatch:
         group = self._groups.get(key)
         if group is None:
             self._groups_by_sender[_sender(stored)] += 1
+            group = self._groups[key] = _Group(stored)
         else:
-            count = group.count + stored.count
-            stored = msgspec.structs.replace(group, count=count, last_at=stored.last_at)
-        self._groups[key] = stored
+            group.count += stored.count
+            group.last_at = stored.last_at
+        if alike is not None and stored is access and len(self._alike) < self._groups_max:
+            self._alike[alike] = group
+
+    def add_again(self, alike: Hashable, at: datetime) -> bool:
+        """Count an access like an earlier one of this batch. Return False if there is none."""
+        group = self._alike.get(alike)
+        if group is None:
+            return False
+        group.count += 1
+        group.last_at = at
+        return True
 
     def _within_limits(self, access: Access) -> Access:
         """Return the access, without details when its sender or the batch has too many groups."""
@@ -59,9 +88,9 @@ class RefusalBatch:
 
     def take(self) -> list[Access]:
         """Return the groups and clear the batch."""
-        groups, self._groups = self._groups, {}
+        groups, self._groups, self._alike = self._groups, {}, {}
         self._groups_by_sender.clear()
-        return list(groups.values())
+        return [group.as_access() for group in groups.values()]
 
     def add_all(self, accesses: Iterable[Access]) -> None:
         for access in accesses:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from app.evaluation.body_block import BodyBlock
 from app.evaluation.choice_groups import ChoiceEvaluation, ChoiceGroups
 from app.evaluation.engine import Flag
 from app.evaluation.nodes import Closure
@@ -28,16 +29,6 @@ BULK_STEPS_MAX = 50 * STEPS_MAX
 _GROUP_FLAGS = 4
 # About the number of flags that are planned again when one of them changes.
 _SECTION_FLAGS = 256
-
-
-class BodyBlock:
-    """The bodies of several outcomes, and all of them joined by commas."""
-
-    __slots__ = ("bodies", "joined")
-
-    def __init__(self, bodies: Sequence[bytes]) -> None:
-        self.bodies = bodies
-        self.joined = b",".join(bodies)
 
 
 class Group:
@@ -140,9 +131,9 @@ class Bulk:
         return Bulk(sections)
 
     def evaluate(self, context: Mapping[str, Any], now: int) -> Iterator[BodyBlock | list[bytes]]:
-        """Yield the outcomes of all flags in portions, so that the caller can yield to others.
+        """Yield the outcomes of all flags in portions: cached blocks, or lists of bodies.
 
-        A portion is a cached block or a list of bodies, which may be empty. Never raises. The order
+        After each list, which may be empty, the caller can yield to others. Never raises. The order
         of the flags is always the same, unless an attribute changes its type.
         """
         run = Run(context, now)
@@ -160,11 +151,16 @@ class Bulk:
                 else:
                     yield block
             ungrouped.append(flags)
+            if groups:
+                yield []
         for section, flags in zip(self._sections, ungrouped, strict=True):
             if ruled := section.plan.ruled:
                 budget.grant()
                 bodies, alone = section.plan.choices.choose(choosing)
                 budget.charge()
+                if isinstance(bodies, BodyBlock):
+                    yield bodies
+                    bodies = []
                 yield from _evaluate_alone(ruled, alone, bodies, budget)
                 yield bodies
             if flags:

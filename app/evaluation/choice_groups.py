@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from app.evaluation.body_block import BodyBlock
 from app.evaluation.choices import SPLIT_STEPS_MAX, Choice, Draw, Seeding, Splits, Tail
 from app.evaluation.engine import Flag
 from app.evaluation.parts import Part
@@ -14,6 +15,12 @@ from app.evaluation.values import is_truthy
 _Placed = tuple[int, Choice]
 
 
+# The limit of remembered answers of a section. Most contexts meet one of a few sets of conditions.
+_MET_MAX = 16
+# Splits with equal ones are drawn together: how they hash, and whether they have two answers.
+_Drawing = tuple[Seeding, bool]
+
+
 class _Column:
     """The answers of several flags for one condition, bodies and splits, with their positions."""
 
@@ -22,32 +29,35 @@ class _Column:
     def __init__(self, answers: Iterable[tuple[int, bytes | Draw]]) -> None:
         self.bodies: list[bytes] = []
         self.positions: list[int] = []
-        draws: defaultdict[Seeding, list[Draw]] = defaultdict(list)
-        drawn: defaultdict[Seeding, list[int]] = defaultdict(list)
+        draws: defaultdict[_Drawing, list[Draw]] = defaultdict(list)
+        drawn: defaultdict[_Drawing, list[int]] = defaultdict(list)
         for position, answer in answers:
             if isinstance(answer, Draw):
-                draws[answer.seeding].append(answer)
-                drawn[answer.seeding].append(position)
+                drawing = answer.seeding, answer.is_pair
+                draws[drawing].append(answer)
+                drawn[drawing].append(position)
             else:
                 self.bodies.append(answer)
                 self.positions.append(position)
-        self.splits = [(key, Splits(of_key, drawn[key])) for key, of_key in draws.items()]
+        self.splits = {
+            drawing: Splits(are_pairs=drawing[1], draws=draws[drawing], positions=positions)
+            for drawing, positions in drawn.items()
+        }
 
 
 class _Group:
     """Flags with equal conditions."""
 
-    __slots__ = ("_choices", "_columns", "_conditions", "_distinct", "positions")
+    __slots__ = ("_choices", "_columns", "_conditions", "_distinct")
 
     def __init__(self, conditions: Sequence[Part], choices: Sequence[_Placed]) -> None:
-        self.positions = [position for position, _ in choices]
         self._choices = choices
         self._conditions = conditions
         self._distinct = frozenset(conditions)
         # By the position of the condition. Most contexts meet none, or one of a few.
         self._columns: dict[int, _Column] = {}
 
-    def column(self, met: set[Part]) -> _Column:
+    def column(self, met: frozenset[Part]) -> _Column:
         """Return the answers for the first condition that is met, or for none."""
         first = -1
         if not met.isdisjoint(self._distinct):
@@ -57,6 +67,32 @@ class _Group:
             column = _Column((at, choice.answers[first]) for at, choice in self._choices)
             self._columns[first] = column
         return column
+
+
+class _Answers:
+    """The answers of a section's flags for one set of conditions that are met.
+
+    `bodies` has b"" for a split, and for a flag that is evaluated alone. `block` has the bodies if
+    all are known. `is_one_drawing` says that every flag has a split, and one drawing has them all
+    in the order of the flags.
+    """
+
+    __slots__ = ("block", "bodies", "is_one_drawing", "splits")
+
+    def __init__(self, columns: Iterable[_Column], flags: int) -> None:
+        bodies = [b""] * flags
+        splits: dict[_Drawing, Splits] = {}
+        for column in columns:
+            for position, body in zip(column.positions, column.bodies, strict=True):
+                bodies[position] = body
+            for drawing, of_column in column.splits.items():
+                if drawing not in splits:
+                    splits[drawing] = Splits(are_pairs=drawing[1])
+                splits[drawing].add(of_column)
+        self.bodies = bodies
+        self.splits = [(seeding, of_key) for (seeding, _), of_key in splits.items()]
+        self.is_one_drawing = [of_key.positions for of_key in splits.values()] == [[*range(flags)]]
+        self.block = BodyBlock(bodies) if all(bodies) else None
 
 
 class ChoiceGroups:
@@ -70,6 +106,7 @@ class ChoiceGroups:
             by_conditions[choice.conditions].append((position, choice))
         self._groups = [_Group(*group) for group in by_conditions.items()]
         self._alone = [position for position in range(len(flags)) if position not in choices]
+        self._answers: dict[frozenset[Part], _Answers] = {}
         # The conditions that only test a string, by attribute and string, and all others.
         self._tests: defaultdict[str, defaultdict[str, list[Part]]] = defaultdict(
             lambda: defaultdict(list)
@@ -83,36 +120,43 @@ class ChoiceGroups:
                 for text in test.texts:
                     self._tests[test.attribute][text].append(part)
 
-    def choose(self, evaluation: "ChoiceEvaluation") -> tuple[list[bytes], Sequence[int]]:
+    def choose(
+        self, evaluation: "ChoiceEvaluation"
+    ) -> tuple[BodyBlock | list[bytes], Sequence[int]]:
         """Return the bodies of all flags in their order, and the positions of those to evaluate
         alone, which have no body yet.
         """
-        bodies = [b""] * self._flags
         if not self._groups:
-            return bodies, self._alone
+            return [b""] * self._flags, self._alone
         met = self._met(evaluation)
         if met is None:
-            return bodies, range(self._flags)
-        run, alone = evaluation.run, self._alone.copy()
-        drawn: defaultdict[Seeding, Splits] = defaultdict(Splits)
-        for group in self._groups:
-            column = group.column(met)
-            if column.splits and not all(evaluation.tail(seeding) for seeding, _ in column.splits):
-                alone += group.positions
+            return [b""] * self._flags, range(self._flags)
+        answers = self._answers.get(met) or self._remember(met)
+        if answers.block is not None:
+            return answers.block, ()
+        run, alone = evaluation.run, self._alone
+        bodies = [] if answers.is_one_drawing else answers.bodies.copy()
+        for seeding, splits in answers.splits:
+            tail = evaluation.tail(seeding)
+            if tail is None:
+                alone = [*alone, *splits.positions]
                 continue
-            for position, body in zip(column.positions, column.bodies, strict=True):
+            drawn = seeding.draw(tail, splits)
+            run.steps = max(0, run.steps - tail.steps * len(drawn))
+            if answers.is_one_drawing:
+                return drawn, alone
+            for position, body in zip(splits.positions, drawn, strict=True):
                 bodies[position] = body
-            for seeding, splits in column.splits:
-                drawn[seeding].add(splits)
-        for seeding, splits in drawn.items():
-            if tail := evaluation.tail(seeding):
-                answers = seeding.draw(tail, splits)
-                run.steps = max(0, run.steps - tail.steps * len(answers))
-                for position, body in zip(splits.positions, answers, strict=True):
-                    bodies[position] = body
-        return bodies, alone
+        return bodies or answers.bodies.copy(), alone
 
-    def _met(self, evaluation: "ChoiceEvaluation") -> set[Part] | None:
+    def _remember(self, met: frozenset[Part]) -> _Answers:
+        answers = _Answers((group.column(met) for group in self._groups), self._flags)
+        if len(self._answers) >= _MET_MAX:
+            self._answers.clear()
+        self._answers[met] = answers
+        return answers
+
+    def _met(self, evaluation: "ChoiceEvaluation") -> frozenset[Part] | None:
         """Return the conditions that are met; None if one fails, or tests a value of another type
         as a string.
 
@@ -140,7 +184,7 @@ class ChoiceGroups:
                     known[part] = is_met
             if is_met:
                 met.add(part)
-        return met if run.steps >= SPLIT_STEPS_MAX else None
+        return frozenset(met) if run.steps >= SPLIT_STEPS_MAX else None
 
 
 class ChoiceEvaluation:

@@ -22,7 +22,7 @@ from app.components import Component, counters
 from app.database import Connection, Database, sql
 from app.environments import service as environments
 from app.errors import Unavailable
-from app.evaluation.bulk import BodyBlock
+from app.evaluation.body_block import BodyBlock
 from app.evaluation.validation import VARIANT_NAME_MAX
 from app.flags.views import FlagUse, OutcomeUse
 from app.log import logger

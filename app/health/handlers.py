@@ -3,7 +3,7 @@
 They read memory and never query the database: it may be down.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
@@ -47,22 +47,20 @@ class Health:
         self._instance = instance
 
     def readiness(self) -> Readiness:
-        report = self.report()
+        """Return the status of the report, from the same checks, without writing the report."""
+        checks = self._checks(lambda _: True)
+        statuses = {check.status for check in checks.values()}
+        if not all(self.tasks.alive.values()):
+            statuses.add(Status.WARN)
         # Only a token may see the reason of a failure.
-        write = [
-            msgspec.structs.replace(check, output=None) for check in report.checks[WRITE_CHECK]
-        ]
-        return Readiness(status=report.status, checks={WRITE_CHECK: write})
+        write = msgspec.structs.replace(checks[WRITE_CHECK], output=None)
+        return Readiness(status=_worst(statuses), checks={WRITE_CHECK: [write]})
 
     def report(self, covers: Callable[[str], bool] = lambda _: True) -> HealthReport:
         """Return every check. The status includes environments that `covers` hides."""
-        scope = ReportScope(covers=covers, can_serve=self.lifecycle.serving.is_set())
-        checks = {"lifecycle": self._lifecycle_check(scope)}
-        for component in self.components:
-            checks |= component.checks(scope)
-        checks |= self._task_checks()
+        checks = {**self._checks(covers), **self._task_checks()}
         return HealthReport(
-            status=_worst(check.status for check in checks.values()),
+            status=_worst({check.status for check in checks.values()}),
             version=VERSION.partition(".")[0],
             release_id=VERSION,
             service_id="flagstone",
@@ -73,6 +71,13 @@ class Health:
                 if not isinstance(check, HiddenCheck)
             },
         )
+
+    def _checks(self, covers: Callable[[str], bool]) -> dict[str, HealthCheck]:
+        scope = ReportScope(covers=covers, can_serve=self.lifecycle.serving.is_set())
+        checks = {"lifecycle": self._lifecycle_check(scope)}
+        for component in self.components:
+            checks |= component.checks(scope)
+        return checks
 
     def _lifecycle_check(self, scope: ReportScope) -> HealthCheck:
         if self.lifecycle.draining.is_set():
@@ -96,9 +101,10 @@ class Health:
         }
 
 
-def _worst(statuses: Iterable[Status]) -> Status:
-    present = set(statuses)
-    return next((status for status in (Status.FAIL, Status.WARN) if status in present), Status.PASS)
+def _worst(statuses: set[Status]) -> Status:
+    return next(
+        (status for status in (Status.FAIL, Status.WARN) if status in statuses), Status.PASS
+    )
 
 
 HEALTH: web.AppKey[Health] = web.AppKey("health", Health)

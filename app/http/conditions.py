@@ -77,6 +77,8 @@ def _if_match(text: str) -> ExpectedVersion:
 
 def is_not_modified(request: web.Request, etag: str) -> bool:
     """Return whether If-None-Match names this tag, or any (weak comparison, RFC 9110, 13.1.2)."""
+    if hdrs.IF_NONE_MATCH not in request.headers:
+        return False
     return names_tag(request, etag) or "*" in _listed(request)
 
 

@@ -5,23 +5,25 @@ request, and aiohttp's router finds every route. A request is answered here if i
 of its connection, is complete, and has no header that needs more. Every other request goes the
 ordinary way, and so does one whose function returns None or raises an unexpected error. The
 handlers of the ordinary way call the same functions. FAST_PATH=false turns this module off.
+
+Most clients repeat the bytes of their heads. A head that was answered here is remembered with its
+parsed form, and is not parsed again. The token in it is checked each time.
 """
 
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiohttp import HttpVersion11, StreamReader, hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
-from multidict import MultiMapping
-from yarl import URL
 
 from app.errors import AppError
 from app.http import problems
 from app.http.encoded import EncodedResponse
 from app.http.frame import request_id
+from app.http.hot_request import HotRequest
 from app.http.keys import DURATIONS, LIFECYCLE, REQUEST_ID
 
 if TYPE_CHECKING:
@@ -41,50 +43,11 @@ _BODY_BYTES_MAX = 64 * 1024
 # The limits of remembered routes, about 8 MB. A path has at most a few names and a key.
 _PATHS_MAX = 8_192
 _PATH_CHARACTERS_MAX = 512
+# The limits of remembered heads, about 4 MB.
+_HEADS_MAX = 1_024
+_HEAD_BYTES_MAX = 1_024
 # Replaces the route of a path that was not seen before.
 _UNKNOWN: Any = object()
-
-
-class HotRequest(web.Request):
-    """The head of a complete request. It has neither a task nor a writer.
-
-    Slots and properties replace what aiohttp computes for every request.
-    """
-
-    __slots__ = ("app", "connection", "headers", "match_info", "method", "raw_path")
-    _version = HttpVersion11
-
-    def __init__(
-        self, app: web.Application, message: RawRequestMessage, connection: "GuardedConnection"
-    ) -> None:
-        self.app = app  # type: ignore[misc]  # a property of aiohttp
-        self.connection = connection
-        self.headers = message.headers
-        self.method = message.method
-        self.raw_path = message.path
-        self._message = message
-        self._state = {}
-        self._cache = {}
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._state
-
-    @property
-    def rel_url(self) -> URL:
-        return self._message.url
-
-    @property
-    def query(self) -> MultiMapping[str]:
-        return self._message.url.query
-
-    @property
-    def scheme(self) -> str:
-        return "http" if self.connection.ssl_context is None else "https"
-
-    @property
-    def remote(self) -> str | None:
-        peer = self.connection.peername
-        return str(peer[0]) if isinstance(peer, tuple) else peer
 
 
 class HotMatch(NamedTuple):
@@ -94,11 +57,23 @@ class HotMatch(NamedTuple):
     answer: HotAnswer
 
 
+class KnownHead(NamedTuple):
+    """The parsed form of the bytes of a head. Exactly `body_bytes` follow them."""
+
+    message: RawRequestMessage
+    found: HotMatch
+    body_bytes: int
+
+
 class HotRoutes:
-    """The hot routes of an application, found by its router and remembered by path."""
+    """The hot routes of an application, found by its router and remembered by path.
+
+    `heads` are the heads that were answered on the fast path, by their bytes.
+    """
 
     def __init__(self, app: web.Application) -> None:
         self.app = app
+        self.heads: dict[bytes, KnownHead] = {}
         self._answers = app[HOT_ANSWERS]
         self._found: dict[tuple[str, str], HotMatch | None] = {}
         self.draining = app[LIFECYCLE].draining
@@ -116,6 +91,12 @@ class HotRoutes:
                 self._found.clear()
             self._found[request.method, path] = found
         return found
+
+    def remember(self, head: bytes, known: KnownHead) -> None:
+        if len(head) <= _HEAD_BYTES_MAX:
+            if len(self.heads) >= _HEADS_MAX:
+                self.heads.clear()
+            self.heads[head] = known
 
     def _resolve(self, request: HotRequest) -> HotMatch | None:
         """Run the router's coroutine, which never waits."""
@@ -136,12 +117,14 @@ class HotRoutes:
 class FastPath:
     """aiohttp's parser of a connection. It answers a hot request instead of returning it."""
 
-    __slots__ = ("_connection", "_parsed", "_parser", "_routes")
+    __slots__ = ("_connection", "_is_at_head", "_parsed", "_parser", "_routes")
 
     def __init__(self, parser: Any, connection: "GuardedConnection", routes: HotRoutes) -> None:
         self._parser = parser
         self._connection = connection
         self._routes = routes
+        # Whether the parser has only got whole requests, so that a head begins with the next byte.
+        self._is_at_head = True
         # The result, or the error, of bytes that were parsed but not answered.
         self._parsed: tuple[Any, bool, bytes] | HttpProcessingError | None = None
 
@@ -153,7 +136,10 @@ class FastPath:
         parsed, self._parsed = self._parsed, None
         if isinstance(parsed, HttpProcessingError):
             raise parsed
-        return self._parser.feed_data(data) if parsed is None else parsed
+        if parsed is None:
+            self._is_at_head = False
+            return self._parser.feed_data(data)  # type: ignore[no-any-return]  # aiohttp's
+        return parsed
 
     def receive(self, data: bytes) -> bool:
         """Answer the bytes if they are one hot request. The connection waits for a request.
@@ -161,48 +147,72 @@ class FastPath:
         Otherwise the next call of `feed_data` must be for the same bytes.
         """
         started = time.perf_counter()
-        try:
-            self._parsed = parsed = self._parser.feed_data(data)
-        except HttpProcessingError as error:
-            self._parsed = error
+        if self._routes.draining.is_set():
             return False
-        messages, is_upgraded, _ = parsed
-        if len(messages) != 1 or is_upgraded or self._routes.draining.is_set():
-            return False
-        message, payload = messages[0]
-        request = HotRequest(self._routes.app, message, self._connection)
-        try:
-            response = self._answer(request, message, payload)
-        except Exception:  # noqa: BLE001 - the ordinary way answers and logs the same error
-            return False
-        if response is None:
+        end = data.find(b"\r\n\r\n") + 4
+        head, body = data[:end], data[end:]
+        known = self._routes.heads.get(head) if self._is_at_head else None
+        if known is not None and len(body) == known.body_bytes:
+            is_answered = self._answer(known, body, started)
+            if not is_answered:
+                self._parse(data, body)
+            return is_answered
+        parsed = self._parse(data, body)
+        if parsed is None or not self._answer(*parsed, started):
             return False
         self._parsed = None
         self._parser.message_consumed()
-        self._connection.send(request, response, started)
-        self._routes.durations.fast_answers += 1
+        if self._is_at_head:
+            self._routes.remember(head, parsed[0])
         return True
 
-    def _answer(
-        self, request: HotRequest, message: RawRequestMessage, payload: StreamReader
-    ) -> EncodedResponse | None:
-        """Return the answer, or None if the ordinary way must answer."""
-        found = self._routes.find(request) if _is_usual(message) else None
-        if found is None:
+    def _parse(self, data: bytes, rest: bytes) -> tuple[KnownHead, bytes] | None:
+        """Parse the bytes. Return head and body if they complete one request of a hot route.
+
+        `rest` are the bytes after the first empty line.
+        """
+        was_at_head, self._is_at_head = self._is_at_head, False
+        try:
+            self._parsed = messages, is_upgraded, _ = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self._parsed = error
             return None
+        if len(messages) != 1 or is_upgraded:
+            return None
+        message, payload = messages[0]
         body = b""
         if payload is not EMPTY_PAYLOAD:
             # Do not read it from the stream: the ordinary way may need it.
             parts = payload._buffer  # noqa: SLF001
-            if not payload.is_eof() or len(parts) != 1 or len(parts[0]) > _BODY_BYTES_MAX:
+            if not payload.is_eof() or len(parts) != 1:
                 return None
             body = parts[0]
-        request.match_info = request._match_info = found.match  # noqa: SLF001
+        # Not if the body has chunks, or a part of the next request follows.
+        self._is_at_head = was_at_head and body == rest
+        if not _is_usual(message) or len(body) > _BODY_BYTES_MAX:
+            return None
+        try:
+            found = self._routes.find(HotRequest(self._routes.app, message, self._connection))
+        except Exception:  # noqa: BLE001 - the ordinary way answers and logs the same error
+            return None
+        return None if found is None else (KnownHead(message, found, len(body)), body)
+
+    def _answer(self, known: KnownHead, body: bytes, started: float) -> bool:
+        """Answer the request, or return False if the ordinary way must answer."""
+        request = HotRequest(self._routes.app, known.message, self._connection)
+        request.match_info = request._match_info = known.found.match  # noqa: SLF001
         request[REQUEST_ID] = request_id(request)
         try:
-            return found.answer(request, body)
+            response = known.found.answer(request, body)
         except AppError as error:
-            return problems.encoded_error(error, request[REQUEST_ID])
+            response = problems.encoded_error(error, request[REQUEST_ID])
+        except Exception:  # noqa: BLE001 - the ordinary way answers and logs the same error
+            return False
+        if response is None:
+            return False
+        self._connection.send(request, response, started)
+        self._routes.durations.fast_answers += 1
+        return True
 
 
 def _is_usual(message: RawRequestMessage) -> bool:

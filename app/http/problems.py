@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457), and the table from error class to status."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -86,9 +87,29 @@ def of_error(error: errors.AppError, request_id: str) -> web.Response:
 
 def encoded_error(error: errors.AppError, request_id: str) -> EncodedResponse:
     """Return the answer to an error as bytes, with the headers and the body of `of_error`."""
-    problem, headers = _describe(error, request_id)
-    body = msgspec.json.encode(problem)
-    return encoded(body, CONTENT_TYPE, header_lines(headers), status=problem.status)
+    if error.violations or isinstance(error, errors.Stale):
+        problem, headers = _describe(error, request_id)
+        body = msgspec.json.encode(problem)
+        return encoded(body, CONTENT_TYPE, header_lines(headers), status=problem.status)
+    retry_after = error.retry_after_seconds if isinstance(error, errors.RetryLater) else None
+    status = STATUS[type(error)]
+    start, head = _prepared(status, error.code, error.message, retry_after)
+    # Request IDs need no escapes in JSON.
+    body = b'%b%b"}' % (start, request_id.encode())
+    return EncodedResponse(body, head % len(body), status=status)
+
+
+@lru_cache(maxsize=256)
+def _prepared(
+    status: HTTPStatus, code: str, message: str, retry_after: int | None
+) -> tuple[bytes, bytes]:
+    """Return the body up to the request ID, and the header lines without the length."""
+    problem = Problem(
+        status=status, title=title(status), code=code, detail=_shortened(message), request_id="-"
+    )
+    lines = header_lines(_headers(status, retry_after))
+    head = b"Content-Type: %b\r\nContent-Length: %%d\r\n%b" % (CONTENT_TYPE.encode(), lines)
+    return msgspec.json.encode(problem).removesuffix(b'-"}'), head
 
 
 def _describe(error: errors.AppError, request_id: str) -> tuple[Problem, dict[str, str]]:
@@ -116,11 +137,14 @@ def _describe(error: errors.AppError, request_id: str) -> tuple[Problem, dict[st
 
 def headers_of(error: errors.AppError) -> dict[str, str]:
     """Return the headers that belong to the status of an error."""
-    if isinstance(error, errors.Unauthenticated):
+    retry_after = error.retry_after_seconds if isinstance(error, errors.RetryLater) else None
+    return _headers(STATUS[type(error)], retry_after)
+
+
+def _headers(status: HTTPStatus, retry_after: int | None) -> dict[str, str]:
+    if status is HTTPStatus.UNAUTHORIZED:
         return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="flagstone"'}
-    if isinstance(error, errors.RetryLater):
-        return {hdrs.RETRY_AFTER: str(error.retry_after_seconds)}
-    return {}
+    return {} if retry_after is None else {hdrs.RETRY_AFTER: str(retry_after)}
 
 
 def _shortened(text: str) -> str:

@@ -17,8 +17,9 @@ from app.http import problems
 from app.http.bodies import too_large
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.encoded import EncodedResponse
-from app.http.fast_path import FastPath, HotRequest, HotRoutes
+from app.http.fast_path import FastPath, HotRoutes
 from app.http.frame import X_REQUEST_ID, new_request_id, with_error_handling
+from app.http.hot_request import HotRequest
 from app.http.keys import DURATIONS, LIFECYCLE, SETTINGS, Handler
 from app.http.request_log import RequestLogger
 from app.log import logger
@@ -98,7 +99,7 @@ class GuardedConnection(RequestHandler):
         """Send the answer to a hot request as `RequestHandler.start` does, and count it."""
         if self.transport is None or self._manager is None:
             return
-        self.transport.write(response.encode(request))
+        response.send(request, self.transport)
         self._request_count += 1
         self._manager.requests_count += 1
         self._keepalive = True

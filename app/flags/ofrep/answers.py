@@ -1,5 +1,6 @@
 """OFREP answers: errors in its own format, and CORS headers for clients in browsers."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -73,12 +74,12 @@ def hot_with_ofrep_errors(answer: HotAnswer) -> HotAnswer:
 
 
 def respond(
-    request: web.Request, body: bytes, head: bytes = b"", *, status: int = 200
+    request: web.Request, body: bytes | Sequence[bytes], head: bytes = b"", *, status: int = 200
 ) -> EncodedResponse:
     """Return an answer with an encoded JSON body; `head` has its additional header lines."""
     lines = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b" % (
         request.app[CORS].head(request),
-        len(body),
+        len(body) if isinstance(body, bytes) else sum(map(len, body)),
         head,
     )
     return EncodedResponse(body, lines, status=status)

@@ -14,7 +14,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.configuration.snapshots.reading import snapshot_head_lines
 from app.configuration.snapshots.snapshot import Snapshot
-from app.evaluation.bulk import BodyBlock
+from app.evaluation.body_block import BodyBlock
 from app.flags.handlers import USAGE
 from app.flags.ofrep.answers import EvaluationError, respond
 from app.flags.ofrep.cors import CORS
@@ -96,12 +96,16 @@ _Steps = Generator[None, None, EncodedResponse]
 def _advance(steps: _Steps) -> EncodedResponse | None:
     """Evaluate for a millisecond. Return the answer, or None if there is more to evaluate.
 
-    Processor time counts: a thread that had to wait has not evaluated more.
+    Processor time counts: a thread that had to wait has not evaluated more. To read it takes ten
+    times as long as to read the clock, which cannot show less.
     """
-    end = time.thread_time() + _HOLD_SECONDS
+    started, spent_before = time.perf_counter(), time.thread_time()
     try:
         next(steps)
-        while time.thread_time() < end:
+        while (
+            time.perf_counter() - started < _HOLD_SECONDS
+            or time.thread_time() - spent_before < _HOLD_SECONDS
+        ):
             next(steps)
     except StopIteration as stop:
         response: EncodedResponse = stop.value
@@ -114,13 +118,13 @@ def _all(request: web.Request, snapshot: Snapshot, raw: bytes) -> _Steps:
     url = app[TICKETS].url(request, request[CALLER], snapshot.environment.name)
     tail = _tail(msgspec.json.encode(snapshot.environment.metadata), url)
 
+    body: list[bytes] = []
     if snapshot.rules.uses_time:
         # The answer may change without a write, so the tag is a hash of the answer.
         context = decode_context(raw)
         body = yield from _evaluated(request, snapshot, context, tail)
-        etag = _etag(body)
+        etag = _etag(b"".join(body))
     else:
-        body = b""
         etag = _etag(b"%b%d:%b%b" % (snapshot.rules_state, len(raw), raw, tail))
         # The tag covers the body. A client that sends it back has sent this valid body before.
         context = {} if conditions.names_tag(request, etag) else decode_context(raw)
@@ -133,29 +137,29 @@ def _all(request: web.Request, snapshot: Snapshot, raw: bytes) -> _Steps:
 
 def _evaluated(
     request: web.Request, snapshot: Snapshot, context: Mapping[str, Any], tail: bytes
-) -> Generator[None, None, bytes]:
-    """Return the body of a bulk answer. Count the outcomes when all are known."""
-    bodies: list[bytes] = []
-    chunks: list[BodyBlock | list[bytes]] = []
-    for chunk in snapshot.rules.bulk.evaluate(context, int(time.time())):
-        chunks.append(chunk)
-        if isinstance(chunk, BodyBlock):
-            bodies.append(chunk.joined)
-        else:
-            bodies += chunk
+) -> Generator[None, None, list[bytes]]:
+    """Return the parts of a bulk answer. Count the outcomes when all are known."""
+    parts = [b'{"flags":[']
+    portions: list[BodyBlock | list[bytes]] = []
+    for portion in snapshot.rules.bulk.evaluate(context, int(time.time())):
+        if isinstance(portion, BodyBlock):
+            parts += (portion.joined, b",")
+            portions.append(portion)
+            continue
+        if portion:
+            parts += (b",".join(portion), b",")
+            portions.append(portion)
         yield
     usage, environment = request.app[USAGE], snapshot.environment.name
-    for chunk in chunks:
-        if isinstance(chunk, BodyBlock):
-            usage.count_block(environment, chunk)
+    for portion in portions:
+        if isinstance(portion, BodyBlock):
+            usage.count_block(environment, portion)
         else:
-            usage.count_all(environment, chunk)
-    if not bodies:
-        return b'{"flags":[]%b' % tail
-    # A single join: for 10,000 flags, each further copy costs as much as a fifth of the evaluation.
-    bodies[0] = b'{"flags":[%b' % bodies[0]
-    bodies[-1] = b"%b]%b" % (bodies[-1], tail)
-    return b",".join(bodies)
+            usage.count_all(environment, portion)
+    if portions:
+        parts.pop()
+    parts.append(b"]" + tail)
+    return parts
 
 
 @lru_cache(maxsize=1_024)

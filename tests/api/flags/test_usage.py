@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.database import Database, sql
-from app.evaluation.bulk import BodyBlock
+from app.evaluation.body_block import BodyBlock
 from app.evaluation.engine import Flag, FlagSet
 from app.flags import usage as counting
 from app.flags.last_evaluations import LastEvaluationsCache

@@ -39,6 +39,8 @@ _ENTRIES: dict[str, Any] = {
     "failing": ("flag", SWITCH | {"targeting": {"var": "plan"}}),
     "disabled": ("flag", SWITCH | {"state": "DISABLED"}),
     "retries": ("setting", {"retries": 3}),
+    # The answer is written in parts.
+    "large": ("setting", {"text": "x" * 40_000}),
 }
 # IDs that the process made, in headers and in problems.
 _MADE_ID = re.compile(rb"[0-9a-f]{28}")
@@ -158,6 +160,7 @@ _CONTEXT = b'{"context":{"targetingKey":"user-1","plan":"pro"}}'
         ("POST", _FLAGS, _CONTEXT),
         ("POST", f"{_LOCAL}{_FLAGS}", _CONTEXT),
         ("GET", f"{_LOCAL}/configurations/by/plan", b""),
+        ("GET", f"{_LOCAL}/configurations/large", b""),
         ("GET", f"{_LOCAL}/configurations", b""),
         ("GET", f"{_LOCAL}/configurations?limit=2&kind=flag&prefix=s&after=a", b""),
         ("GET", "/health/live", b""),
@@ -199,6 +202,57 @@ async def test_refusal_is_answered_on_the_fast_path(
     answers = await pair.compare(_request(method, path, ["Host: x", token]))
 
     assert (answers[0].status, pair.fast_answers) == (status, 1)
+
+
+_LIVE = _request("GET", "/health/live", ["Host: x"])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [_LIVE, _LIVE, _LIVE],
+        [_LIVE + _LIVE, _LIVE],
+        # The parser has a part of a head, which the known head continues.
+        [b"GET /none HTTP/1.1\r\nHost: x\r\nA: ", _LIVE],
+        [_LIVE + b"GET /none HTTP/1.1\r\nHost: x\r\nA: ", _LIVE],
+        [_LIVE + b"GET /none HTTP/1.1\r\nHost: x\r\nA: b\r\n\r", b"\n" + _LIVE],
+        [_LIVE + b"G", _LIVE],
+        [_LIVE + b"\r\n", _LIVE, b"\r\n" + _LIVE],
+        # The known head is the body of another request.
+        [
+            _request("POST", f"{_LOCAL}{_FLAGS}", ["Host: x", f"Content-Length: {len(_LIVE)}"]),
+            _LIVE,
+        ],
+        [_request("GET", "/health/live", ["Host: x", f"Content-Length: {len(_LIVE)}"]), _LIVE],
+        [_request("GET", "/health/live", ["Host: x", "Transfer-Encoding: chunked"]), _LIVE],
+        [_request("GET", "/health/live", ["Host: x"], _LIVE), _LIVE],
+        [_LIVE[:9], _LIVE[9:], _LIVE],
+        [_LIVE[:-1], _LIVE[-1:], _LIVE],
+    ],
+)
+async def test_known_head_is_the_same_both_ways(pair: Pair, parts: list[bytes]) -> None:
+    await pair.compare_until_fast(_LIVE)
+
+    answers = await pair.compare(*parts)
+
+    assert answers
+
+
+async def test_known_head_with_revoked_token_is_refused(pair: Pair, service: Service) -> None:
+    token = await service.token(Scope.READ, environments=("local",))
+    for running in (pair.fast, pair.ordinary):
+        await running.app[TOKENS].refresh()
+    head = ["Host: x", f"Authorization: Bearer {token}"]
+    request = _request("GET", f"{_LOCAL}/configurations/switch", head)
+    assert (await pair.compare(request, request))[0].status == 200
+    revoked = await service.client.delete(f"/v1/tokens/{token.split('_')[2]}")
+    assert revoked.status == 200
+    for running in (pair.fast, pair.ordinary):
+        await running.app[TOKENS].refresh()
+
+    answers = await pair.compare(request, request)
+
+    assert [answer.status for answer in answers[:2]] == [401, 401]
 
 
 async def test_rate_limit_is_the_same_both_ways(pair: Pair) -> None:
@@ -358,6 +412,9 @@ async def test_generated_request_has_the_same_answer_both_ways(
     if data.draw(st.integers(0, 9)) == 0:
         # A second request arrives together with the first, whole or in part.
         parts = [raw + raw[:cut], raw[cut:]]
+    if data.draw(st.booleans()):
+        # The same head again, which is known if it was answered.
+        parts += parts
 
     answers = await pair.compare(*parts, method=method)
 

@@ -140,6 +140,22 @@ def test_nothing_is_left_uncounted_and_the_rows_have_a_limit(
     )
 
 
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=200))
+def test_refusals_counted_again_equal_added_ones(accesses: list[tuple[int, int]]) -> None:
+    added, counted = RefusalBatch(20), RefusalBatch(20)
+    for client, environment in accesses:
+        access = _refusal(f"10.0.0.{client}", environment=f"e{environment}")
+        at = access.last_at
+        assert at is not None
+        added.add(access)
+        if not counted.add_again((client, environment), at):
+            counted.add(access, (client, environment))
+
+    assert counted.blurred == added.blurred
+    assert counted.take() == added.take()
+    assert not counted.add_again((0, 0), datetime.now(UTC))
+
+
 def test_returned_refusals_are_blurred_once() -> None:
     gathered = RefusalBatch(5)
     for number in range(10):

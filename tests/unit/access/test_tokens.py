@@ -298,6 +298,18 @@ def test_every_refusal_is_the_same() -> None:
     assert guarded.authenticate(known.text).token_id == known.id
 
 
+def test_refused_token_is_valid_after_it_is_stored() -> None:
+    new = generate_token(is_admin=False)
+    refusing = directory()
+    for _ in range(2):
+        with pytest.raises(Unauthenticated, match="Send a valid token"):
+            refusing.authenticate(new.text)
+
+    refusing.use([stored(new)])
+
+    assert refusing.authenticate(new.text).token_id == new.id
+
+
 def test_directory_refuses_any_changed_character() -> None:
     new = generate_token(is_admin=False)
     guarded = directory(stored(new))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.evaluation.bulk import BLOCKS_BYTES_MAX, BLOCKS_MAX, BULK_STEPS_MAX, BodyBlock, Bulk
+from app.evaluation.body_block import BodyBlock
+from app.evaluation.bulk import BLOCKS_BYTES_MAX, BLOCKS_MAX, BULK_STEPS_MAX, Bulk
 from app.evaluation.engine import ErrorCode, Flag, FlagSet
 from app.evaluation.explain import explain
 from app.evaluation.run import STEPS_MAX

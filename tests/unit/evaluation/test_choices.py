@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.evaluation.bulk import BodyBlock
+from app.evaluation.body_block import BodyBlock
 from app.evaluation.choice_groups import groupable
 from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.ruleset import Rule, Ruleset, decode_definition
