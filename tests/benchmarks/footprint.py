@@ -1,16 +1,18 @@
 """Measure the memory of the service and the time of its start.
 
 The memory is the proportional set size: pages that several processes share are divided among them.
-PostgreSQL is not part of it.
+PostgreSQL is not part of it. Modules are compiled before, as an installation compiles them. A first
+start migrates the database, and is not measured.
 """
 
 import asyncio
+import os
 import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import Progress
@@ -40,17 +42,24 @@ async def measure(progress: Progress) -> list[Figure]:
     """Measure idle instances, one with many flags, and starts beside a running PostgreSQL."""
     task = progress.add_task("footprint", total=5)
     with data_folder() as folder:
-        with service(folder) as served:
+        compiled = {
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
+        }
+        with service(folder, **compiled):
+            pass
+        with service(folder, **compiled) as served:
             idle = await _settled_memory(served)
             progress.advance(task)
-            starts = [_start(folder) for _ in range(_STARTS)]
+            starts = [_start(folder, compiled) for _ in range(_STARTS)]
             progress.advance(task)
-        with service(folder, WORKERS="2") as served:
+        imports = [_import(compiled) for _ in range(_STARTS)]
+        with service(folder, WORKERS="2", **compiled) as served:
             two = await _settled_memory(served)
             progress.advance(task)
         await fill(folder, {_ENVIRONMENT: flags(_FLAGS, half_splits)})
         progress.advance(task)
-        with service(folder) as served:
+        with service(folder, **compiled) as served:
             await _evaluate_all(served)
             full = await _settled_memory(served)
             progress.advance(task)
@@ -59,7 +68,7 @@ async def measure(progress: Progress) -> list[Figure]:
         _memory(f"memory, {_FLAGS:,} flags", full),
         _memory("memory, two workers", two),
         *_times("start, empty database", starts),
-        *_times("imports alone", [_import() for _ in range(_STARTS)]),
+        *_times("imports alone", imports),
     ]
 
 
@@ -74,10 +83,10 @@ def _proportional_bytes(pid: int) -> int:
     return int(match[1]) * KIB if match else 0
 
 
-def _start(folder: Path) -> tuple[float, float]:
+def _start(folder: Path, compiled: Mapping[str, str]) -> tuple[float, float]:
     """Return the seconds until a new process is ready, and its processor time."""
     started = time.perf_counter()
-    with service(folder) as served:
+    with service(folder, **compiled) as served:
         return time.perf_counter() - started, served.processor_time().service
 
 
@@ -88,10 +97,15 @@ async def _evaluate_all(served: Service) -> None:
         require_good(await connection.ask(served.request("POST", path, body=context(1))))
 
 
-def _import() -> tuple[float, float]:
+def _import(compiled: Mapping[str, str]) -> tuple[float, float]:
     with pinned(SERVICE):
         done = subprocess.run(
-            [sys.executable, "-c", _IMPORTS], cwd=ROOT, check=True, capture_output=True, timeout=60
+            [sys.executable, "-c", _IMPORTS],
+            cwd=ROOT,
+            env={**os.environ, **compiled},
+            check=True,
+            capture_output=True,
+            timeout=60,
         )
     seconds, processor = map(float, done.stdout.split())
     return seconds, processor
