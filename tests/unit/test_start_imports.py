@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-# A request to the console, or for the documentation, imports them.
+# A request to the console, for the documentation or with YAML imports them.
 ON_REQUEST = (
     "aiohttp_jinja2",
     "app.console.routes",
     "app.http.openapi",
     "app.operations.doctor",
     "jinja2",
+    "yaml",
 )
 # Only a start that migrates or provisions imports them.
 FOR_THE_SCHEMA = (

@@ -20,7 +20,6 @@ from app.configuration.transfer.documents import (
 )
 from app.configuration.transfer.env_reader import read_bindings
 from app.configuration.transfer.flagd_reader import is_flagd, read_flagd, read_metadata
-from app.configuration.transfer.yaml_loader import load_yaml
 from app.errors import Invalid, Violation, invalid, malformed
 from app.http.decoder import check_nodes, check_value_size, parse, violation_of
 from app.http.stepwise import text_of
@@ -100,6 +99,9 @@ def _document(raw: bytes, format_: Format, nodes_max: int, *, lenient: bool) -> 
         return _from_env(raw, lenient=lenient)
     warnings: list[str] = []
     if format_ is Format.YAML:
+        # Few instances read YAML.
+        from app.configuration.transfer.yaml_loader import load_yaml  # noqa: PLC0415
+
         tree, warnings = load_yaml(_text(raw), nodes_max=nodes_max)
         check_nodes(tree, nodes_max=nodes_max, depth_max=DOCUMENT_DEPTH_MAX, root="file")
     else:

@@ -4,17 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import yaml
 
 from app.configuration.changes.models import Content, Kind
 from app.configuration.transfer.documents import VERSION, Format, Whole, WholeEntry
 from app.configuration.transfer.env_writer import env_lines, env_values
 from app.configuration.transfer.evaluator_document import SCHEMA
-from app.configuration.transfer.yaml_schema import DIFFERENT, TYPES, anchored
 from app.environments.models import Environment
-
-# Line breaks in YAML 1.1, ordinary characters in YAML 1.2.
-_BREAKS = frozenset("\x85\u2028\u2029")
 
 
 def write_document(
@@ -30,6 +25,9 @@ def write_document(
         case Format.JSON:
             return pretty(_whole(environment, ordered))
         case Format.YAML:
+            # Few instances write YAML.
+            from app.configuration.transfer.yaml_writer import dump_yaml  # noqa: PLC0415
+
             return dump_yaml(msgspec.to_builtins(_whole(environment, ordered)))
 
 
@@ -81,27 +79,3 @@ def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str
 
 def pretty(document: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-
-
-def dump_yaml(document: Any) -> bytes:
-    """Return YAML that has the same meaning in versions 1.1 and 1.2."""
-    text: bytes = yaml.dump(
-        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, encoding="utf-8"
-    )
-    return text
-
-
-class _Dumper(yaml.CSafeDumper):
-    """libyaml's emitter. It quotes a string that either version would read as another type."""
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = None if _BREAKS.isdisjoint(text) else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
-# Added to PyYAML's resolvers for YAML 1.1, which still apply.
-for _tag, _pattern in TYPES:
-    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", anchored(_pattern), None)
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", anchored(DIFFERENT), None)
