@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from app.access.directory import TokenDirectory
+from app.access.guard import TOKENS
 from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.snapshots.disk import Disk
+from app.configuration.snapshots.disk_copy import DiskCopy
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.own_changes import OwnChange
 from app.configuration.snapshots.reading import FOLLOWER
@@ -22,7 +26,7 @@ from app.database.client.session_setup import prepare_connection
 from app.environments.models import Environment
 from app.errors import Unavailable
 from app.http.keys import DATABASE
-from app.settings import Settings, Target
+from app.settings import Secret, Settings, Target
 from tests.conftest import Admin, Server, Service, clean, serving
 
 PLACE = "/v1/environments/local"
@@ -220,6 +224,29 @@ async def test_environment_larger_than_a_page_is_loaded_whole(service: Service) 
         == list(followed.keys)
         == sorted(operation.key for operation in operations)
     )
+
+
+async def test_first_refresh_reuses_the_snapshots_from_the_disk(
+    service: Service, settings: Settings, tmp_path: Path
+) -> None:
+    disk = Disk(tmp_path, Secret("k" * 32), settings.tier)
+    await _write(service, "a")
+    keeper = DiskCopy(service.app[FOLLOWER], service.app[TOKENS], disk)
+    await keeper.run_once()
+    starting = Follower(service.app[DATABASE])
+    directory = TokenDirectory(service.app[DATABASE], Secret("k" * 32))
+
+    # The copy begins first, and the refresh waits for it.
+    is_served, _ = await asyncio.gather(
+        DiskCopy(starting, directory, disk).serve_last_known(), starting.refresh()
+    )
+    again = await DiskCopy(starting, directory, disk).serve_last_known()
+    disk.release()
+
+    assert (is_served, again) == (True, False)
+    assert starting.get("local").entries == service.app[FOLLOWER].get("local").entries
+    # A snapshot from the disk has no events, and one that was read would have that of the entry.
+    assert not starting.get("local").recent
 
 
 async def test_nothing_is_served_before_there_is_something(settings: Settings) -> None:
