@@ -34,6 +34,19 @@ _CASE_STEPS = 20
 Rules = Mapping[str, Any]
 
 
+def is_checked_when_stored(change_set: ChangeSet) -> bool:
+    """Return whether a check reads what the change set stores: segments, guards and bucketing."""
+    properties = change_set.properties
+    return (
+        properties is not None and properties.before.fractional != properties.after.fractional
+    ) or any(
+        is_segment(change.before.content)
+        or is_segment(change.after)
+        or (change.after is not None and has_guards(change.after))
+        for change in change_set.changes
+    )
+
+
 async def check_compiling(
     connection: Connection, change_set: ChangeSet, *, exempt: Container[str]
 ) -> None:

@@ -169,7 +169,12 @@ async def _write_plan(
 
     async def work(connection: Connection) -> AppliedChangeSets:
         return await writes.apply_plan(
-            connection, await plan(connection), actor=actor, message=message, vault=vault
+            connection,
+            await plan(connection),
+            actor=actor,
+            message=message,
+            vault=vault,
+            is_dry_run=dry_run,
         )
 
     return await write_change_sets(request, work, dry_run=dry_run)

@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.configuration.changes.chain import GENESIS, link_hash
-from app.configuration.changes.flag_checks import check_compiling, check_guards
+from app.configuration.changes.flag_checks import (
+    check_compiling,
+    check_guards,
+    is_checked_when_stored,
+)
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import (
     Change,
@@ -40,7 +44,7 @@ _QUICK_OPERATIONS = 500
 _STALE_NAMED_MAX = 10
 
 
-async def apply(
+async def apply(  # noqa: PLR0913 - all but three by name
     connection: Connection,
     environment: str,
     operations: Sequence[Operation],
@@ -50,11 +54,13 @@ async def apply(
     message: str = "",
     patch: PropertiesPatch | None = None,
     vault: Vault | None = None,
+    is_dry_run: bool = False,
 ) -> ChangeSet:
     """Write one change set. Each key may have one operation; `patch` changes the properties.
 
     Without a vault, secrets are refused as without a key ring. After an error the caller must roll
-    back, which also frees the revision.
+    back, which also frees the revision. A dry run makes the same checks, and writes only if a check
+    reads the stored change set; the caller must roll it back.
 
     Raises NotFound for the environment or for a key to delete. Raises Stale with each key whose
     version is not the expected one, and Conflict when a key would change its kind. Raises Invalid
@@ -75,7 +81,8 @@ async def apply(
         patch=patch,
         vault=vault,
     )
-    await write(connection, locked.environment, [change_set])
+    if not is_dry_run or is_checked_when_stored(change_set):
+        await write(connection, locked.environment, [change_set])
     lenient = {operation.key for operation in operations if operation.is_lenient}
     await check_compiling(connection, change_set, exempt=lenient)
     await check_guards(connection, change_set)

@@ -30,6 +30,7 @@ async def apply(
     message: str,
     kind: ChangeKind = ChangeKind.EDIT,
     vault: Vault | None = None,
+    is_dry_run: bool = False,
 ) -> AppliedChangeSets:
     """Write one change set in each environment. Raises as `service.apply`."""
     written: list[AppliedChangeSet] = []
@@ -45,13 +46,20 @@ async def apply(
                 message=message,
                 vault=vault,
                 patch=intent.patch,
+                is_dry_run=is_dry_run,
             )
             written.append(await made_view(change_set))
     return AppliedChangeSets(change_sets=written)
 
 
 async def apply_plan(
-    connection: Connection, plan: ChangePlan, *, actor: str, message: str, vault: Vault
+    connection: Connection,
+    plan: ChangePlan,
+    *,
+    actor: str,
+    message: str,
+    vault: Vault,
+    is_dry_run: bool = False,
 ) -> AppliedChangeSets:
     """Write the change set of a plan, unless it is empty. Raises as `service.apply`."""
     return await apply(
@@ -61,6 +69,7 @@ async def apply_plan(
         message=message or plan.message,
         kind=plan.kind,
         vault=vault,
+        is_dry_run=is_dry_run,
     )
 
 

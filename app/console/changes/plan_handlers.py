@@ -150,7 +150,9 @@ async def _apply(
         nonlocal operations
         plan = await write_back.plan(connection)
         operations = plan.intent.operations
-        return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
+        return await writes.apply_plan(
+            connection, plan, actor=actor, message=message, vault=vault, is_dry_run=dry_run
+        )
 
     return await run_change_sets(request, work, dry_run=dry_run), operations
 

@@ -487,7 +487,7 @@ async def test_revert_names_each_key_changed_since(service: Service) -> None:
 async def test_restore_brings_a_whole_environment_back(service: Service) -> None:
     await _three_revisions(service)
 
-    tried, _ = await _post(service, LOCAL + "/restore?dry_run=true", {"revision": 1})
+    tried, preview = await _post(service, LOCAL + "/restore?dry_run=true", {"revision": 1})
     status, result = await _post(service, LOCAL + "/restore", {"revision": 1, "message": "Tuesday"})
     again_status, again = await _post(service, LOCAL + "/restore", {"revision": 1})
     empty, _ = await _post(service, LOCAL + "/restore", {"revision": 0})
@@ -495,6 +495,8 @@ async def test_restore_brings_a_whole_environment_back(service: Service) -> None
     ahead, _ = await _post(service, LOCAL + "/restore", {"revision": 99})
 
     assert (tried, status, again_status, empty, ahead) == (200, 200, 200, 200, 404)
+    assert preview["change_sets"][0]["changes"] == result["change_sets"][0]["changes"]
+    assert preview["change_sets"][0]["revision"] == result["change_sets"][0]["revision"]
     assert {
         c["key"]: c["after"] and c["after"]["value"] for c in result["change_sets"][0]["changes"]
     } == {

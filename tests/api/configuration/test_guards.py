@@ -124,3 +124,17 @@ async def test_costly_guards_are_refused_without_blocking(
     assert (status, refused["code"]) == (422, "guards_costly")
     assert [error["field"] for error in refused["errors"]] == ["new.guards"]
     assert turns.longest_share < 0.1
+
+
+async def test_dry_run_of_a_promotion_checks_guards(service: Service) -> None:
+    await _change(service, staff=STAFF, new=_guarded())
+    await _change(service, STAGING, staff={"ends_with": [{"var": "email"}, "@elsewhere.org"]})
+
+    codes = []
+    for query in ("?dry_run=true", ""):
+        answer = await service.client.post(
+            f"{LOCAL}/promote{query}", json={"from": "staging", "keys": ["staff"]}
+        )
+        codes.append((await answer.json(content_type=None))["code"])
+
+    assert codes == ["guard_broken", "guard_broken"]
