@@ -179,7 +179,7 @@ async def test_badly_framed_body_is_an_evaluation_failure(ofrep: Client) -> None
 
     with ofrep.service.using(SETTINGS, replace(settings, http=http)):
         late, late_failure = await _send(ofrep, head, b'{"context"')
-        wrong, wrong_failure = await _send(ofrep, chunked, b"nonsense\r\n")
+    wrong, wrong_failure = await _send(ofrep, chunked, b"nonsense\r\n")
 
     assert late.startswith(b"HTTP/1.1 408 ")
     assert wrong.startswith(b"HTTP/1.1 400 ")
