@@ -8,7 +8,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime tools setup run test check image docs docs-serve format bench bench-profile bench-peers history generated \
+.PHONY: help runtime tools setup run test check image docs docs-serve format bench bench-profile bench-peers history \
+        failover postgres-versions upgrade-test generated \
         clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
         token script doctor backup restore clients
@@ -130,11 +131,20 @@ clients: ## install Node's OpenFeature clients, for the suite
 history: tools ## check the promises under faults: args="--seconds 60"
 	@$(BIN)/python -m tests.process.history $(args)
 
+failover: tools ## fail PostgreSQL over under load, with Patroni: args="--rounds 1"
+	@$(BIN)/python -m tests.failover $(args)
+
+postgres-versions: tools ## run the database tests with PostgreSQL 13 to 18 (args="13 18")
+	@$(BIN)/python -m tests.versions $(args)
+
+upgrade-test: tools ## roll forward and back under traffic (seconds=60)
+	@$(BIN)/python -m tests.versions.upgrade --seconds $(or $(seconds),600)
+
 generated: tools ## send generated requests to the API (examples=500)
 	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
 clean: ## remove the virtual environment and the caches; keep the data
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .peers .import_linter_cache .site .browser .coverage*
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .peers .patroni .postgres .import_linter_cache .site .browser .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 runtime:

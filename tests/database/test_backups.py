@@ -58,7 +58,7 @@ from app.secrets.vault import Vault
 from app.server.sample_data import add_test_data
 from app.settings import Secret, Settings, Target, TlsMode, load
 from tests.conftest import Server
-from tests.database.full_postgres import FullServer, version_of
+from tests.database.full_postgres import FullServer, missing, version_of
 
 SIGNER = Signer(Secret("k" * 32))
 _TEXT, _RECIPIENT = new_identity(datetime.now(UTC))
@@ -775,6 +775,10 @@ async def test_backup_moves_between_postgresql_15_and_18(
 
 
 def test_backup_over_tls_uses_the_program_on_path(tls_server: FullServer, tmp_path: Path) -> None:
+    try:
+        programs.find("pg_dump", version_of(tls_server), TlsMode.VERIFY_FULL)
+    except BackupError:
+        missing(f"pg_dump {version_of(tls_server)} or newer")
     tls_server.provisioner.provision()
     target = tls_server.target(MIGRATOR)
     Migrator(target=target, settings=load({}).database, instance="test").migrate()

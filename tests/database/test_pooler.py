@@ -1,6 +1,12 @@
-"""PgBouncer in transaction mode, before version 1.21, which added prepared statements."""
+"""PgBouncer in transaction mode, without prepared statements and, since version 1.21, with them.
+
+The program is FLAGSTONE_PGBOUNCER, or Debian's.
+"""
 
 import asyncio
+import os
+import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -24,6 +30,7 @@ from app.database.client.pooler import PoolerError
 from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, MIGRATOR
 from app.database.startup import pooler_check
+from app.environments.service import get as get_environment
 from app.errors import Unavailable
 from app.settings import DatabaseSettings, Pooler, Target, load
 from tests.database.full_postgres import (
@@ -61,16 +68,14 @@ def direct(plain_server: FullServer) -> Target:
 @contextmanager
 def _running(direct: Target, more: str = "") -> Iterator[Target]:
     """Run a pooler under the account of the servers. Yield the app role's target through it."""
-    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
-    if program is None:
-        missing("pgbouncer")
+    program = _program()
     with open_folder("flagstone-pooler-") as folder:
         port = free_port()
         configuration = _configured(folder, direct, port, more)
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [str(program), str(configuration)],
+                [program, str(configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -86,9 +91,45 @@ def _running(direct: Target, more: str = "") -> Iterator[Target]:
             process.wait(_START_SECONDS)
 
 
+def _program() -> str:
+    program = os.environ.get("FLAGSTONE_PGBOUNCER") or shutil.which(
+        "pgbouncer", path="/usr/sbin:/usr/bin"
+    )
+    if program is None:
+        missing("pgbouncer")
+    return str(program)
+
+
+def _is_preparing() -> bool:
+    """Return whether this version of PgBouncer supports prepared statements."""
+    output = subprocess.run(
+        [_program(), "--version"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=_START_SECONDS,
+    ).stdout
+    match = re.search(r"PgBouncer (\d+)\.(\d+)", output)
+    assert match, output
+    return (int(match[1]), int(match[2])) >= (1, 21)
+
+
+def _without_preparing() -> str:
+    # Version 1.24 turns it on by default.
+    return "max_prepared_statements = 0\n" if _is_preparing() else ""
+
+
 @pytest.fixture(scope="module")
 def pooler(direct: Target) -> Iterator[Target]:
-    with _running(direct) as target:
+    with _running(direct, _without_preparing()) as target:
+        yield target
+
+
+@pytest.fixture
+def preparing_pooler(direct: Target) -> Iterator[Target]:
+    if not _is_preparing():
+        pytest.skip("PgBouncer is older than 1.21")
+    with _running(direct, "max_prepared_statements = 100\n") as target:
         yield target
 
 
@@ -96,7 +137,8 @@ def pooler(direct: Target) -> Iterator[Target]:
 def silent_pooler(direct: Target) -> Iterator[Target]:
     """Run a pooler that ignores unknown start-up parameters."""
     names = "search_path,statement_timeout,lock_timeout,idle_in_transaction_session_timeout,jit"
-    with _running(direct, f"ignore_startup_parameters = {names}\n") as target:
+    more = f"ignore_startup_parameters = {names}\n{_without_preparing()}"
+    with _running(direct, more) as target:
         yield target
 
 
@@ -146,17 +188,17 @@ async def _opened(target: Target, settings: DatabaseSettings) -> AsyncIterator[D
         await database.close()
 
 
-async def test_many_clients_share_few_pooler_connections(
-    pooler: Target, plain_server: FullServer
-) -> None:
+async def _use_by_many(database: Database) -> None:
+    """Write, read and beat at once, and check what was written."""
     environments = ("local", "development")
+    folder = secrets.token_hex(4)
 
     async def write(n: int) -> int:
         async def work(connection: Connection) -> int:
             content = Content(
                 kind=Kind.SETTING, value={"n": n, "d": 1e300}, schema=None, description=None
             )
-            operation = Operation(key=f"pooler/{n}", content=content, expected=None)
+            operation = Operation(key=f"{folder}/{n}", content=content, expected=None)
             change_set = await apply(
                 connection, environments[n % 2], [operation], actor="test", message=str(n)
             )
@@ -167,7 +209,7 @@ async def test_many_clients_share_few_pooler_connections(
     async def read(n: int) -> int:
         async with database.connection() as connection:
             row = await sql.find_configuration(
-                connection, environment=environments[n % 2], key=f"pooler/{n}"
+                connection, environment=environments[n % 2], key=f"{folder}/{n}"
             )
         assert row is not None
         return int(row["revision"])
@@ -180,21 +222,38 @@ async def test_many_clients_share_few_pooler_connections(
             await sql.update_heartbeat_latency(connection, id=row["id"], latency_ms=1.5)
         return int(row["id"])
 
-    async with _opened(pooler, LIMITS) as database:
-        works = [write, read, write, beat]
-        outcomes = await asyncio.gather(
-            *(works[n // 2 % 4](n) for n in range(200)), return_exceptions=True
-        )
-        read_back = [await read(n) for n in (0, 1)]
+    async with database.connection() as connection:
+        before = [await get_environment(connection, name) for name in environments]
+    works = [write, read, write, beat]
+    outcomes = await asyncio.gather(
+        *(works[n // 2 % 4](n) for n in range(200)), return_exceptions=True
+    )
+    read_back = [await read(n) for n in (0, 1)]
 
     assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == []
-    assert read_back == [50, 50]
+    assert read_back == [head.revision + 50 for head in before]
+
+
+async def test_many_clients_share_few_pooler_connections(
+    pooler: Target, plain_server: FullServer
+) -> None:
+    async with _opened(pooler, LIMITS) as database:
+        await _use_by_many(database)
+
     with plain_server.admin("flagstone") as connection:
         row = connection.execute(
             "select count(distinct pid) from pg_stat_activity where usename = %s", [APP]
         ).fetchone()
     assert row is not None
     assert 1 <= int(str(row[0])) <= SERVER_CONNECTIONS
+
+
+async def test_cached_statements_work_behind_new_pooler(preparing_pooler: Target) -> None:
+    async with _opened(preparing_pooler, replace(LIMITS, statement_cache_size=100)) as database:
+        await _use_by_many(database)
+        check = pooler_check(database)
+
+    assert check.status is Status.PASS
 
 
 async def test_role_settings_apply_behind_a_pooler(
