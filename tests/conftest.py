@@ -338,6 +338,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             patch.setattr(f"app.configuration.{limit}_SECONDS", HANG_SECONDS)
         # Health would warn for minutes after a test that floods the log.
         patch.setattr("app.access.log.WARN_SECONDS", 0.0)
+        # `clean` begins new epochs.
+        patch.setattr("app.configuration.snapshots.replacements.REPORTED_SECONDS", 0.0)
         async with serving(settings) as service:
             yield service
         # Answers encoded in advance bypass the hook.

@@ -129,14 +129,17 @@ class Follower(SnapshotSource):
         known = self._snapshots.get(head.name)
         if known is not None and known.environment == head:
             return Advance(snapshot=known)
+        if known is not None and known.epoch == head.epoch:
+            try:
+                return await loading.read_since(connection, known)
+            except HistorySwappedError:
+                log.warning("history_swapped", environment=head.name, revision=head.revision)
+                await sql.renew_epoch(connection, environment=head.name, epoch=head.epoch)
+            except NotFound:
+                # Deleted after the listing, or another instance has just renewed the epoch.
+                log.info("epoch_not_found", environment=head.name)
         # The snapshot can be later than the head.
         with suppress(NotFound):
-            if known is not None and known.epoch == head.epoch:
-                try:
-                    return await loading.read_since(connection, known)
-                except HistorySwappedError:
-                    log.warning("history_swapped", environment=head.name, revision=head.revision)
-                    await sql.renew_epoch(connection, environment=head.name, epoch=head.epoch)
             return Advance(snapshot=await loading.read(connection, head.name), is_large=True)
         return None
 

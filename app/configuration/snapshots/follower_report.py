@@ -12,6 +12,7 @@ def snapshot_checks(
     snapshots: Mapping[str, Snapshot],
     stale_seconds: float,
     failure: str | None,
+    replacements: Mapping[str, str],
     scope: ReportScope,
 ) -> Mapping[str, HealthCheck]:
     """Return a check for each environment; `failure` is why the last refresh failed.
@@ -20,17 +21,22 @@ def snapshot_checks(
     it answers other instances, and this one must leave service.
     """
     failure = failure if stale_seconds else None
-    status = Status.WARN if stale_seconds else Status.PASS
     return {
         f"snapshot:{name}": (HealthCheck if scope.covers(name) else HiddenCheck)(
-            status=Status.FAIL if failure else status,
+            status=_status(failure, is_warned=bool(stale_seconds or replacements.get(name))),
             observed_value=snapshot.revision,
             observed_unit="revision",
             age_seconds=stale_seconds,
-            output=failure,
+            output=failure or replacements.get(name),
         )
         for name, snapshot in snapshots.items()
     }
+
+
+def _status(failure: str | None, *, is_warned: bool) -> Status:
+    if failure:
+        return Status.FAIL
+    return Status.WARN if is_warned else Status.PASS
 
 
 def snapshot_metrics(snapshots: Mapping[str, Snapshot], stale_seconds: float) -> Iterable[Metric]:
@@ -48,9 +54,17 @@ def snapshot_metrics(snapshots: Mapping[str, Snapshot], stale_seconds: float) ->
 
 
 def change_metrics(
-    change_sets: Mapping[tuple[str, str], int], lag_seconds: Mapping[str, float]
+    change_sets: Mapping[tuple[str, str], int],
+    replacements: Mapping[str, int],
+    lag_seconds: Mapping[str, float],
 ) -> Iterable[Metric]:
     """Yield the received change sets by environment and kind, and the delay of the last one."""
+    yield counters(
+        "flagstone_history_replacements",
+        "New epochs read: a backup was restored, or a failover lost commits.",
+        "environment",
+        replacements,
+    )
     yield gauges(
         "flagstone_follower_lag_seconds",
         "Seconds from the commit of the last change set to its use here, by two clocks.",

@@ -22,6 +22,7 @@ from app.configuration.snapshots.follower_report import (
     snapshot_metrics,
 )
 from app.configuration.snapshots.loading import Advance
+from app.configuration.snapshots.replacements import Replacements
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database.polling import PolledCopy
 from app.environments.models import Environment
@@ -51,6 +52,7 @@ class SnapshotSource(PolledCopy):
         # For metrics: received change sets by environment and kind, and the delay of the last one.
         self.change_sets: Counter[tuple[str, str]] = Counter()
         self.lag_seconds: dict[str, float] = {}
+        self._replacements = Replacements()
 
     @property
     def is_loaded(self) -> bool:
@@ -163,6 +165,8 @@ class SnapshotSource(PolledCopy):
         if current is not None:
             if current.epoch == snapshot.epoch and current.revision > snapshot.revision:
                 return current
+            if current.epoch != snapshot.epoch:
+                self._replacements.record(current, snapshot)
             if advance.is_large:
                 self._replaced.append(current)
             self._count(
@@ -186,13 +190,19 @@ class SnapshotSource(PolledCopy):
     def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
         if not self.is_loaded:
             return {"snapshots": HealthCheck(status=Status.FAIL, output="not loaded yet")}
-        return snapshot_checks(self.loaded(), round(self.stale_seconds, 1), self.failure, scope)
+        return snapshot_checks(
+            self.loaded(),
+            round(self.stale_seconds, 1),
+            self.failure,
+            self._replacements.outputs(),
+            scope,
+        )
 
     def metrics(self) -> Iterable[Metric]:
         if not self.is_loaded:
             return
         yield from snapshot_metrics(self.loaded(), self.stale_seconds)
-        yield from change_metrics(self.change_sets, self.lag_seconds)
+        yield from change_metrics(self.change_sets, self._replacements.counts, self.lag_seconds)
 
 
 def _free_snapshots(replaced: list[Snapshot]) -> None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
+from app.components import ReportScope, Status
 from app.configuration.changes import service as changes
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.disk import Disk
@@ -28,6 +30,7 @@ from app.errors import Unavailable
 from app.http.keys import DATABASE
 from app.settings import Secret, Settings, Target
 from tests.conftest import Admin, Server, Service, clean, serving
+from tests.waiting import HANG_SECONDS
 
 PLACE = "/v1/environments/local"
 
@@ -149,6 +152,53 @@ async def test_restored_database_is_a_new_epoch(
     assert (before.revision, after.revision) == (1, written_since)
     assert after.epoch != before.epoch
     assert read.status == (200 if written_since else 404)
+
+
+async def test_epoch_renewed_during_refresh_leaves_the_environment(
+    service: Service, cleaner: Admin, idle_follower: Follower
+) -> None:
+    """Two instances find a swapped history. The other one renews the epoch after our listing."""
+    follower = idle_follower
+    listed = msgspec.structs.replace(follower.get("local").environment, revision=1)
+    await _write(service, "first")
+    cleaner.execute(
+        "update flagstone.environments set epoch = gen_random_uuid() where name = 'local'"
+    )
+
+    async with service.app[DATABASE].connection() as connection:
+        advance = await follower._follow(connection, listed)
+
+    assert advance is not None
+    assert advance.snapshot.revision == 1
+    assert advance.snapshot.epoch != listed.epoch
+
+
+async def test_replaced_history_is_a_warning(
+    service: Service,
+    cleaner: Admin,
+    idle_follower: Follower,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A failover to a standby that lacks the last commit, and then a write on it."""
+    monkeypatch.setattr("app.configuration.snapshots.replacements.REPORTED_SECONDS", HANG_SECONDS)
+    await _write(service, "lost")
+    await idle_follower.refresh()
+    epoch = idle_follower.get("local").epoch
+    await asyncio.to_thread(clean, cleaner, epoch=epoch)
+    await idle_follower.refresh()
+
+    check = idle_follower.checks(ReportScope())["snapshot:local"]
+    counts = {
+        sample.labels["environment"]: sample.value
+        for metric in idle_follower.metrics()
+        for sample in metric.samples
+        if sample.name == "flagstone_history_replacements_total"
+    }
+
+    assert check.status is Status.WARN
+    assert check.output is not None
+    assert "revision 0 of a new epoch follows revision 1" in check.output
+    assert counts["local"] == 1
 
 
 async def test_answer_says_how_long_it_is_unconfirmed(service: Service) -> None:
