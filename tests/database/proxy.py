@@ -24,15 +24,21 @@ class Proxy:
         assert task is not None
         self.tasks.add(task)
         host, port = self.upstream
-        server_reader, server_writer = await (
-            asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
-            if host.startswith("/")
-            else asyncio.open_connection(host, port)
-        )
         try:
-            await asyncio.gather(
-                self._forward(reader, server_writer), self._forward(server_reader, writer)
+            server_reader, server_writer = await (
+                asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+                if host.startswith("/")
+                else asyncio.open_connection(host, port)
             )
+        except OSError:
+            writer.close()  # the server is down
+            return
+        try:
+            # Only the end of the proxy cancels this task. asyncio would log the cancellation.
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(
+                    self._forward(reader, server_writer), self._forward(server_reader, writer)
+                )
         finally:
             for sink in (writer, server_writer):
                 sink.close()
