@@ -16,7 +16,7 @@ from urllib.parse import quote
 import asyncpg
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from app.database.migrations import Migrator
+from app.database.migrations.runner import Migrator
 from app.database.role_names import APP, MIGRATOR
 from app.database.roles.provision import Provisioner
 from app.settings import load
