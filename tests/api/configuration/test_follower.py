@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from app.access.directory import TokenDirectory
@@ -152,25 +151,6 @@ async def test_restored_database_is_a_new_epoch(
     assert (before.revision, after.revision) == (1, written_since)
     assert after.epoch != before.epoch
     assert read.status == (200 if written_since else 404)
-
-
-async def test_epoch_renewed_during_refresh_leaves_the_environment(
-    service: Service, cleaner: Admin, idle_follower: Follower
-) -> None:
-    """Two instances find a swapped history. The other one renews the epoch after our listing."""
-    follower = idle_follower
-    listed = msgspec.structs.replace(follower.get("local").environment, revision=1)
-    await _write(service, "first")
-    cleaner.execute(
-        "update flagstone.environments set epoch = gen_random_uuid() where name = 'local'"
-    )
-
-    async with service.app[DATABASE].connection() as connection:
-        advance = await follower._follow(connection, listed)
-
-    assert advance is not None
-    assert advance.snapshot.revision == 1
-    assert advance.snapshot.epoch != listed.epoch
 
 
 async def test_replaced_history_is_a_warning(
