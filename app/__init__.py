@@ -8,6 +8,7 @@ server/         start here: `application.py` builds the service, `routes.py` lis
                 `components.py` lists the running parts, `supervisor.py` runs several processes,
                 `api/` has the texts and examples of the API's documentation
 console/        the web pages, which use the services of the folders below
+relay/          instances without a database: the feed of an upstream, and who follows it
 health/         heartbeat, probes, report
 operations/     backups, metrics, the doctor
 flags/          explanation, preview and usage of flags; `ofrep/` evaluates them for clients,
@@ -55,8 +56,11 @@ recipient, identity
                the public and the private key of a host, for sealed settings and backups
 reveal         to return a secret in clear; otherwise it is masked
 shred          to destroy an environment's data keys and so its secrets
+relay          an instance without a database, which follows another one: its upstream
+feed           what an upstream sends to relays: positions, entries and tokens
+position       epoch, revision and digest of a snapshot
 token          the credential of a caller
-scope          what a token may do: evaluate, read, write, reveal, admin
+scope          what a token may do: evaluate, read, write, reveal, admin, relay
 grant          the scopes, environments and expiry of a token
 session        a person who is signed in to the console; ends with its token
 principal      who a session belongs to: an actor, a display name and a grant

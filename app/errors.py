@@ -13,6 +13,7 @@ AppError
 ├── Unsupported         the content type or the encoding is not supported
 ├── TooSlow             the client took too long to send its body
 ├── Unimplemented       the transfer encoding is not supported
+├── Misdirected         this is a relay, and its upstream must be asked
 └── RetryLater
     ├── LimitExceeded   too many failed attempts by this client
     └── Unavailable     the pool is exhausted, the database is away, or the start is not finished
@@ -106,6 +107,18 @@ class TooSlow(AppError): ...
 
 
 class Unimplemented(AppError): ...
+
+
+class Misdirected(AppError):
+    """`upstream` is the URL that can do it."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(
+            "relay_cannot",
+            "This is a relay: it serves the current state. Send writes, and reads of the history, "
+            "of usage, of tokens and of secrets, to its upstream.",
+        )
+        self.upstream = upstream
 
 
 class RetryLater(AppError):

@@ -8,6 +8,7 @@ select
     id,
     name,
     mac,
+    relay_mac,
     scopes,
     environments,
     lapsed,
@@ -25,7 +26,11 @@ select
     coalesce(
         sum(
             hashtextextended(
-                concat_ws('/', id, name, mac, scopes, environments, lapsed, expires_at, retires_at), 0
+                concat_ws(
+                    '/', id, name, mac, relay_mac, scopes, environments, lapsed, expires_at,
+                    retires_at
+                ),
+                0
             )
         ),
         0
@@ -91,6 +96,7 @@ select
     name,
     mac,
     grant_mac,
+    relay_mac,
     scopes,
     environments,
     lapsed,
@@ -103,12 +109,13 @@ from tokens
 where id = :id
 for no key update;
 
--- name: insert_token(id, name, mac, grant_mac, scopes, environments, created_by, created_at, expires_at)!
+-- name: insert_token(id, name, mac, grant_mac, relay_mac, scopes, environments, created_by, created_at, expires_at)!
 insert into tokens (
     id,
     name,
     mac,
     grant_mac,
+    relay_mac,
     scopes,
     environments,
     created_by,
@@ -120,6 +127,7 @@ values (
     :name,
     :mac,
     :grant_mac,
+    :relay_mac,
     :scopes,
     :environments,
     :created_by,
@@ -127,13 +135,14 @@ values (
     :expires_at
 );
 
--- name: retire_token(id, mac, retires_at, replaced_by)!
+-- name: retire_token(id, mac, relay_mac, retires_at, replaced_by)!
 -- The replacement has the grant now. If a person clears these columns by hand, the token still
 -- cannot be replaced twice.
 update tokens
 set
     mac = :mac,
     grant_mac = null,
+    relay_mac = :relay_mac,
     retires_at = :retires_at,
     replaced_by = :replaced_by
 where id = :id;
@@ -145,7 +154,8 @@ update tokens
 set
     revoked_at = coalesce(revoked_at, current_timestamp),
     mac = decode(repeat('00', 32), 'hex'),
-    grant_mac = null
+    grant_mac = null,
+    relay_mac = null
 where id = any(:ids)
 returning id;
 
@@ -175,6 +185,7 @@ select
     id,
     mac,
     grant_mac,
+    relay_mac,
     not exists (
         select
         from unnest(environments) as named (environment)
@@ -188,13 +199,24 @@ where environments @> array[:environment::text]
 order by id
 for no key update;
 
--- name: lapse_tokens(environment, ids, macs, grant_macs)!
+-- name: add_relay_macs(ids, macs, relay_macs)!
+-- Tokens of earlier releases get the MAC for relays at their first use, when their text is known. A
+-- MAC that has changed since is that of another state of the token.
+update tokens
+set relay_mac = seen.relay_mac
+from unnest(:ids::text[], :macs::bytea[], :relay_macs::bytea[]) as seen (id, mac, relay_mac)
+where tokens.id = seen.id
+  and tokens.mac = seen.mac
+  and tokens.relay_mac is null;
+
+-- name: lapse_tokens(environment, ids, macs, grant_macs, relay_macs)!
 update tokens
 set lapsed = tokens.lapsed || :environment::text,
     mac = narrowed.mac,
-    grant_mac = narrowed.grant_mac
-from unnest(:ids::text[], :macs::bytea[], :grant_macs::bytea[])
-    as narrowed (id, mac, grant_mac)
+    grant_mac = narrowed.grant_mac,
+    relay_mac = narrowed.relay_mac
+from unnest(:ids::text[], :macs::bytea[], :grant_macs::bytea[], :relay_macs::bytea[])
+    as narrowed (id, mac, grant_mac, relay_mac)
 where tokens.id = narrowed.id;
 
 -- name: announce_tokens()$

@@ -351,8 +351,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     undocumented = {
         answer: unknown
         for answer, headers in ANSWERED.items()
-        # The console's pages are no part of the API.
-        if not answer[1].startswith("/console")
+        # The console's pages and the calls of relays are no part of the API.
+        if not answer[1].startswith(("/console", "/relay"))
         and (unknown := headers - documented.get(answer, set()))
     }
     assert not undocumented, f"the OpenAPI document does not know {undocumented}"

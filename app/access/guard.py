@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from app import log as logs
-from app.access.directory import TokenDirectory
+from app.access.credentials import Credentials
 from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import token_id
 from app.access.log import AccessLog
@@ -21,7 +21,7 @@ from app.http.frame import route_of
 from app.http.keys import REQUEST_ID, Handler
 
 ACCESS_LOG: web.AppKey[AccessLog] = web.AppKey("access_log", AccessLog)
-TOKENS: web.AppKey[TokenDirectory] = web.AppKey("tokens", TokenDirectory)
+TOKENS: web.AppKey[Credentials] = web.AppKey("tokens", Credentials)
 # An istr, so that the name is lower-cased once and not for each request.
 _X_API_KEY = istr("X-API-Key")
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)

@@ -33,11 +33,17 @@ class TokenUse(Component):
         """Write the last use. Never raises: after a failure, the next run writes it."""
         used, self._directory.used = self._directory.used, set()
         seen = self._directory.sessions.take_seen()
+        macs = self._directory.take_relay_macs()
         if not used and not seen:
             return
 
         async def write(connection: Connection) -> None:
             await sql.mark_tokens_used(connection, ids=sorted(used))
+            if macs:
+                ids, stored, relay_macs = zip(*macs, strict=True)
+                await sql.add_relay_macs(
+                    connection, ids=list(ids), macs=list(stored), relay_macs=list(relay_macs)
+                )
             await sql.mark_sessions_seen(connection, ids=list(seen), seen_at=list(seen.values()))
 
         try:

@@ -11,7 +11,7 @@ from app.access import tokens
 from app.access.directory import TokenDirectory
 from app.access.events import Origin
 from app.access.log import AccessLog
-from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
+from app.access.models import EVERY_ENVIRONMENT, PERSONAL_SCOPES, Grant
 from app.database import Connection, Database, sql
 from app.errors import ForeseenError, Unauthenticated, reason
 from app.log import logger
@@ -69,7 +69,7 @@ async def ensure_admin_token(
     path = settings.data_dir / ADMIN_TOKEN_FILE
     key = token_key(settings)
     grant = Grant(
-        scopes=frozenset(Scope), environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None
+        scopes=PERSONAL_SCOPES, environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None
     )
 
     async def work(connection: Connection) -> None:

@@ -38,11 +38,14 @@ _encoder = msgspec.json.Encoder()
 
 
 class AccessLog(Component):
-    """The access log of one process. `stdout_log` gets a copy of each row."""
+    """The access log of one process. `stdout_log` gets a copy of each row.
+
+    Without a database, that of a relay, there is no table.
+    """
 
     name = "access_log"
 
-    def __init__(self, database: Database, stdout_log: StdoutLog | None = None) -> None:
+    def __init__(self, database: Database | None, stdout_log: StdoutLog | None = None) -> None:
         self._database = database
         self._stdout_log = stdout_log
         self._queued = RefusalBatch(GROUPS_MAX)
@@ -128,10 +131,11 @@ class AccessLog(Component):
         self._unwritten.add_all(batch)
         self._report_losses()
         unwritten = self._unwritten.take()
-        if not unwritten:
+        database = self._database
+        if not unwritten or database is None:
             return
         try:
-            await self._database.transact(lambda c: sql.insert_accesses(c, accesses=unwritten))
+            await database.transact(lambda c: sql.insert_accesses(c, accesses=unwritten))
             unwritten = []
             self._is_failing = False
         except (Unavailable, DatabaseBugError) as error:

@@ -20,6 +20,25 @@ def mac(key: Secret, text: str, grant: Grant) -> bytes:
     return _hmac(key, _content(text, grant))
 
 
+def relay_key(key: Secret) -> Secret:
+    """Return the key of the MACs that relays check. TOKEN_KEY cannot be computed from it.
+
+    With it and write access to the database, a token can be made that relays accept. The service
+    does not accept such a token.
+    """
+    return Secret(derive(key, Purpose.RELAYS).hex())
+
+
+def relay_mac(key: Secret, text: str, token: Token) -> bytes | None:
+    """Return the MAC for relays of a token that has none. `key` is that of relays.
+
+    Returns None for a replaced token, since the order of its changes is not known.
+    """
+    if token.retires_at is not None:
+        return None
+    return _lapsed_all(key, mac(key, text, token.grant), token.lapsed)
+
+
 def grant_mac(key: Secret, token_id: str, grant: Grant, created_at: datetime) -> bytes:
     """Return the HMAC-SHA-256 of a grant, which can be checked without the token's text.
 

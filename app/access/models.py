@@ -14,6 +14,12 @@ class Scope(StrEnum):
     WRITE = "write"
     REVEAL = "reveal"
     ADMIN = "admin"
+    RELAY = "relay"
+
+
+# The scopes of persons: of sessions, and of tokens for administrators. A relay is no person, and a
+# release that does not know its scope must accept the others.
+PERSONAL_SCOPES = frozenset(Scope) - {Scope.RELAY}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,15 @@ class Grant:
         """Return whether the grant has the scope. No scope implies another."""
         return scope in self.scopes
 
+    def may_grant(self, scope: Scope) -> bool:
+        """Return whether the holder may give the scope to another token.
+
+        The scope relay gives what administrators that read have anyway: entries and who may call.
+        """
+        if scope is Scope.RELAY and {Scope.ADMIN, Scope.READ} <= self.scopes:
+            return True
+        return self.allows(scope)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
@@ -38,6 +53,7 @@ class Token:
 
     `retires_at` is set when another token replaces it. It can only shorten the grant. `lapsed`
     lists the environments of the grant that were deleted since, in the order of their deletion.
+    Relays check `relay_mac`, which has another key.
     """
 
     id: str
@@ -46,6 +62,7 @@ class Token:
     grant: Grant
     retires_at: datetime | None = None
     lapsed: tuple[str, ...] = ()
+    relay_mac: bytes | None = None
 
     @property
     def reach(self) -> Grant:

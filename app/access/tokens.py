@@ -11,7 +11,7 @@ from app.access import expiry
 from app.access.events import AccessEvent, Origin
 from app.access.format import GeneratedToken, generate_token
 from app.access.log import AccessLog
-from app.access.mac import grant_mac, lapsed, mac, retired
+from app.access.mac import grant_mac, lapsed, mac, relay_key, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.access.sessions import service as sessions
 from app.access.token_views import NAME_MAX, TokenPage, TokenView
@@ -88,6 +88,7 @@ async def rotate(
         connection,
         id=old.id,
         mac=retired(key, old.mac, retires_at),
+        relay_mac=old.relay_mac and retired(relay_key(key), old.relay_mac, retires_at),
         retires_at=retires_at,
         replaced_by=new.id,
     )
@@ -124,12 +125,15 @@ async def lapse(
             await revoke(connection, log, row["id"], origin=origin)
     remaining = [row for row in rows if not row["is_last"]]
     grant_macs = [row["grant_mac"] for row in remaining]
+    relay_macs = [row["relay_mac"] for row in remaining]
+    key_of_relays = relay_key(key)
     await sql.lapse_tokens(
         connection,
         environment=environment,
         ids=[row["id"] for row in remaining],
         macs=[lapsed(key, row["mac"], environment) for row in remaining],
         grant_macs=[value and lapsed(key, value, environment) for value in grant_macs],
+        relay_macs=[value and lapsed(key_of_relays, value, environment) for value in relay_macs],
     )
     await sessions.revoke(connection, environment=environment)
     await sql.delete_sign_in_codes(connection, environment=environment)
@@ -168,7 +172,7 @@ async def list_page(
 
 def check_within(own: Grant, requested: Grant) -> None:
     """Check that a grant is within the caller's own. Raises Forbidden, naming the field."""
-    if requested.scopes - own.scopes:
+    if not all(map(own.may_grant, requested.scopes)):
         rule = "must be among the caller's own"
         raise Forbidden.of("scope_missing", [Violation("scopes", rule)])
     _check_covered(own, requested.environments)
@@ -204,6 +208,7 @@ async def _insert(
         name=name,
         mac=mac(key, new.text, grant),
         grant_mac=grant_mac(key, new.id, grant, created_at),
+        relay_mac=mac(relay_key(key), new.text, grant),
         scopes=sorted(grant.scopes),
         environments=sorted(grant.environments),
         created_by=actor,

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.access.local_credentials import token_key
-from app.access.models import Scope
+from app.access.models import PERSONAL_SCOPES, Scope
 from app.cli.help import Commands
 from app.cli.sign_in import EVERYWHERE, sign_in_link
 from app.cli.terminal import error_console
@@ -43,7 +43,9 @@ def link(
 
     Example: python -m app console link --scope read
     """
-    scopes = frozenset(scope or Scope)
+    if Scope.RELAY in (scope or ()):
+        raise typer.BadParameter("--scope relay is for tokens, not for sessions")
+    scopes = frozenset(scope or PERSONAL_SCOPES)
     environments = frozenset(environment or EVERYWHERE)
 
     async def write(resources: Resources, connection: Connection) -> str:

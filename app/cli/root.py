@@ -17,7 +17,12 @@ from app.program import IS_CHECKOUT, PROGRAM
 from app.scripts import foreseen_errors
 
 _PANELS = {
-    "Start": {"serve": "serve:serve", "probe": "probe:probe", "doctor": "doctor:doctor"},
+    "Start": {
+        "serve": "serve:serve",
+        "relay": "relay:relay",
+        "probe": "probe:probe",
+        "doctor": "doctor:doctor",
+    },
     "Flags and configuration": {
         "flag": "flag:cli",
         "configuration": "configuration:cli",

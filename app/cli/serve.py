@@ -14,7 +14,7 @@ from aiohttp import web
 
 from app import log
 from app.access.guard import ACCESS_LOG, TOKENS
-from app.access.models import Scope
+from app.access.models import PERSONAL_SCOPES
 from app.cli.sign_in import EVERYWHERE, sign_in_link
 from app.console.first_request import import_pages
 from app.database.targets import open_targets
@@ -27,7 +27,7 @@ from app.server.service_manager import ServiceManager
 from app.server.serving import serve as serve_until_signal
 from app.server.supervisor import Supervisor
 from app.server.workers import ONLY, Worker, report_started, stop_seconds_max
-from app.settings import Settings, Tier
+from app.settings import Settings, SettingsError, Tier
 
 Result = TypeVar("Result")
 STOP_ABORTED = 70
@@ -49,6 +49,13 @@ def serve() -> None:
     Needs: nothing in the local tier; DATABASE_URL and TOKEN_KEY in the others.
     """
     settings = configured_settings()
+    if settings.relay.upstream is not None:
+        raise SettingsError([("RELAY_UPSTREAM", "is for `relay`; unset it to serve a database")])
+    serve_with(settings)
+
+
+def serve_with(settings: Settings) -> None:
+    """Run the service or the relay until Ctrl-C or SIGTERM."""
     for warning in settings.warnings:
         log.logger(__name__).warning("settings", problem=warning)
     manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
@@ -91,12 +98,13 @@ async def _serve(settings: Settings, worker: Worker, manager: ServiceManager) ->
 async def _sign_in_link(app: web.Application) -> str | None:
     """Return a link to the console for the banner of the local tier, if the database answers."""
     settings = app[SETTINGS]
-    if settings.tier is not Tier.LOCAL or not has_banner(settings):
+    is_relay = settings.relay.upstream is not None
+    if is_relay or settings.tier is not Tier.LOCAL or not has_banner(settings):
         return None
     log_, key = app[ACCESS_LOG], app[TOKENS].key
     try:
         return await app[DATABASE].transact(
-            lambda c: sign_in_link(c, log_, key, settings, frozenset(Scope), EVERYWHERE)
+            lambda c: sign_in_link(c, log_, key, settings, PERSONAL_SCOPES, EVERYWHERE)
         )
     except Unavailable:
         return None
@@ -118,7 +126,7 @@ def _supervise(settings: Settings, manager: ServiceManager) -> int:
 
     import_pages()  # Once, for all workers.
     with ExitStack() as stack:
-        if settings.database.target is None:
+        if settings.database.target is None and settings.relay.upstream is None:
             # Hold the embedded server, so that it survives a worker that is killed.
             stack.enter_context(open_targets(settings))
         return Supervisor(settings, run_worker, manager).run(lambda: print_banner(settings))

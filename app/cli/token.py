@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.access import expiry
-from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.models import EVERY_ENVIRONMENT, PERSONAL_SCOPES, Scope
 from app.access.token_views import IssuedToken, NewToken, TokenView
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
@@ -46,7 +46,7 @@ def create(
     ] = None,
     *,
     admin: Annotated[
-        bool, typer.Option("--admin", help="Grant every scope and environment.")
+        bool, typer.Option("--admin", help="Grant every scope but relay, and every environment.")
     ] = False,
 ) -> None:
     """Create a token and print it.
@@ -56,7 +56,7 @@ def create(
     Example:
         python -m app token create ci --scope read --environment local
     """
-    scopes = list(Scope) if admin else scope or [Scope.READ]
+    scopes = sorted(PERSONAL_SCOPES) if admin else scope or [Scope.READ]
     environments = environment or ([EVERY_ENVIRONMENT] if admin else [])
     if not environments:
         raise typer.BadParameter("give --environment NAME, repeatable, or * for all of them")

@@ -5,13 +5,14 @@ and a code works only once: so only the button uses it.
 """
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import hdrs, web
 
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
-from app.access.models import Caller, Principal, Scope
+from app.access.models import PERSONAL_SCOPES, Caller, Principal, Scope
 from app.access.sessions import codes, service
 from app.access.sessions.cookie import (
     check_transport,
@@ -146,9 +147,8 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
 def _principal(holder: Caller) -> Principal:
     if not holder.grant.allows(Scope.READ):
         raise Forbidden("scope_missing", "The console needs a token with the scope read.")
-    return Principal(
-        actor=holder.actor, name=holder.name, grant=holder.grant, token_id=holder.token_id
-    )
+    grant = replace(holder.grant, scopes=holder.grant.scopes & PERSONAL_SCOPES)
+    return Principal(actor=holder.actor, name=holder.name, grant=grant, token_id=holder.token_id)
 
 
 def _signed_in(request: web.Request) -> Caller | None:

@@ -30,6 +30,7 @@ class Purpose(StrEnum):
     DISK_SNAPSHOTS = "flagstone/snapshot"
     SESSIONS = "flagstone/session/1"
     SIGN_IN_CODES = "flagstone/sign-in-code/1"
+    RELAYS = "flagstone/relay/1"
 
 
 def derive(token_key: Secret, purpose: Purpose) -> bytes:

@@ -10,13 +10,13 @@ from app.errors import invalid
 from app.flags import explanation as service
 from app.flags.preview import Previews
 from app.flags.preview_views import PreviewRequest
-from app.flags.usage import Usage, read_usage
+from app.flags.usage import UsageCounts, read_usage
 from app.flags.views import EvaluationQuery, FlagUsage
 from app.http import wire
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.keys import DATABASE
 
-USAGE: web.AppKey[Usage] = web.AppKey("usage", Usage)
+USAGE: web.AppKey[UsageCounts] = web.AppKey("usage", UsageCounts)
 PREVIEWS: web.AppKey[Previews] = web.AppKey("previews", Previews)
 # A preview waits up to 5 s for its turn, and then takes up to 3 s.
 _PREVIEW_SECONDS = 15.0

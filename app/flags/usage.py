@@ -60,20 +60,21 @@ _decode = msgspec.json.Decoder(_Counted).decode
 RowKey = tuple[str, str, str, str]
 
 
-class Usage(Component):
-    """The evaluations of one process: totals by environment and reason, and unflushed counts."""
+class UsageCounts(Component):
+    """The evaluations of one process: totals by environment and reason, and unflushed counts.
+
+    A subclass flushes them.
+    """
 
     name = "usage"
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self) -> None:
         # By the body of the outcome, which is decoded only once a minute.
         self._counts: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
         self._blocks: defaultdict[str, Counter[BodyBlock]] = defaultdict(Counter)
         self._blocks_bytes = 0
         self._waiting: Counter[RowKey] = Counter()
         self._totals: Counter[tuple[str, str]] = Counter()
-        self._trimmed_at: datetime | None = None
 
     def count(self, environment: str, body: bytes) -> None:
         self._counts[environment][body] += 1
@@ -125,40 +126,8 @@ class Usage(Component):
         )
 
     async def run_once(self) -> None:
-        """Flush the counts. Never raises. Counts that were certainly not written wait."""
-        self._take()
-        if not self._waiting:
-            return
-        batch, self._waiting = self._waiting, Counter()
-        has_started = False
-
-        async def add(connection: Connection) -> None:
-            nonlocal has_started
-            has_started = True
-            await _add(connection, batch)
-            await self._trim(connection)
-
-        try:
-            await self._database.transact(add)
-        except Unavailable as error:
-            log.debug("usage_not_added", code=error.code)
-            if not has_started or error.code in {"pool_exhausted", "database_busy"}:
-                self._wait(batch)
-        except asyncio.CancelledError:
-            # The process stops. A batch without a connection is written by the last flush.
-            if not has_started:
-                self._wait(batch)
-            raise
-        except Exception as error:  # noqa: BLE001 - one failure must not end the counting
-            # Drop the batch: if it cannot be written, it would block all later ones.
-            log.warning("usage_not_added", error=type(error).__name__)
-
-    async def _trim(self, connection: Connection) -> None:
-        """Delete old hours, at most once an hour."""
-        now = datetime.now(UTC)
-        if self._trimmed_at is None or now - self._trimmed_at >= timedelta(hours=1):
-            await sql.delete_flag_usage_hours(connection, before=now - timedelta(hours=HOURS_MAX))
-            self._trimmed_at = now
+        """Flush the counts. Never raises."""
+        raise NotImplementedError
 
     def _take(self) -> None:
         """Move the counts by outcome to the waiting rows and the totals."""
@@ -191,7 +160,53 @@ class Usage(Component):
             log.warning("usage_lost", evaluations=lost)
 
 
-async def _add(connection: Connection, counts: Counter[RowKey]) -> None:
+class Usage(UsageCounts):
+    """The evaluations of a process that adds them to the tables."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._database = database
+        self._trimmed_at: datetime | None = None
+
+    async def run_once(self) -> None:
+        """Flush the counts. Never raises. Counts that were certainly not written wait."""
+        self._take()
+        if not self._waiting:
+            return
+        batch, self._waiting = self._waiting, Counter()
+        has_started = False
+
+        async def add(connection: Connection) -> None:
+            nonlocal has_started
+            has_started = True
+            await add_counts(connection, batch)
+            await self._trim(connection)
+
+        try:
+            await self._database.transact(add)
+        except Unavailable as error:
+            log.debug("usage_not_added", code=error.code)
+            if not has_started or error.code in {"pool_exhausted", "database_busy"}:
+                self._wait(batch)
+        except asyncio.CancelledError:
+            # The process stops. A batch without a connection is written by the last flush.
+            if not has_started:
+                self._wait(batch)
+            raise
+        except Exception as error:  # noqa: BLE001 - one failure must not end the counting
+            # Drop the batch: if it cannot be written, it would block all later ones.
+            log.warning("usage_not_added", error=type(error).__name__)
+
+    async def _trim(self, connection: Connection) -> None:
+        """Delete old hours, at most once an hour."""
+        now = datetime.now(UTC)
+        if self._trimmed_at is None or now - self._trimmed_at >= timedelta(hours=1):
+            await sql.delete_flag_usage_hours(connection, before=now - timedelta(hours=HOURS_MAX))
+            self._trimmed_at = now
+
+
+async def add_counts(connection: Connection, counts: Counter[RowKey]) -> None:
+    """Add counts to the tables. Those of unknown environments are ignored."""
     names, keys, reasons, variants = zip(*counts, strict=True)
     await sql.add_flag_usage(
         connection,

@@ -39,12 +39,19 @@ class Health:
     """Builds the report from the checks of the components, the tasks and the lifecycle."""
 
     def __init__(
-        self, components: Sequence[Component], tasks: Tasks, lifecycle: Lifecycle, instance: str
+        self,
+        components: Sequence[Component],
+        tasks: Tasks,
+        lifecycle: Lifecycle,
+        instance: str,
+        ready_check: str = WRITE_CHECK,
     ) -> None:
         self.components = components
         self.tasks = tasks
         self.lifecycle = lifecycle
         self._instance = instance
+        # The check that readiness shows without a token.
+        self._ready_check = ready_check
 
     def readiness(self) -> Readiness:
         """Return the status of the report, from the same checks, without writing the report."""
@@ -53,8 +60,8 @@ class Health:
         if not all(self.tasks.alive.values()):
             statuses.add(Status.WARN)
         # Only a token may see the reason of a failure.
-        write = msgspec.structs.replace(checks[WRITE_CHECK], output=None)
-        return Readiness(status=_worst(statuses), checks={WRITE_CHECK: [write]})
+        shown = msgspec.structs.replace(checks[self._ready_check], output=None)
+        return Readiness(status=_worst(statuses), checks={self._ready_check: [shown]})
 
     def report(self, covers: Callable[[str], bool] = lambda _: True) -> HealthReport:
         """Return every check. The status includes environments that `covers` hides."""

@@ -59,6 +59,8 @@ def error_statuses(route: "Route") -> list[int]:
         return sorted(statuses - {422} | {401, 404, 408, 413, 415, 429, 501, 503})
     if route.method != "GET":
         statuses |= {408, 409, 412, 413}
+    if route.writes:
+        statuses |= {421}
     if route.body is not None:
         statuses |= {415, 422, 501}
     if "If-Match" in route.conditions:

@@ -24,6 +24,7 @@ STATUS: dict[type[errors.AppError], HTTPStatus] = {
     errors.Unsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ConditionMissing: HTTPStatus.PRECONDITION_REQUIRED,
+    errors.Misdirected: HTTPStatus.MISDIRECTED_REQUEST,
     errors.LimitExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unimplemented: HTTPStatus.NOT_IMPLEMENTED,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -73,6 +74,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # Present when `errors` is incomplete.
     errors_count: int | None = None
     version: int | None = None
+    # Of a relay: the URL to use instead.
+    upstream: str | None = None
 
 
 def of_error(error: errors.AppError, request_id: str) -> web.Response:
@@ -131,6 +134,7 @@ def _describe(error: errors.AppError, request_id: str) -> tuple[Problem, dict[st
         ],
         errors_count=len(error.violations) if len(error.violations) > ERRORS_MAX else None,
         version=version,
+        upstream=error.upstream if isinstance(error, errors.Misdirected) else None,
     )
     return problem, headers
 

@@ -22,9 +22,14 @@ def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
     Raises DataFolderError and KeyRingError.
     """
     app = web.Application(client_max_size=BODY_BYTES_MAX)
-    add_components(app, settings, worker)
-    add_routes(app)
-    reserve_console(app)
+    if settings.relay.upstream is None:
+        add_components(app, settings, worker)
+        add_routes(app)
+        reserve_console(app)
+    else:
+        from app.server.relay import add_relay  # noqa: PLC0415 - a service does not need it
+
+        add_relay(app, settings, worker)
     app[COMMON_HEAD] = header_lines(common_headers(settings.http))
     app.on_response_prepare.append(set_common_headers(settings.http, app[LIFECYCLE]))
     app.on_response_prepare.append(share_refusals)

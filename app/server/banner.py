@@ -30,6 +30,8 @@ def banner(settings: Settings, link: str | None = None) -> str:
     `link` signs in to the console once.
     """
     url = local_url(settings.http)
+    if settings.relay.upstream is not None:
+        return _relay_banner(url, settings.relay.upstream)
     console = f"{url}/console"
     if link is not None:
         console = f"""{link}
@@ -58,6 +60,19 @@ def banner(settings: Settings, link: str | None = None) -> str:
   {command}
 
   Ctrl-C stops Flagstone.
+
+"""
+
+
+def _relay_banner(url: str, upstream: str) -> str:
+    return f"""
+  Flagstone {VERSION} relays {upstream}: {url}
+
+  Status             {url}/console
+  API documentation  {url}/docs
+  Health             {url}/health/ready
+
+  It accepts the tokens of its upstream. Ctrl-C stops it.
 
 """
 

@@ -5,6 +5,7 @@ are closed in reverse order, after the background tasks have ended.
 """
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from aiohttp import web
@@ -51,6 +52,7 @@ from app.operations.backups.schedule import Schedule
 from app.operations.metrics.collector import Collector
 from app.operations.metrics.handlers import PEERS
 from app.operations.metrics.peers import Peers
+from app.relay.feed import FEED, Feed
 from app.schema.drift import DriftCheck
 from app.schema.version_check import SchemaCheck
 from app.secrets.key_sources import wrapper_of
@@ -131,6 +133,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         app[DURATIONS],
         app[BUDGET],
         app[STREAMS],
+        feed_of(app),
         FunctionComponent("content_checks", close=checks.close),
         app[PEERS],
         # Requests are refused and logged even while the last known state is served.
@@ -183,6 +186,12 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
                 run=lambda: database.watch.run(server.targets.app, settings.database),
             )
         )
+
+
+def feed_of(app: web.Application, depth: Callable[[], int] = lambda: 0) -> Feed:
+    """Return what the application gives to relays that follow it."""
+    app[FEED] = feed = Feed(app[FOLLOWER], app[TOKENS], depth)
+    return feed
 
 
 def _hint(follower: Follower, directory: TokenDirectory, payload: str) -> None:

@@ -4,6 +4,7 @@ The guard, the router and the OpenAPI document are built from this list, so they
 """
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,10 @@ from app.http import documentation, home, wire
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.fast_path import HOT_ANSWERS
 from app.http.frame import with_deadline, with_large_data
+from app.http.keys import Handler
 from app.http.routing import Route, expect
 from app.operations.metrics import handlers as metrics
+from app.relay import routes as relay_routes
 from app.schema import handlers as audit
 from app.schema.models import MigrationList, SchemaAuditPage
 
@@ -256,27 +259,40 @@ def describe() -> dict[str, Any]:
 
 def add_routes(app: web.Application) -> None:
     """Add every route to the application, behind the guard if it needs a scope."""
+    begin_routes(app)
+    for route in (*ROUTES, *relay_routes.OF_SERVICE):
+        add_route(app, route)
+
+
+def begin_routes(app: web.Application) -> None:
+    """Create the objects that the routes share."""
     app[HOT_ANSWERS] = {}
     app[ofrep.SKIPS] = Counter()
     app[flagd_sync.FIRST_SEEN] = flagd_sync.FirstSeen()
-    for route in ROUTES:
-        handler = route.handler
-        invite = partial(expect, bytes_max=route.body_bytes_max)
-        scopes = [Scope(scope) for scope in (route.scope, *route.also) if scope is not None]
-        if scopes:
-            handler = guarded(handler, scopes)
-        if route.is_large:
-            handler = with_large_data(handler)
-        if route.writes:
-            handler = with_deadline(handler)
-        if route.around is not None:
-            handler = route.around(handler)
-        if route.has_cors:
-            app.router.add_route("OPTIONS", route.path, preflight)
-        added = app.router.add_route(route.method, route.path, handler, expect_handler=invite)
-        if route.hot is not None:
-            hot = hot_guarded(route.hot, scopes) if scopes else route.hot
-            app[HOT_ANSWERS][added] = route.around_hot(hot)
-        if route.method == "GET":
-            app.router.add_route("HEAD", route.path, handler, expect_handler=invite)
     app[documentation.DOCUMENTATION] = documentation.Documentation(describe)
+
+
+def add_route(
+    app: web.Application, route: Route, outside: Callable[[Handler], Handler] = lambda h: h
+) -> None:
+    """Add a route. `outside` is a wrapper outside the guard."""
+    handler = route.handler
+    invite = partial(expect, bytes_max=route.body_bytes_max)
+    scopes = [Scope(scope) for scope in (route.scope, *route.also) if scope is not None]
+    if scopes:
+        handler = guarded(handler, scopes)
+    if route.is_large:
+        handler = with_large_data(handler)
+    if route.writes:
+        handler = with_deadline(handler)
+    if route.around is not None:
+        handler = route.around(handler)
+    if route.has_cors:
+        app.router.add_route("OPTIONS", route.path, preflight)
+    handler = outside(handler)
+    added = app.router.add_route(route.method, route.path, handler, expect_handler=invite)
+    if route.hot is not None:
+        hot = hot_guarded(route.hot, scopes) if scopes else route.hot
+        app[HOT_ANSWERS][added] = route.around_hot(hot)
+    if route.method == "GET":
+        app.router.add_route("HEAD", route.path, handler, expect_handler=invite)

@@ -21,7 +21,8 @@ _PAUSE_SECONDS_MAX = 5.0
 class StartupRetry:
     """Runs the steps of a start. `delayed` is set after the first failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, event: str = "waiting_for_database") -> None:
+        self._event = event
         self.delayed = asyncio.Event()
 
     async def run(self, step: str, work: Callable[[], Awaitable[Result]]) -> Result:
@@ -37,7 +38,7 @@ class StartupRetry:
                 if not _is_passing(error):
                     raise
                 log.warning(
-                    "waiting_for_database",
+                    self._event,
                     to=step,
                     reason=reason_of(error),
                     next_attempt_seconds=backoff.seconds,

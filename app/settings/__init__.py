@@ -23,6 +23,7 @@ from app.settings.variables import (
     HttpSettings,
     KeySettings,
     LogSettings,
+    RelaySettings,
     Settings,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "LogSettings",
     "Network",
     "Pooler",
+    "RelaySettings",
     "Secret",
     "Settings",
     "SettingsError",
@@ -84,6 +86,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             recipients=values["BACKUP_RECIPIENTS"] or (),
         ),
         health=filled(HealthSettings, values),
+        relay=filled(RelaySettings, values),
         warnings=(
             *warnings(tier, values, not_in_clear),
             *unknown_names(of_file, of_environment),

@@ -22,6 +22,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 EVERY_ADDRESS = "*"
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$)({_LABEL}\.)*(?=[^.]*[A-Za-z_]){_LABEL}\.?")
+_TOKEN = re.compile(r"[0-9A-Za-z_]{32,200}")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -39,6 +40,12 @@ def web_url(raw: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("must not have a query or a fragment")
     return raw.rstrip("/")
+
+
+def token(raw: str) -> Secret:
+    if not _TOKEN.fullmatch(raw):
+        raise ValueError("must be a token, as `token create` prints it")
+    return Secret(raw)
 
 
 def origins(raw: str) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ def broken_rules(
         yield "BACKUP_RECIPIENTS", f"is required in {tier} when BACKUP_INTERVAL is set"
     yield from _key_rules(values)
     yield from _tls_rules(tier, values)
-    if tier in STRICT_TIERS:
+    yield from _relay_rules(tier, values, not_in_clear)
+    if tier in STRICT_TIERS and values["RELAY_UPSTREAM"] is None:
         yield from _strict_rules(tier, values, not_in_clear)
 
 
@@ -125,6 +126,29 @@ def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str
             yield name, "must not have another sslmode than DATABASE_TLS_MODE"
         elif tier in STRICT_TIERS and _weak(_mode(values, target)):
             yield name, f"must use TLS with verify-full over TCP in {tier}"
+
+
+def _relay_rules(
+    tier: Tier, values: Mapping[str, Any], not_in_clear: set[str]
+) -> Iterator[tuple[str, str]]:
+    upstream = values["RELAY_UPSTREAM"]
+    if values["RELAY_CA"] is not None and not os.access(values["RELAY_CA"], os.R_OK):
+        yield "RELAY_CA", "must name a file that can be read"
+    if upstream is None:
+        return
+    if values["RELAY_TOKEN"] is None:
+        yield "RELAY_TOKEN", "is required with RELAY_UPSTREAM"
+    for name in DATABASE_URLS:
+        if values[name] is not None:
+            yield name, "must not be set together with RELAY_UPSTREAM: a relay has no database"
+    if tier in STRICT_TIERS:
+        if not upstream.startswith("https://"):
+            yield "RELAY_UPSTREAM", f"must begin with https:// in {tier}"
+        if values["RELAY_TOKEN"] is not None and "RELAY_TOKEN" not in not_in_clear:
+            yield (
+                "RELAY_TOKEN",
+                f"must not be in clear in {tier}: seal it, or use RELAY_TOKEN_FILE",
+            )
 
 
 def _strict_rules(

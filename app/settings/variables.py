@@ -195,6 +195,22 @@ class HealthSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelaySettings:
+    """`upstream` is None for a service with a database."""
+
+    upstream: str | None = variable("RELAY_UPSTREAM", parsers.web_url, None,
+        "URL of the service or relay that `relay` follows. A relay has no database.")
+    token: Secret | None = variable("RELAY_TOKEN", parsers.token, None,
+        "Token of the upstream with the scope relay. It also encrypts the snapshots on disk.",
+        secret=True)
+    ca: Path | None = variable("RELAY_CA", parsers.path, None,
+        "PEM file of the certificate authorities to trust for the upstream. Unset: the system's.")
+    answer_bytes_max: int = variable(
+        "RELAY_ANSWER_MAX_MIB", parsers.mebibytes(1, 65_536), "512",
+        "MiB of the largest answer of the upstream: an environment with all entries.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     tier: Tier = variable("TIER", parsers.choice(Tier), "local",
         "local, development, staging or production. Sets defaults and what is allowed.")
@@ -214,6 +230,7 @@ class Settings:
     keys: KeySettings
     backups: BackupSettings
     health: HealthSettings
+    relay: RelaySettings
     warnings: tuple[str, ...]
 
 
@@ -234,4 +251,5 @@ VARIABLES: tuple[Variable, ...] = (
     *section("Secrets", KeySettings),
     *section("Backups", BackupSettings),
     *section("Health", HealthSettings),
+    *section("Relay", RelaySettings),
 )

@@ -28,6 +28,7 @@ from tests.benchmarks import (
     past,
     peers,
     puts,
+    relays,
     requests,
     sealing,
     sizes,
@@ -45,6 +46,8 @@ class Part(StrEnum):
     PUTS = auto()
     CHANGES = auto()
     STREAMS = auto()
+    RELAYS = auto()
+    FAN_OUT = auto()
     CHURN = auto()
     PAST = auto()
     FOOTPRINT = auto()
@@ -64,6 +67,8 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.PUTS: puts.measure,
     Part.CHANGES: changes.measure,
     Part.STREAMS: streams.measure,
+    Part.RELAYS: relays.measure,
+    Part.FAN_OUT: relays.measure_fan_out,
     Part.CHURN: churn.measure,
     Part.PAST: past.measure,
     Part.FOOTPRINT: footprint.measure,
@@ -77,12 +82,14 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.PEERS: peers.measure,
 }
 
-# Peers need npm and its registry.
-_DEFAULT = [part for part in Part if part is not Part.PEERS]
+# Peers need npm and its registry, and the fan-out 20 relays.
+_DEFAULT = [part for part in Part if part not in {Part.PEERS, Part.FAN_OUT}]
 
 
 def main(
-    parts: Annotated[list[Part] | None, typer.Argument(help="All but peers, unless named.")] = None,
+    parts: Annotated[
+        list[Part] | None, typer.Argument(help="All but peers and fan_out, unless named.")
+    ] = None,
     *,
     twice: Annotated[bool, typer.Option("--twice", help="Run twice, and show the noise.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,

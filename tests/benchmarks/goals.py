@@ -55,6 +55,10 @@ GOALS: Mapping[str, Mapping[str, Mapping[str, Goal]]] = {
         "PUT one entry, alone": {P50: at_most(2.2)},
         "PUT a segment of 1,900 values": {P50: at_most(8)},
     },
+    "relays": {
+        "PUT until a relay of a relay serves it": {P99: at_most(100)},
+        "memory of a relay, 10,000 flags": {"of a replica": at_most(1.1)},
+    },
     "changes": {
         "PUT until another replica serves it": {P50: at_most(3), P99: at_most(6)},
     },

@@ -6,7 +6,7 @@ Other processes delay a few changes at a time, so the high percentile of the med
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -21,12 +21,13 @@ CLIENTS = 1_000
 ROUNDS = 5
 CHANGES = 30
 _AT_ONCE = 50
+_CONNECT_SECONDS = 60
 _REST_SECONDS = 0.02
 _EVENT = b"event: change\n"
 _KEY = "bench/stream"
 
 
-class _Room:
+class Room:
     """Counts the streams that received the event; `hear` returns once all have."""
 
     def __init__(self, size: int) -> None:
@@ -43,15 +44,15 @@ class _Room:
         if self._missing == 0:
             self._all.set()
 
-    async def all_have_it(self) -> None:
-        async with asyncio.timeout(10):
+    async def all_have_it(self, seconds: float = 10) -> None:
+        async with asyncio.timeout(seconds):
             await self._all.wait()
 
 
 class _Listener(asyncio.Protocol):
     """One connection that reads a stream for as long as it is open."""
 
-    def __init__(self, request: bytes, room: _Room) -> None:
+    def __init__(self, request: bytes, room: Room) -> None:
         self._request = request
         self._room = room
         self._began = False
@@ -74,11 +75,11 @@ async def measure(progress: Progress) -> list[Figure]:
     with data_folder() as folder, service(folder, "tests.benchmarks.memory") as served:
         async with connected(served.port) as connection:
             # The first streams load code and caches that are not a client's share.
-            async with _listening(served, _AT_ONCE) as room:
-                await _tell_all(served, connection, room, version=0)
+            async with listening([served], _AT_ONCE) as room:
+                await tell_all(served, connection, room, version=0)
             progress.add_task("streams: memory before", total=None)
             before = await settled_bytes(served.pid)
-            async with _listening(served, CLIENTS) as room:
+            async with listening([served], CLIENTS) as room:
                 after = await settled_bytes(served.pid)
                 rounds = await _changes(served, connection, room, progress)
     return [
@@ -93,24 +94,26 @@ async def measure(progress: Progress) -> list[Figure]:
 
 
 @asynccontextmanager
-async def _listening(served: Service, clients: int) -> AsyncIterator[_Room]:
-    """Connect this many clients and yield once each stream has started."""
+async def listening(instances: Sequence[Service], clients: int) -> AsyncIterator[Room]:
+    """Connect this many clients to each instance, and yield once each stream has started."""
     loop = asyncio.get_running_loop()
-    room = _Room(clients)
+    room = Room(clients * len(instances))
     room.expect()
-    request = served.request("GET", f"{LOCAL}/events")
     limit = asyncio.Semaphore(_AT_ONCE)
 
-    async def connect() -> _Listener:
+    async def connect(served: Service) -> _Listener:
+        request = served.request("GET", f"{LOCAL}/events")
         async with limit:
             _, listener = await loop.create_connection(
                 lambda: _Listener(request, room), "127.0.0.1", served.port
             )
             return listener
 
-    listeners = await asyncio.gather(*(connect() for _ in range(clients)))
+    listeners = await asyncio.gather(
+        *(connect(served) for served in instances for _ in range(clients))
+    )
     try:
-        await room.all_have_it()
+        await room.all_have_it(_CONNECT_SECONDS)
         yield room
     finally:
         for listener in listeners:
@@ -118,20 +121,20 @@ async def _listening(served: Service, clients: int) -> AsyncIterator[_Room]:
 
 
 async def _changes(
-    served: Service, connection: Connection, room: _Room, progress: Progress
+    served: Service, connection: Connection, room: Room, progress: Progress
 ) -> list[list[float]]:
     task = progress.add_task(f"streams: changes to {CLIENTS:,}", total=ROUNDS * CHANGES)
     rounds: list[list[float]] = [[] for _ in range(ROUNDS)]
     versions = itertools.count(1)
     for seconds in rounds:
         for version in itertools.islice(versions, CHANGES):
-            seconds.append(await _tell_all(served, connection, room, version))
+            seconds.append(await tell_all(served, connection, room, version))
             progress.advance(task)
             await asyncio.sleep(_REST_SECONDS)
     return rounds
 
 
-async def _tell_all(served: Service, connection: Connection, room: _Room, version: int) -> float:
+async def tell_all(served: Service, connection: Connection, room: Room, version: int) -> float:
     """Write the version after the given one; return the seconds until all have its event."""
     room.expect()
     started = time.perf_counter()

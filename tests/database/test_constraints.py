@@ -409,6 +409,7 @@ BAD = {
     "tokens_pkey": [_all(_token(), _token())],
     "tokens_replaced_by_fkey": [_token(replaced_by="'missing'", retires_at="now()")],
     "tokens_grant_mac_length": [_token(grant_mac="''")],
+    "tokens_relay_mac_length": [_token(relay_mac="''")],
     "tokens_retired_when_replaced": [
         _token(retires_at="now()"),
         _all(_token(), _token(id=f"'{'b' * 13}'", replaced_by="'0123456789abC'")),

@@ -37,10 +37,14 @@ class SavedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """All environments, entries and tokens: enough to answer requests."""
+    """All environments, entries and tokens: enough to answer requests.
+
+    `relay_key` is the key of the tokens' MACs, on a relay.
+    """
 
     environments: Sequence[SavedEnvironment]
     tokens: Sequence[Token]
+    relay_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from contextlib import suppress
 import msgspec
 
 from app import memory
-from app.access.directory import TokenDirectory
+from app.access.credentials import Credentials
 from app.access.models import Token
 from app.components import Component, HealthCheck, ReportScope, Status
 from app.configuration.snapshots.disk import Disk, SavedState, State
@@ -39,7 +39,7 @@ class DiskCopy(Component):
 
     name = "keeper"
 
-    def __init__(self, follower: SnapshotSource, tokens: TokenDirectory, disk: Disk | None) -> None:
+    def __init__(self, follower: SnapshotSource, tokens: Credentials, disk: Disk | None) -> None:
         self._disk = disk
         self._follower = follower
         self._tokens = tokens
@@ -93,7 +93,7 @@ class DiskCopy(Component):
         with self._writing:
             if served == self._written and self._disk.confirm():
                 return
-            self._disk.write(encoded(*served))
+            self._disk.write(encoded(*served, self._tokens.saved_key))
             if self._written is not None and self._written[0].keys() - served[0].keys():
                 # A later start must not serve a deleted environment.
                 self._disk.remove_older()
@@ -120,7 +120,7 @@ class DiskCopy(Component):
         if self._follower.is_loaded:
             return False
         if not self._tokens.is_loaded:
-            self._tokens.use(saved.state.tokens)
+            self._tokens.restore(saved.state.tokens, saved.state.relay_key)
         self._follower.adopt(snapshots, confirmed_at=time.monotonic() - saved.age_seconds)
         log.warning("serving_last_known", file=saved.file, age_seconds=round(saved.age_seconds))
         return True
@@ -142,7 +142,9 @@ def _built(state: State) -> dict[str, Snapshot]:
     return snapshots
 
 
-def encoded(snapshots: Mapping[str, Snapshot], tokens: Mapping[str, Token]) -> Iterator[bytes]:
+def encoded(
+    snapshots: Mapping[str, Snapshot], tokens: Mapping[str, Token], relay_key: str | None = None
+) -> Iterator[bytes]:
     """Yield the JSON of a `State` in portions. Entries are the bytes that the snapshots have."""
     yield b'{"environments":['
     for number, snapshot in enumerate(snapshots.values()):
@@ -151,7 +153,8 @@ def encoded(snapshots: Mapping[str, Snapshot], tokens: Mapping[str, Token]) -> I
         yield b'%b{"environment":%b,"entries":[' % (comma, head)
         yield from _joined(entry.body for entry in snapshot.entries.values())
         yield b"]}"
-    yield b'],"tokens":%b}' % msgspec.json.encode(list(tokens.values()))
+    rest = (msgspec.json.encode(list(tokens.values())), msgspec.json.encode(relay_key))
+    yield b'],"tokens":%b,"relay_key":%b}' % rest
 
 
 def _joined(bodies: Iterable[bytes]) -> Iterator[bytes]:

@@ -3,9 +3,10 @@
 Large changes are compiled in a thread, so that requests do not wait for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -87,15 +88,37 @@ async def read_since(connection: Connection, known: Snapshot) -> Advance:
         events = []
     entries = parts["entry"]
 
-    def advance() -> Advance:
+    def touch() -> Sequence[Touched]:
         touched = [_touched(head.name, row) for row in entries]
         entries.clear()  # Free them in the thread.
-        make = partial(known.advanced, head, touched, events)
+        return touched
+
+    kinds = [(row["key"], row["kind"]) for row in entries]
+    return await advanced(known, head, kinds, touch, events)
+
+
+async def advanced(
+    known: Snapshot,
+    head: Environment,
+    kinds: Sequence[tuple[str, str | None]],
+    touch: Callable[[], Sequence[Touched]],
+    events: Sequence[ChangeEvent],
+    bodies: Mapping[str, bytes] = MappingProxyType({}),
+) -> Advance:
+    """Return a later snapshot, which is made in a thread if that takes long.
+
+    `kinds` are the changed keys with their kinds, and `touch` returns them with their entries.
+    `bodies` are entries that are encoded already.
+    """
+
+    def advance() -> Advance:
+        touched = touch()
+        make = partial(known.advanced, head, touched, events, bodies)
         is_large = _compiles_many(known, head, touched)
         snapshot = memory.frozen(make) if is_large else make()
         return Advance(snapshot=snapshot, events=events, is_large=is_large)
 
-    return advance() if _is_quick(known, head, entries) else await in_thread("compile", advance)
+    return advance() if _is_quick(known, head, kinds) else await in_thread("compile", advance)
 
 
 def _touched(environment: str, row: Any) -> Touched:
@@ -142,7 +165,7 @@ async def _read_all(connection: Connection, head: Environment) -> Snapshot:
     return snapshot.advanced(head, (), await complete_events(connection, head, since))
 
 
-def _is_quick(known: Snapshot, head: Environment, entries: Sequence[Any]) -> bool:
+def _is_quick(known: Snapshot, head: Environment, kinds: Sequence[tuple[str, str | None]]) -> bool:
     """Return whether few flags must be compiled.
 
     A changed segment, or changed properties of the environment, can affect all flags.
@@ -150,8 +173,8 @@ def _is_quick(known: Snapshot, head: Environment, entries: Sequence[Any]) -> boo
     if not known.rules.has_settings(head.fractional, head.metadata):
         return False
     segments = known.rules.segments
-    return len(entries) <= _QUICK_ENTRIES and not any(
-        row["key"] in segments or row["kind"] == "segment" for row in entries
+    return len(kinds) <= _QUICK_ENTRIES and not any(
+        key in segments or kind == "segment" for key, kind in kinds
     )
 
 

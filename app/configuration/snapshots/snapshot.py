@@ -5,12 +5,15 @@ collector. A snapshot is immutable: the next one shares all unchanged entries. S
 from one revision, however long it takes.
 """
 
+import hashlib
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import xor
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -28,6 +31,11 @@ PAGE_BYTES_MAX = 4 * 1024 * 1024
 # At most 2 MB of pages for each snapshot.
 PAGES_MAX = 16
 CACHED_PAGE_BYTES_MAX = 128 * 1024
+# The members of an environment that the digest of a snapshot covers.
+_DIGESTED = (
+    *("name", "tier", "revision", "epoch", "hash", "protected"),
+    *("fractional", "metadata", "version", "first_revision"),
+)
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,6 +123,25 @@ class Snapshot:
         rules = self.rules
         return f"{VERSION}/{self.epoch}{rules.fractional}".encode() + rules.digest.to_bytes(16)
 
+    @cached_property
+    def position(self) -> str:
+        """Epoch, revision and digest. Two snapshots with the same position have the same state."""
+        return f"{self.epoch}:{self.revision}:{self.digest}"
+
+    @cached_property
+    def digest(self) -> str:
+        """Identify the state, in hex. A relay compares its own with that of its upstream.
+
+        New members of an environment must not be a part: a relay of another release lacks them.
+        """
+        members = [getattr(self.environment, name) for name in _DIGESTED]
+        return f"{self.entries_digest ^ _digest(msgspec.json.encode(members)):032x}"
+
+    @cached_property
+    def entries_digest(self) -> int:
+        """The digests of all entries, combined by exclusive or. Later snapshots continue it."""
+        return reduce(xor, (_digest(entry.body) for entry in self.entries.values()), 0)
+
     @property
     def keys(self) -> Sequence[str]:
         return self.entries.sorted_keys
@@ -174,23 +201,34 @@ class Snapshot:
         environment: Environment,
         changed: Iterable[tuple[str, Configuration | None]],
         events: Sequence[ChangeEvent] = (),
+        bodies: Mapping[str, bytes] = MappingProxyType({}),
     ) -> "Snapshot":
         """Return the snapshot of a later revision. `changed` has each changed key and its entry.
 
-        `events` are the events in between, or none when there are too many. The cost depends on
-        the number of changed keys, not on the size of the snapshot.
+        `events` are the events in between, or none when there are too many. `bodies` are entries
+        that are encoded already. The cost depends on the number of changed keys, not on the size
+        of the snapshot.
         """
         changed = list(changed)
-        entries = self.entries.changed(
-            {key: encode(entry, environment.epoch) for key, entry in changed if entry is not None},
-            [key for key, entry in changed if entry is None],
-        )
+        put = {
+            key: encode(entry, environment.epoch, bodies.get(key))
+            for key, entry in changed
+            if entry is not None
+        }
+        entries = self.entries.changed(put, [key for key, entry in changed if entry is None])
         recent = [*self.recent, *events] if events else []
         rules = self.rules.with_settings(environment.fractional, environment.metadata).with_changes(
             put=[_rule(entry) for _, entry in changed if entry is not None and _is_rule(entry)],
             removed=[key for key, entry in changed if entry is None or not _is_rule(entry)],
         )
-        return Snapshot(environment, entries, rules, tuple(recent[-RECENT_MAX:]))
+        snapshot = Snapshot(environment, entries, rules, tuple(recent[-RECENT_MAX:]))
+        if "entries_digest" in self.__dict__:
+            digest = self.entries_digest
+            for key in dict.fromkeys(key for key, _ in changed):
+                for entry in (self.entries.get(key), entries.get(key)):
+                    digest ^= _digest(entry.body) if entry is not None else 0
+            snapshot.__dict__["entries_digest"] = digest
+        return snapshot
 
 
 def build(environment: Environment, configurations: Iterable[Configuration]) -> Snapshot:
@@ -212,9 +250,14 @@ def _rule(configuration: Configuration) -> Rule:
     )
 
 
-def encode(configuration: Configuration, epoch: str) -> EncodedEntry:
+def _digest(raw: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=16).digest())
+
+
+def encode(configuration: Configuration, epoch: str, body: bytes | None = None) -> EncodedEntry:
+    """Encode an entry. `body` is its JSON, if it is known."""
     return EncodedEntry(
         kind=sys.intern(configuration.kind),
-        body=msgspec.json.encode(configuration),
+        body=msgspec.json.encode(configuration) if body is None else body,
         etag=entity_tag(configuration.version, epoch),
     )

@@ -155,7 +155,7 @@ def _form(request: web.Request, form: TokenForm, error: AppError | None = None) 
         "access/new_token.html",
         status=problems.STATUS[type(error)] if error is not None else 200,
         form=form,
-        scopes=[(scope, text) for scope, text in SCOPE_TEXTS.items() if own.allows(scope)],
+        scopes=[(scope, text) for scope, text in SCOPE_TEXTS.items() if own.may_grant(scope)],
         has_all=own.covers("*"),
         expiries=EXPIRIES,
         errors=FormErrors.of(error) if error is not None else FormErrors(),

@@ -10,7 +10,7 @@ from aiohttp import web
 from app.access.events import AccessEvent
 from app.access.guard import CALLER
 from app.access.log_handlers import AccessView
-from app.access.models import Scope
+from app.access.models import PERSONAL_SCOPES, Scope
 from app.access.sessions.service import SessionView
 from app.access.token_views import TokenView
 from app.console.actors import actor_name
@@ -21,6 +21,7 @@ SCOPE_TEXTS = {
     Scope.WRITE: "Change them.",
     Scope.REVEAL: "Read secrets in clear.",
     Scope.ADMIN: "Manage tokens and environments, and read the access log.",
+    Scope.RELAY: "Feed a relay: flags, settings, segments, and the MACs of tokens. No secrets.",
 }
 EVENT_TEXTS = {
     AccessEvent.LOGIN_FAIL: "Credential refused",
@@ -118,7 +119,7 @@ def session_row(request: web.Request, view: SessionView) -> SessionRow:
 
 def scope_words(scopes: Sequence[str]) -> str:
     """Return the scopes in words. All of them are one word, since most sessions have all."""
-    return "everything" if set(scopes) >= set(Scope) else ", ".join(scopes)
+    return "everything" if set(scopes) >= PERSONAL_SCOPES else ", ".join(scopes)
 
 
 def browser_words(user_agent: str) -> str:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from aiohttp import web
 
 from app.components import Component
-from app.flags.usage import Usage
+from app.flags.usage import UsageCounts
 from app.tasks import repeat
 
 SAMPLE_SECONDS = 10.0
@@ -29,7 +29,7 @@ class EvaluationRates(Component):
 
     name = "evaluation_rates"
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: UsageCounts) -> None:
         self._usage = usage
         self._samples: deque[RateSample] = deque(maxlen=_SAMPLES_MAX)
 

@@ -115,17 +115,22 @@ def _advance(steps: _Steps) -> EncodedResponse | None:
 
 def _all(request: web.Request, snapshot: Snapshot, raw: bytes) -> _Steps:
     app = request.app
-    url = app[TICKETS].url(request, request[CALLER], snapshot.environment.name)
-    tail = _tail(msgspec.json.encode(snapshot.environment.metadata), url)
+    caller = request[CALLER]
+    url = app[TICKETS].url(request, caller, snapshot.environment.name)
+    metadata = msgspec.json.encode(snapshot.environment.metadata)
+    tail = _tail(metadata, url)
+    # The tag has the token, but not the URL of its stream: a relay sends the same tag as its
+    # upstream, so that a client can move between them.
+    tagged = b"%b\n%b" % (metadata, (caller.token_id or "").encode())
 
     body: list[bytes] = []
     if snapshot.rules.uses_time:
         # The answer may change without a write, so the tag is a hash of the answer.
         context = decode_context(raw)
         body = yield from _evaluated(request, snapshot, context, tail)
-        etag = _etag(b"".join(body))
+        etag = _etag(memoryview(b"".join(body))[: -len(tail)], tagged)
     else:
-        etag = _etag(b"%b%d:%b%b" % (snapshot.rules_state, len(raw), raw, tail))
+        etag = _etag(b"%b%d:%b" % (snapshot.rules_state, len(raw), raw), tagged)
         # The tag covers the body. A client that sends it back has sent this valid body before.
         context = {} if conditions.names_tag(request, etag) else decode_context(raw)
     head = snapshot_head_lines(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
@@ -170,5 +175,7 @@ def _tail(metadata: bytes, stream_url: str) -> bytes:
     return b"," + msgspec.json.encode(rest)[1:]
 
 
-def _etag(text: bytes) -> str:
-    return f'"{hashlib.blake2b(text, digest_size=16).hexdigest()}"'
+def _etag(text: bytes | memoryview, end: bytes) -> str:
+    digest = hashlib.blake2b(text, digest_size=16)
+    digest.update(end)
+    return f'"{digest.hexdigest()}"'

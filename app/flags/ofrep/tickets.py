@@ -10,7 +10,7 @@ from base64 import b64decode, urlsafe_b64encode
 
 from aiohttp import web
 
-from app.access.directory import TokenDirectory
+from app.access.credentials import Credentials
 from app.access.models import Caller, Scope, Token
 from app.crypto.derivation import Purpose, derive
 from app.errors import Unauthenticated, Unavailable
@@ -24,7 +24,7 @@ _MAC_BYTES = 24
 class Tickets:
     """Makes and checks tickets with a key derived from that of the tokens."""
 
-    def __init__(self, directory: TokenDirectory, key: Secret, public_url: str | None) -> None:
+    def __init__(self, directory: Credentials, key: Secret, public_url: str | None) -> None:
         self._directory = directory
         self._public_url = public_url
         self._key = derive(key, Purpose.STREAM_TICKETS)

@@ -11,10 +11,13 @@ from app.access.models import Scope
 from app.console.first_request import CONSOLE
 from app.console.routes import PAGES
 from app.console.static_files import STATIC_PATH
-from app.server.routes import ROUTES
+from app.relay.routes import OF_SERVICE
+from app.server.routes import ROUTES as PUBLIC
 from tests.conftest import Server, Service
 from tests.factories import filled
 from tests.waiting import HANG_SECONDS
+
+ROUTES = (*PUBLIC, *OF_SERVICE)
 
 PATH = "/v1/environments/local/configurations/k"
 OFREP = ("/ofrep/", "/v1/environments/{environment}/ofrep/")

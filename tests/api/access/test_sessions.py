@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import ClientSession
 
+from app.access.credentials import Credentials
 from app.access.directory import TokenDirectory
 from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.last_used import TOKEN_USE
-from app.access.models import Caller, Grant, Principal, Scope
+from app.access.models import PERSONAL_SCOPES, Caller, Grant, Principal, Scope
 from app.access.sessions import service as sessions
 from app.access.sessions.service import SESSIONS_PER_ACTOR_MAX
 from app.database import Database
@@ -45,7 +46,9 @@ async def begin(
     service: Service, *scopes: Scope, actor: str = "operator:asha", environment: str = "*"
 ) -> str:
     grant = Grant(
-        scopes=frozenset(scopes or Scope), environments=frozenset({environment}), expires_at=None
+        scopes=frozenset(scopes or PERSONAL_SCOPES),
+        environments=frozenset({environment}),
+        expires_at=None,
     )
     principal = Principal(actor=actor, name="asha", grant=grant)
     log, key = service.app[ACCESS_LOG], service.app[TOKENS].key
@@ -60,7 +63,7 @@ def caller(service: Service, text: str) -> Caller:
     return service.app[TOKENS].authenticate_session(text)
 
 
-def reason(directory: TokenDirectory, text: str) -> str:
+def reason(directory: Credentials, text: str) -> str:
     with pytest.raises(Unauthenticated) as refused:
         directory.authenticate_session(text)
     return refused.value.reason

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
+from app.access.directory import TokenDirectory
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.last_used import TOKEN_USE, TokenUse
 from app.access.models import Scope
@@ -474,9 +475,10 @@ async def test_last_use_that_cannot_be_written_is_retried(
     issued = await make(service)
     at = f"{PATH}/{issued['token']['id']}"
     await status_of(service, issued["text"])
-    unopened = Database(settings.database)
+    unopened, directory = Database(settings.database), service.app[TOKENS]
+    assert isinstance(directory, TokenDirectory)
 
-    await TokenUse(unopened, service.app[TOKENS]).run_once()
+    await TokenUse(unopened, directory).run_once()
     before = (await (await service.client.get(at)).json())["last_used_at"]
     await service.app[TOKEN_USE].run_once()
 
@@ -524,7 +526,8 @@ async def test_token_expires_by_the_clock_of_the_database(
     now = datetime.now(UTC)
     over = await service.token(Scope.READ, expires_at=now - timedelta(minutes=1))
     good = await service.token(Scope.READ, expires_at=now + timedelta(minutes=1))
-    monkeypatch.setattr("app.access.directory.datetime", Clock)
+    for module in ("credentials", "directory"):
+        monkeypatch.setattr(f"app.access.{module}.datetime", Clock)
     await service.app[TOKENS].refresh()
     statuses = [await status_of(service, token) for token in (over, good)]
     monkeypatch.undo()

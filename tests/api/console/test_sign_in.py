@@ -15,7 +15,7 @@ from yarl import URL
 
 from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
-from app.access.models import Grant, Principal, Scope
+from app.access.models import PERSONAL_SCOPES, Grant, Principal, Scope
 from app.access.rate_limit import ATTEMPTS_MAX
 from app.access.sessions import codes
 from app.database import Database
@@ -58,7 +58,9 @@ def cookie_of(browser: ClientSession) -> Morsel[str]:
 
 async def new_code(service: Service, *scopes: Scope, environments: tuple[str, ...] = ("*",)) -> str:
     grant = Grant(
-        scopes=frozenset(scopes or Scope), environments=frozenset(environments), expires_at=None
+        scopes=frozenset(scopes or PERSONAL_SCOPES),
+        environments=frozenset(environments),
+        expires_at=None,
     )
     principal = Principal(actor="operator:asha", name="asha", grant=grant)
     log, key = service.app[ACCESS_LOG], service.app[TOKENS].key

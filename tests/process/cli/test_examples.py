@@ -15,10 +15,10 @@ EXAMPLES = {
     for context in commands()
     if not any(subcommands(context))
 }
-# Every process test runs `serve`, and tests/process/server/test_probe.py `probe`. `seal decrypt`
-# needs a terminal: test_seal.py has one. `database new` writes into the folder of the migrations.
-# `doctor` fails on the fast server of the suite.
-ELSEWHERE = {"serve", "probe", "seal decrypt", "database new", "doctor"}
+# Process tests run `serve`, `relay` and `probe`. `seal decrypt` needs a terminal: test_seal.py has
+# one. `database new` writes into the folder of the migrations. `doctor` fails on the fast server of
+# the suite.
+ELSEWHERE = {"serve", "relay", "probe", "seal decrypt", "database new", "doctor"}
 OUTPUTS = outputs_of((ROOT / PAGE).read_text(encoding="utf-8"))
 DEFINITION = (
     '{"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off",'

@@ -61,6 +61,8 @@ def configuration(key: str, value: object, kind: str, revision: int) -> Configur
 def followed(changes: list[dict[str, tuple[int, str] | None]]) -> tuple[Snapshot, Snapshot]:
     """Return a snapshot advanced change by change, and one built from the final state."""
     snapshot = build(environment(0), [])
+    # Later snapshots continue a digest that was computed.
+    assert snapshot.entries_digest == 0
     state: dict[str, Configuration] = {}
     for revision, change in enumerate(changes, start=1):
         touched = {
@@ -81,6 +83,7 @@ def test_advanced_snapshot_equals_a_built_one(
     assert advanced.entries == built.entries
     assert list(advanced.keys) == list(built.keys) == sorted(advanced.entries)
     assert advanced.environment == built.environment
+    assert advanced.digest == built.digest
 
 
 @given(

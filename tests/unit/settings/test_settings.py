@@ -24,7 +24,7 @@ KEY = "k" * 32
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
 URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "DATABASE_BACKUP_URL")
-SECRETS = (*URLS, "TOKEN_KEY", "KEY_RING")
+SECRETS = (*URLS, "TOKEN_KEY", "KEY_RING", "RELAY_TOKEN")
 GOOD_SECRETS = {
     "DATABASE_URL": f"postgresql://app:{PASSWORD}@db/flagstone",
     "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{PASSWORD}@db/flagstone",
@@ -32,6 +32,7 @@ GOOD_SECRETS = {
     "DATABASE_BACKUP_URL": f"postgresql://backup:{PASSWORD}@db/flagstone",
     "TOKEN_KEY": CANARY * 4,
     "KEY_RING": CANARY,
+    "RELAY_TOKEN": CANARY * 4,
 }
 
 
