@@ -72,7 +72,11 @@ for _name in list(os.environ):
     if _name.startswith(_OURS) or _name in {"TIER", "PORT"}:
         del os.environ[_name]
 
-_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
+_FAST = (
+    *("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB"),
+    # In its data folder, which the guardian removes: a killed server leaves shared memory behind.
+    "dynamic_shared_memory_type=mmap",
+)
 
 # A condition for tables that have other rows than those of tests. `clean` empties all others.
 _ROWS_OF_TESTS = {
