@@ -1,6 +1,7 @@
 BIN    := .venv/bin
 APP    := $(BIN)/python -m app
 VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' app/__init__.py)
+CONTAINERS = $(shell command -v docker podman | head -1)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
           --no-strip-extras --no-header --no-emit-index-url
 
@@ -8,7 +9,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime tools setup run test check image docs docs-serve format bench bench-profile bench-peers history \
+.PHONY: help runtime tools setup run test check image image-test docs docs-serve format bench bench-profile bench-peers history \
         failover postgres-versions upgrade-test generated \
         clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
@@ -86,9 +87,12 @@ check: tools ## format, lint, types, layers, migrations
 	     --exclude-path '*.rollback.sql' migrations/*.sql
 
 image: ## build the container image flagstone (needs docker or podman; args="--build-arg …")
-	@$(or $(shell command -v docker podman | head -1),$(error docker or podman is missing)) build \
+	@$(or $(CONTAINERS),$(error docker or podman is missing)) build \
 	    --file deploy/Dockerfile --tag flagstone --build-arg VERSION=$(VERSION) \
 	    --build-arg REVISION=$$(git rev-parse HEAD) $(args) .
+
+image-test: image tools ## build the image, and test it as a container
+	@FLAGSTONE_IMAGE=flagstone FLAGSTONE_CONTAINERS=$(CONTAINERS) $(BIN)/python -m pytest -q tests/process/deploy/test_container.py
 
 docs: tools ## build the documentation into .site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
