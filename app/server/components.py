@@ -5,7 +5,7 @@ are closed in reverse order, after the background tasks have ended.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from aiohttp import web
@@ -36,6 +36,8 @@ from app.database.client.listener import listen
 from app.database.client.primary import Primary
 from app.database.roles.check import check_role
 from app.database.startup import DatabaseServer, Migrations, Pool
+from app.flags.flagd_sync.access import CallAccess
+from app.flags.flagd_sync.component import FlagdSync
 from app.flags.handlers import PREVIEWS, USAGE
 from app.flags.ofrep.cors import CORS, Cors
 from app.flags.ofrep.tickets import TICKETS, Tickets
@@ -60,6 +62,7 @@ from app.secrets.reveal import VAULT
 from app.secrets.vault import Vault
 from app.secrets.vault_refresh import VaultRefresh
 from app.server.last_known import serve_last_known
+from app.server.listening_socket import check_grpc_port
 from app.server.sample_data import seed
 from app.server.startup_retry import StartupRetry
 from app.server.workers import Worker
@@ -75,7 +78,7 @@ STARTUP_RETRY: web.AppKey[StartupRetry] = web.AppKey("startup_retry", StartupRet
 def add_components(app: web.Application, settings: Settings, worker: Worker) -> None:
     """Create all components and the objects that handlers use, without starting them.
 
-    Raises DataFolderError and KeyRingError.
+    Raises DataFolderError, KeyRingError and GrpcMissingError.
     """
     key = token_key(settings)
     database = Database(settings.database, Primary(settings.data_dir))
@@ -138,6 +141,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         app[PEERS],
         # Requests are refused and logged even while the last known state is served.
         access_log,
+        *flagd_sync_of(app, settings, worker),
         FunctionComponent(
             "last_known", run=partial(serve_last_known, disk_copy, lifecycle, retry.delayed)
         ),
@@ -192,6 +196,24 @@ def feed_of(app: web.Application, depth: Callable[[], int] = lambda: 0) -> Feed:
     """Return what the application gives to relays that follow it."""
     app[FEED] = feed = Feed(app[FOLLOWER], app[TOKENS], depth)
     return feed
+
+
+def flagd_sync_of(app: web.Application, settings: Settings, worker: Worker) -> Sequence[Component]:
+    """Return the component of flagd's sync service, if it is on. Raises GrpcMissingError."""
+    if not settings.grpc.is_on:
+        return ()
+    access = CallAccess(settings.grpc, app[TOKENS], app[ACCESS_LOG], app[RATE_LIMIT])
+    return (
+        FlagdSync(
+            settings.grpc,
+            app[FOLLOWER],
+            app[LIFECYCLE],
+            access,
+            check_port=partial(check_grpc_port, settings),
+            shares_port=bool(worker.sockets),
+            serves_socket=worker.number == 1,
+        ),
+    )
 
 
 def _hint(follower: Follower, directory: TokenDirectory, payload: str) -> None:

@@ -5,9 +5,10 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from app.errors import ForeseenError, reason
-from app.settings import HttpSettings
+from app.settings import HttpSettings, Settings
 from app.settings.parsers import EVERY_ADDRESS
 
 BACKLOG = 1024
@@ -34,6 +35,25 @@ def claimed(http: HttpSettings) -> Iterator[None]:
             except OSError as error:
                 raise _listen_error(error, http, http.hosts[0]) from None
         yield
+
+
+@contextmanager
+def claimed_for_grpc(settings: Settings) -> Iterator[None]:
+    """Exclude other services from GRPC_PORT, if it is set. Raises ListenError."""
+    with ExitStack() as stack:
+        if settings.grpc.port is not None:
+            place = replace(settings.http, hosts=settings.grpc.hosts, port=settings.grpc.port)
+            try:
+                stack.enter_context(claimed(place))
+            except ListenError as error:
+                raise ListenError(f"GRPC_{error}") from None
+        yield
+
+
+def check_grpc_port(settings: Settings) -> None:
+    """Raise ListenError if GRPC_PORT cannot be listened on. It blocks while names are resolved."""
+    with claimed_for_grpc(settings):
+        pass
 
 
 @contextmanager

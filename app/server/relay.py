@@ -38,7 +38,7 @@ from app.relay.report import UPSTREAM_CHECK, UpstreamReport
 from app.relay.source import UpstreamSource
 from app.relay.status_page import SOURCE, status_page
 from app.relay.usage import CLIENT, RelayUsage
-from app.server.components import COMPONENTS, STARTUP_RETRY, TASKS, feed_of
+from app.server.components import COMPONENTS, STARTUP_RETRY, TASKS, feed_of, flagd_sync_of
 from app.server.last_known import serve_last_known
 from app.server.routes import ROUTES, add_route, begin_routes
 from app.server.startup_retry import StartupRetry
@@ -102,6 +102,7 @@ def add_relay(app: web.Application, settings: Settings, worker: Worker) -> None:
         FunctionComponent("content_checks", close=checks.close),
         app[PEERS],
         app[ACCESS_LOG],
+        *flagd_sync_of(app, settings, worker),
         FunctionComponent("client", close=client.close),
         UpstreamReport(source, client),
         FunctionComponent(

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from app.log import logger
-from app.server.listening_socket import ListenError, bound, claimed
+from app.server.listening_socket import ListenError, bound, claimed, claimed_for_grpc
 from app.server.service_manager import ServiceManager
 from app.server.workers import STARTED, Worker, stop_seconds_max
 from app.settings import Settings
@@ -107,6 +107,7 @@ class Supervisor:
         """Return the exit code: 1 if the first start failed for good. Raises ListenError."""
         with (
             claimed(self._settings.http),
+            claimed_for_grpc(self._settings),
             tempfile.TemporaryDirectory(prefix="flagstone-") as folder,
             _received_signals() as signals,
             self._selector,

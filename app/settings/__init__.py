@@ -13,12 +13,13 @@ from app.settings.reading import SettingsError, read_values
 from app.settings.rules import STRICT_TIERS, warnings
 from app.settings.target import Target, Tls, TlsMode, parse_target
 from app.settings.unknown_names import unknown_names
-from app.settings.variable import LogFormat, Pooler, Tier, filled
+from app.settings.variable import GrpcAccess, LogFormat, Pooler, Tier, filled
 from app.settings.variables import (
     AccessSettings,
     AuditSettings,
     BackupSettings,
     DatabaseSettings,
+    GrpcSettings,
     HealthSettings,
     HttpSettings,
     KeySettings,
@@ -33,6 +34,8 @@ __all__ = [
     "AuditSettings",
     "BackupSettings",
     "DatabaseSettings",
+    "GrpcAccess",
+    "GrpcSettings",
     "HealthSettings",
     "HttpSettings",
     "KeySettings",
@@ -75,6 +78,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         data_dir=data_dir,
         log=filled(LogSettings, values),
         http=filled(HttpSettings, values, trusted_proxies=values["TRUSTED_PROXIES"] or ()),
+        grpc=filled(GrpcSettings, values, clients=values["GRPC_CLIENTS"] or {}),
         database=_database(tier, values),
         access=filled(AccessSettings, values),
         audit=AuditSettings(heads_file=heads_file.absolute()),

@@ -5,8 +5,9 @@ in the wrong variable.
 """
 
 import logging
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -22,6 +23,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 EVERY_ADDRESS = "*"
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$)({_LABEL}\.)*(?=[^.]*[A-Za-z_]){_LABEL}\.?")
+_SOCKET_BYTES_MAX = 107
 _TOKEN = re.compile(r"[0-9A-Za-z_]{32,200}")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -32,6 +34,14 @@ def path(raw: str) -> Path:
         return Path(raw).expanduser()
     except RuntimeError:
         raise ValueError("must not begin with the home of an unknown account") from None
+
+
+def socket_path(raw: str) -> Path:
+    """Return the path of a Unix socket. Linux allows 107 bytes."""
+    socket = path(raw).absolute()
+    if len(os.fsencode(socket)) > _SOCKET_BYTES_MAX:
+        raise ValueError(f"must have an absolute path of at most {_SOCKET_BYTES_MAX} bytes")
+    return socket
 
 
 def web_url(raw: str) -> str:
@@ -82,6 +92,19 @@ def _is_host(part: str) -> bool:
         # A name whose last label has only digits is a mistyped address.
         return _HOST_NAME.fullmatch(part) is not None
     return True
+
+
+def named_tokens(raw: str) -> Mapping[str, Secret]:
+    """Return tokens by the names of client certificates."""
+    tokens: dict[str, Secret] = {}
+    for part in filter(None, (part.strip() for part in re.split("[,\n]", raw))):
+        name, separator, token = part.rpartition("=")
+        if not separator or not name.strip() or not token.strip() or name.strip() in tokens:
+            raise ValueError("must be NAME=TOKEN, separated by commas, each name once")
+        tokens[name.strip()] = Secret(token.strip())
+    if not tokens:
+        raise ValueError("must have at least one NAME=TOKEN")
+    return tokens
 
 
 def networks(raw: str) -> tuple[Network, ...]:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from app.crypto.password import broken_rules as broken_password_rules
 from app.settings.target import Target, TlsMode
-from app.settings.variable import Pooler, Tier
+from app.settings.variable import GrpcAccess, Pooler, Tier
 
 STRICT_TIERS = {Tier.STAGING, Tier.PRODUCTION}
 NOT_ABOVE = (
@@ -45,6 +46,7 @@ def broken_rules(
         yield _WAITS[0], f"must be above {_WAITS[1]} plus twice {_WAITS[2]}"
     if tier is not Tier.LOCAL and values["BACKUP_INTERVAL"] and not values["BACKUP_RECIPIENTS"]:
         yield "BACKUP_RECIPIENTS", f"is required in {tier} when BACKUP_INTERVAL is set"
+    yield from _grpc_rules(values)
     yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     yield from _relay_rules(tier, values, not_in_clear)
@@ -106,6 +108,42 @@ def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "KEY_COMMAND", "must not be set together with KEY_RING"
     elif command is not None and not os.access(command, os.X_OK):
         yield "KEY_COMMAND", "must name a file that can be executed"
+
+
+def _grpc_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    certificate = values["GRPC_TLS_CERTIFICATE"]
+    if bool(certificate) != bool(values["GRPC_TLS_KEY"]):
+        yield "GRPC_TLS_KEY", "must be set together with GRPC_TLS_CERTIFICATE"
+    if values["GRPC_TLS_CLIENT_CA"] is not None and certificate is None:
+        yield "GRPC_TLS_CLIENT_CA", "must not be set without GRPC_TLS_CERTIFICATE"
+    if values["GRPC_PORT"] is not None and values["GRPC_PORT"] == values["PORT"]:
+        yield "GRPC_PORT", "must not be PORT"
+    if values["GRPC_PORT"] is not None or values["GRPC_SOCKET"] is not None:
+        yield from _grpc_access_rules(values)
+
+
+def _grpc_access_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    access = values["GRPC_ACCESS"]
+    is_loopback = values["GRPC_PORT"] is None or all(map(_is_loopback, values["GRPC_HOST"] or ()))
+    if access is GrpcAccess.LOCAL and not is_loopback:
+        rule = "must not be local when GRPC_HOST is not a loopback address"
+        yield "GRPC_ACCESS", f"{rule}: set token, certificate or bearer"
+    if access is GrpcAccess.TOKEN and values["GRPC_TOKEN"] is None:
+        yield "GRPC_TOKEN", "is required when GRPC_ACCESS is token"
+    if access is GrpcAccess.CERTIFICATE:
+        for name in ("GRPC_CLIENTS", "GRPC_TLS_CLIENT_CA"):
+            if values[name] is None:
+                yield name, "is required when GRPC_ACCESS is certificate"
+        if values["GRPC_SOCKET"] is not None:
+            yield "GRPC_SOCKET", "must not be set when GRPC_ACCESS is certificate"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        # Any other name could be changed by its name server.
+        return host == "localhost"
 
 
 def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

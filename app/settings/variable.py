@@ -27,6 +27,13 @@ class Pooler(StrEnum):
     TRANSACTION = "transaction"
 
 
+class GrpcAccess(StrEnum):
+    LOCAL = "local"
+    TOKEN = "token"  # noqa: S105 - a kind of access
+    CERTIFICATE = "certificate"
+    BEARER = "bearer"
+
+
 @dataclass(frozen=True)
 class Variable:
     """A variable. `default` is text as an operator would write it, or one text per tier."""

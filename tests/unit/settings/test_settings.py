@@ -24,7 +24,7 @@ KEY = "k" * 32
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
 URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "DATABASE_BACKUP_URL")
-SECRETS = (*URLS, "TOKEN_KEY", "KEY_RING", "RELAY_TOKEN")
+SECRETS = (*URLS, "TOKEN_KEY", "KEY_RING", "RELAY_TOKEN", "GRPC_TOKEN", "GRPC_CLIENTS")
 GOOD_SECRETS = {
     "DATABASE_URL": f"postgresql://app:{PASSWORD}@db/flagstone",
     "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{PASSWORD}@db/flagstone",
@@ -33,6 +33,8 @@ GOOD_SECRETS = {
     "TOKEN_KEY": CANARY * 4,
     "KEY_RING": CANARY,
     "RELAY_TOKEN": CANARY * 4,
+    "GRPC_TOKEN": CANARY,
+    "GRPC_CLIENTS": f"shop={CANARY}",
 }
 
 
@@ -144,6 +146,9 @@ def test_every_mistake_comes_in_one_message_without_any_value() -> None:
     free = {"INSTANCE_ID", "DATA_DIR", "HOST", "EMBEDDED_ACCOUNT", "KEY_RING", "AUDIT_HEADS_FILE"}
     # Only read if a setting is sealed: see tests/unit/settings/test_sealed_settings.py.
     free |= {"IDENTITY_FILE", "IDENTITY_COMMAND", "BACKUP_DIR"}
+    free |= {"GRPC_HOST", "GRPC_SOCKET", "GRPC_TLS_CERTIFICATE", "GRPC_TLS_CLIENT_CA"}
+    # Not reported together with GRPC_TLS_CERTIFICATE.
+    free |= {"GRPC_TOKEN", "GRPC_TLS_KEY"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 
@@ -186,6 +191,60 @@ def test_key_command_is_executable_and_excludes_key_ring(tmp_path: Path) -> None
     assert unusable.problems == [("KEY_COMMAND", "must name a file that can be executed")]
     assert both.problems == [("KEY_COMMAND", "must not be set together with KEY_RING")]
     assert alone.keys.command == command
+
+
+CERTIFICATE = {"GRPC_TLS_CERTIFICATE": "/chain.pem", "GRPC_TLS_KEY": "/key.pem"}
+MUTUAL = {**CERTIFICATE, "GRPC_TLS_CLIENT_CA": "/ca.pem"}
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "rule"),
+    [
+        ({"GRPC_HOST": "0.0.0.0"}, "GRPC_ACCESS", "must not be local when GRPC_HOST is not a"),  # noqa: S104
+        ({"GRPC_HOST": "127.0.0.1,::"}, "GRPC_ACCESS", "must not be local when GRPC_HOST is not a"),
+        ({"GRPC_HOST": "sync.internal"}, "GRPC_ACCESS", "must not be local when GRPC_HOST is not"),
+        ({"GRPC_HOST": "*"}, "GRPC_ACCESS", "must not be local when GRPC_HOST is not a loopback"),
+        ({"GRPC_ACCESS": "token"}, "GRPC_TOKEN", "is required when GRPC_ACCESS is token"),
+        (
+            {"GRPC_ACCESS": "certificate", **MUTUAL},
+            "GRPC_CLIENTS",
+            "is required when GRPC_ACCESS is certificate",
+        ),
+        (
+            {"GRPC_ACCESS": "certificate", **CERTIFICATE, "GRPC_CLIENTS": "shop=t"},
+            "GRPC_TLS_CLIENT_CA",
+            "is required when GRPC_ACCESS is certificate",
+        ),
+        ({"GRPC_TLS_KEY": "/key.pem"}, "GRPC_TLS_KEY", "must be set together with"),
+        ({"GRPC_TLS_CLIENT_CA": "/ca.pem"}, "GRPC_TLS_CLIENT_CA", "must not be set without"),
+        ({"GRPC_CLIENTS": "shop"}, "GRPC_CLIENTS", "must be NAME=TOKEN, separated by commas"),
+        ({"GRPC_CLIENTS": "shop=a,shop=b"}, "GRPC_CLIENTS", "must be NAME=TOKEN, separated by"),
+        ({"GRPC_SOCKET": "/x" * 54}, "GRPC_SOCKET", "must have an absolute path of at most 107"),
+        ({"GRPC_PORT": "8080"}, "GRPC_PORT", "must not be PORT"),
+    ],
+)
+def test_unsafe_flagd_sync_is_refused(given: dict[str, str], name: str, rule: str) -> None:
+    ((problem, reason),) = refusal({"GRPC_PORT": "8015", **given}).problems
+
+    assert problem == name
+    assert reason.startswith(rule)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"GRPC_HOST": "127.0.0.5,::1,localhost"},
+        {"GRPC_HOST": "*", "GRPC_ACCESS": "bearer"},
+        {"GRPC_HOST": "*", "GRPC_ACCESS": "token", "GRPC_TOKEN": "t"},
+        {"GRPC_HOST": "*", "GRPC_ACCESS": "certificate", "GRPC_CLIENTS": "shop=t", **MUTUAL},
+    ],
+)
+def test_safe_flagd_sync_is_accepted(given: dict[str, str]) -> None:
+    settings = load({"GRPC_PORT": "8015", **given})
+
+    assert settings.grpc.is_on
+    assert not load({}).grpc.is_on
 
 
 def test_key_ring_file_path_is_retained_for_reloading(tmp_path: Path) -> None:

@@ -1,0 +1,225 @@
+"""The streams of each environment, and the document that they must send.
+
+A stream has no queue: it sends the latest document when its client has read the one before. One
+task for each environment creates the message once and wakes the streams a few at a time, so that
+the event loop serves other requests in between.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+
+from app.configuration.snapshots.snapshot import Snapshot
+from app.configuration.snapshots.source import SnapshotSource
+from app.configuration.transfer.flagd_document import document_etag, flagd_document
+from app.errors import AppError, LimitExceeded, Unavailable
+from app.flags.flagd_sync.messages import synced_flags
+from app.log import logger
+from app.tasks import wait_at_most
+
+log = logger(__name__)
+
+# A stream checks at this interval whether its token is still valid.
+CHECK_SECONDS = 1.0
+# Clients of gRPC refuse larger messages by default.
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+# A stream uses about 30 µs when it is woken.
+_WOKEN_AT_ONCE = 50
+# A token may use this share of the streams of the process.
+_SHARE_OF_TOKEN = 0.5
+
+
+class SyncStream:
+    """One client's stream. `authorize` raises AppError when its token is no longer valid."""
+
+    def __init__(self, feed: "SyncFeed", holder: str, authorize: Callable[[], object]) -> None:
+        self.holder = holder
+        self.authorize = authorize
+        self._feed = feed
+        self._sent_etag = ""
+        self._woken: asyncio.Future[None] | None = None
+        self._end: AppError | None = None
+
+    async def next_message(self) -> bytes:
+        """Wait for a message that differs from the last one. Raises AppError at the end."""
+        while True:
+            if self._end is not None:
+                raise self._end.with_traceback(None)
+            if self._sent_etag != self._feed.etag:
+                self._sent_etag = self._feed.etag
+                return self._feed.message
+            self._woken = asyncio.get_running_loop().create_future()
+            await self._woken
+
+    def sent(self) -> None:
+        """Report that the last message was sent."""
+        if self._sent_etag == self._feed.etag:
+            self._feed.fan_out_seconds = time.perf_counter() - self._feed.changed_at
+
+    def check(self) -> bool:
+        """Wake the stream if it must end or send. Return whether it was woken."""
+        if self._end is None:
+            try:
+                self.authorize()
+            except AppError as error:
+                self._end = error
+        return self._wake() if self._end or self._sent_etag != self._feed.etag else False
+
+    def end(self, error: AppError) -> None:
+        self._end = error
+        self._wake()
+
+    def _wake(self) -> bool:
+        if self._woken is None or self._woken.done():
+            return False
+        self._woken.set_result(None)
+        return True
+
+
+class SyncFeed:
+    """The streams of one environment, and their current message.
+
+    It ends with its last stream. `fan_out_seconds` is the time from the last change to its latest
+    delivery.
+    """
+
+    def __init__(self, environment: str, source: SnapshotSource) -> None:
+        self.environment = environment
+        self.etag = ""
+        self.message = b""
+        self.changed_at = 0.0
+        self.fan_out_seconds = 0.0
+        self.streams: dict[SyncStream, None] = {}
+        self._source = source
+        self._is_too_large = False
+
+    async def follow(self) -> None:
+        """Send each change to the streams while there are any. Ends them with their environment."""
+        while self.streams:
+            # Get the event first, so that no change during the round is missed.
+            next_change = self._source.next_change
+            try:
+                await self._advance(self._source.get(self.environment))
+            except AppError as error:
+                await self.end(error)
+                return
+            await self._check_streams()
+            await wait_at_most(CHECK_SECONDS, next_change)
+
+    async def _advance(self, snapshot: Snapshot) -> None:
+        etag = document_etag(snapshot)
+        if etag == self.etag:
+            return
+        started = time.perf_counter()
+        self.message = synced_flags(await flagd_document(snapshot))
+        self.etag, self.changed_at = etag, started
+        is_too_large = len(self.message) > MESSAGE_BYTES_MAX
+        if is_too_large and not self._is_too_large:
+            log.warning(
+                "flagd_sync_message_large",
+                environment=self.environment,
+                bytes=len(self.message),
+                limit=MESSAGE_BYTES_MAX,
+                problem="clients of gRPC refuse it unless their limit is raised",
+            )
+        self._is_too_large = is_too_large
+
+    async def _check_streams(self) -> None:
+        woken = 0
+        for stream in list(self.streams):
+            woken += stream.check()
+            if woken == _WOKEN_AT_ONCE:
+                woken = 0
+                await asyncio.sleep(0)
+
+    async def end(self, error: AppError) -> None:
+        """End every stream with this error."""
+        for number, stream in enumerate(list(self.streams), 1):
+            stream.end(error)
+            if number % _WOKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+
+class SyncFeeds:
+    """The feeds of all environments with streams, within the limits of streams."""
+
+    def __init__(self, source: SnapshotSource, streams_max: int) -> None:
+        self._source = source
+        self._streams_max = streams_max
+        self._feeds: dict[str, SyncFeed] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._by_holder = Counter[str]()
+        self._is_closed = False
+
+    @property
+    def open(self) -> Collection[SyncFeed]:
+        return self._feeds.values()
+
+    @property
+    def count(self) -> int:
+        return self._by_holder.total()
+
+    @asynccontextmanager
+    async def stream(
+        self, environment: str, holder: str, authorize: Callable[[], object]
+    ) -> AsyncIterator[SyncStream]:
+        """Open a stream until the end of the block.
+
+        Raises LimitExceeded, Unavailable when the service stops, and NotFound.
+        """
+        self._source.get(environment)
+        self._require_room(holder)
+        feed = self._feeds.get(environment) or self._start(environment)
+        stream = SyncStream(feed, holder, authorize)
+        feed.streams[stream] = None
+        self._by_holder[holder] += 1
+        try:
+            yield stream
+        finally:
+            del feed.streams[stream]
+            self._by_holder[holder] -= 1
+            if not self._by_holder[holder]:
+                del self._by_holder[holder]
+
+    def _require_room(self, holder: str) -> None:
+        if self._is_closed:
+            raise _stopping()
+        if self.count >= self._streams_max:
+            raise LimitExceeded(
+                "streams_exceeded", f"This process has {self._streams_max} streams, its maximum."
+            )
+        of_holder = max(1, int(self._streams_max * _SHARE_OF_TOKEN))
+        if self._by_holder[holder] >= of_holder:
+            raise LimitExceeded(
+                "streams_exceeded", f"This caller has {of_holder} streams, its maximum."
+            )
+
+    def _start(self, environment: str) -> SyncFeed:
+        feed = self._feeds[environment] = SyncFeed(environment, self._source)
+        task = asyncio.create_task(self._run(feed), name=f"flagd_sync:{environment}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return feed
+
+    async def _run(self, feed: SyncFeed) -> None:
+        try:
+            await feed.follow()
+        except Exception:
+            log.exception("flagd_sync_feed_failed", environment=feed.environment)
+            await feed.end(Unavailable("feed_failed", "The flags could not be read. Try again."))
+        finally:
+            self._feeds.pop(feed.environment, None)
+
+    async def close(self) -> None:
+        """End all streams. Their clients connect again, to another instance."""
+        self._is_closed = True
+        for feed in list(self._feeds.values()):
+            await feed.end(_stopping())
+        for task in list(self._tasks):
+            task.cancel()
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("stopping", "This instance stops. Connect again.")
