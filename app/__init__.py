@@ -12,7 +12,8 @@ relay/          instances without a database: the feed of an upstream, and who f
 health/         heartbeat, probes, report
 operations/     backups, metrics, the doctor
 flags/          explanation, preview and usage of flags; `ofrep/` evaluates them for clients,
-                `change_words/` says changes in plain English
+                `flagd_sync/` gives them to flagd's providers, `change_words/` says changes in
+                plain English
 audit/          proof of the history: hash chain and signed heads
 configuration/  the versioned store: `entries/`, `changes/`, `snapshots/`, `transfer/` (import and
                 export), `json_schema/` (validation in processes with limits)

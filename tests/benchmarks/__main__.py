@@ -33,6 +33,7 @@ from tests.benchmarks import (
     sealing,
     sizes,
     streams,
+    sync,
     writes,
 )
 from tests.benchmarks.figures import Figure
@@ -46,6 +47,7 @@ class Part(StrEnum):
     PUTS = auto()
     CHANGES = auto()
     STREAMS = auto()
+    SYNC = auto()
     RELAYS = auto()
     FAN_OUT = auto()
     CHURN = auto()
@@ -67,6 +69,7 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.PUTS: puts.measure,
     Part.CHANGES: changes.measure,
     Part.STREAMS: streams.measure,
+    Part.SYNC: sync.measure,
     Part.RELAYS: relays.measure,
     Part.FAN_OUT: relays.measure_fan_out,
     Part.CHURN: churn.measure,

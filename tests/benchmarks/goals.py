@@ -66,6 +66,10 @@ GOALS: Mapping[str, Mapping[str, Mapping[str, Goal]]] = {
         "PUT until 1,000 streams have it": {P99: at_most(25)},
         "memory of one stream": {"KiB": at_most(20)},
     },
+    "sync": {
+        "PUT until a provider's event": {P99: at_most(50)},
+        "memory of one gRPC stream": {"KiB": at_most(50)},
+    },
     "churn": {
         "one of 10,000 flags, 10 changes/s": {P99: at_most(3)},
     },

@@ -2,7 +2,7 @@
 
 import asyncio
 
-HEADERS, RST_STREAM, SETTINGS, PING = 1, 3, 4, 6
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _END_STREAM, _END_HEADERS = 1, 4
 
@@ -34,7 +34,7 @@ def open_stream(stream: int, path: str, selector: bytes = b"flagSetId=local") ->
     )
     message = b"\x12" + bytes([len(selector)]) + selector
     body = b"\0" + len(message).to_bytes(4) + message
-    return frame(HEADERS, _END_HEADERS, stream, block) + frame(0, _END_STREAM, stream, body)
+    return frame(HEADERS, _END_HEADERS, stream, block) + frame(DATA, _END_STREAM, stream, body)
 
 
 async def connect(port: int | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import queue
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from openfeature.exception import OpenFeatureError
 from tests.paths import ROOT
 from tests.ports import free_port
 from tests.process.conftest import Process
+from tests.process.docs.pages import Page
 from tests.waiting import HANG_SECONDS
 
 CLIENTS = ROOT / "tests/process/clients"
@@ -248,6 +250,30 @@ async def test_workers_share_the_port(
     assert code == 1
     assert f"GRPC_PORT: {port} is already in use" in second.log
     assert process.log.count("flagd_sync_listening") == 2
+
+
+async def test_examples_of_the_page_work(
+    launch: Callable[..., Process], client: ClientSession
+) -> None:
+    blocks = Page(ROOT / "docs/flagd-sync.md").blocks
+    python = next(block.text for block in blocks if block.language == "python")
+    curl = next(block.text for block in blocks if "curl" in block.text)
+    async with _served(launch, client) as (process, port):
+        program = python.replace("8015", str(port))
+        value = await _output(process, sys.executable, "-c", program)
+        answers = await _output(process, "sh", "-ec", curl.replace("8080", str(process.port)))
+
+    assert value == "True\n"
+    assert answers.count('"$schema"') == answers.count('\\"$schema\\"') == 1
+
+
+async def _output(process: Process, *command: str) -> str:
+    child = await asyncio.create_subprocess_exec(
+        *command, env={**os.environ, "TOKEN": process.token}, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(child.communicate(), HANG_SECONDS)
+    assert child.returncode == 0
+    return output.decode()
 
 
 @needs_clients
