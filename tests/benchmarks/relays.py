@@ -86,7 +86,8 @@ async def measure_fan_out(progress: Progress) -> list[Figure]:
         for number in range(_RELAYS):
             relays.append(stack.enter_context(_relay(folder / str(number), core, token)))
             progress.advance(task)
-        async with connected(core.port) as writer, listening(relays, _STREAMS) as room:
+        # The writer last: an instance closes connections that are idle for long.
+        async with listening(relays, _STREAMS) as room, connected(core.port) as writer:
             seconds = [await tell_all(core, writer, room, version=next(versions))]
             before = [each.processor_time().service for each in (core, relays[0])]
             for version in itertools.islice(versions, _FAN_OUT_CHANGES):

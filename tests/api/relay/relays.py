@@ -1,6 +1,7 @@
 """Relays for tests, and a gate between a relay and its upstream."""
 
 import asyncio
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -81,6 +82,7 @@ class Gate:
     # Paths whose answers are lost after the upstream has sent them.
     lost: set[str] = field(default_factory=set)
     seen: list[str] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
     _port: int = 0
     _runner: web.AppRunner | None = None
 
@@ -89,9 +91,11 @@ class Gate:
         app.router.add_route("*", "/{path:.*}", self._pass)
         self._runner = web.AppRunner(app, shutdown_timeout=0.01, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        await web.TCPSite(
+            *(self._runner, "127.0.0.1", self._port), ssl_context=self.tls, reuse_address=True
+        ).start()
         self._port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self._port}"
 
     async def close(self) -> None:
         if self._runner is not None:
@@ -133,8 +137,8 @@ def _cut(request: web.Request) -> None:
 
 
 @asynccontextmanager
-async def gated(upstream: str) -> AsyncIterator[Gate]:
-    gate = Gate(upstream=upstream)
+async def gated(upstream: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Gate]:
+    gate = Gate(upstream=upstream, tls=tls)
     await gate.open()
     try:
         yield gate

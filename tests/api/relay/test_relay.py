@@ -123,6 +123,28 @@ async def test_all_kinds_of_changes_reach_a_relay(service: Service, chain: Chain
     assert chain.second.source.fetches["full"] == len(chain.second.source.loaded())
 
 
+async def test_large_environment_is_read_in_pages(
+    service: Service, chain: Chain, relay_token: str, tmp_path: Path
+) -> None:
+    revision = 0
+    for part in ("a", "b", "c"):
+        operations = [
+            {"op": "put", "key": f"{part}/{n}", "version": 0, "value": n} for n in range(400)
+        ]
+        async with service.client.post(
+            f"{LOCAL}/changes", json={"operations": operations}
+        ) as answer:
+            assert answer.status == 200, await answer.text()
+            revision = (await answer.json())["change_sets"][0]["revision"]
+    await chain.second.reach("local", revision)
+    async with relaying(chain.second.url, relay_token, tmp_path / "new") as new:
+        snapshots = [relay.source.get("local") for relay in (*chain, new)]
+
+    assert {len(snapshot.entries) for snapshot in snapshots} == {1_200}
+    assert len({snapshot.digest for snapshot in snapshots}) == 1
+    assert chain.second.source.fetches["changes"] > 0
+
+
 async def test_write_at_a_relay_names_the_upstream(service: Service, chain: Chain) -> None:
     relay, headers = chain.first, bearer(service.admin_token)
     path = f"{LOCAL}/configurations/retries"

@@ -1,6 +1,7 @@
 """A relay whose upstream is away, wrong or replaced continues to serve what it has."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trustme
 
 from app.access.models import Scope
 from app.configuration.snapshots.disk_copy import DiskCopy
@@ -221,6 +223,27 @@ async def test_wrong_upstream_is_named_in_words(
     assert "Error" not in raised.value.message
 
 
+async def test_certificate_of_the_upstream_must_be_trusted(
+    service: Service, relay_token: str, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    async with gated(service.url, context) as gate:
+        given = {"RELAY_UPSTREAM": gate.url, "RELAY_TOKEN": relay_token}
+        trusting = UpstreamClient(load(given | {"RELAY_CA": str(ca)}).relay, RelayPath())
+        other = UpstreamClient(load(given).relay, RelayPath())
+        state = await trusting.state()
+        with pytest.raises(Unavailable, match="certificate that is not trusted"):
+            await other.state()
+        await trusting.close()
+        await other.close()
+
+    assert "local" in state.environments
+
+
 async def test_new_epoch_is_read_in_full(service: Service, relay: Relay) -> None:
     await relay.reach("local", await put(service.client, "retries", 1))
     before = relay.source.get("local")
@@ -253,7 +276,9 @@ async def test_older_database_is_followed_after_a_while(
     assert (at_first, relay.source.get("local").revision) == (revision + 5, revision)
 
 
-async def test_token_expires_by_the_clock_of_the_database(service: Service, relay: Relay) -> None:
+async def test_token_expires_by_the_clock_of_the_database(
+    service: Service, gate: Gate, relay: Relay
+) -> None:
     soon = datetime.now(UTC) + timedelta(minutes=30)
     token = await service.token(Scope.READ, expires_at=soon)
 
@@ -262,6 +287,9 @@ async def test_token_expires_by_the_clock_of_the_database(service: Service, rela
 
     await until(is_accepted)
     state = await relay.app[CLIENT].state()
+    # The next state would bring the right time again.
+    await gate.close()
+    await has_problem(relay)
     ahead = msgspec.structs.replace(state, now=soon + timedelta(minutes=1))
     relay.source.credentials.note(ahead, 0.0)
     status = await relay.status(LOCAL, token)
