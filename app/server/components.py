@@ -36,8 +36,6 @@ from app.database.client.listener import listen
 from app.database.client.primary import Primary
 from app.database.roles.check import check_role
 from app.database.startup import DatabaseServer, Migrations, Pool
-from app.flags.flagd_sync.access import CallAccess
-from app.flags.flagd_sync.component import FlagdSync
 from app.flags.handlers import PREVIEWS, USAGE
 from app.flags.ofrep.cors import CORS, Cors
 from app.flags.ofrep.tickets import TICKETS, Tickets
@@ -202,6 +200,10 @@ def flagd_sync_of(app: web.Application, settings: Settings, worker: Worker) -> S
     """Return the component of flagd's sync service, if it is on. Raises GrpcMissingError."""
     if not settings.grpc.is_on:
         return ()
+    # Few services need them.
+    from app.flags.flagd_sync.access import CallAccess  # noqa: PLC0415
+    from app.flags.flagd_sync.component import FlagdSync  # noqa: PLC0415
+
     access = CallAccess(settings.grpc, app[TOKENS], app[ACCESS_LOG], app[RATE_LIMIT])
     return (
         FlagdSync(

@@ -23,7 +23,7 @@ FOR_THE_SCHEMA = (
     "yoyo",
 )
 # Only commands and single settings need them.
-ELSEWHERE = ("app.cli.root", "click", "pygments", "rich", "typer", "zxcvbn")
+ELSEWHERE = ("app.cli.root", "click", "grpc", "pygments", "rich", "typer", "zxcvbn")
 ABSENT = (*ON_REQUEST, *FOR_THE_SCHEMA, *ELSEWHERE)
 
 

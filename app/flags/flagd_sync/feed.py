@@ -21,8 +21,8 @@ from app.tasks import wait_at_most
 
 log = logger(__name__)
 
-# A stream checks at this interval whether its token is still valid.
-CHECK_SECONDS = 1.0
+# The interval at which all tokens are checked. Checking 1,000 takes about 2 ms.
+CHECK_SECONDS = 0.25
 # Clients of gRPC refuse larger messages by default.
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 # A stream uses about 30 µs when it is woken.
@@ -97,21 +97,27 @@ class SyncFeed:
 
     async def follow(self) -> None:
         """Send each change to the streams while there are any. Ends them with their environment."""
+        checked_at = 0.0
         while self.streams:
             # Get the event first, so that no change during the round is missed.
             next_change = self._source.next_change
             try:
-                await self._advance(self._source.get(self.environment))
+                is_new = await self._advance(self._source.get(self.environment))
             except AppError as error:
                 await self.end(error)
                 return
-            await self._check_streams()
+            now = time.monotonic()
+            # Not after each change of a setting: there may be hundreds per second.
+            if is_new or now - checked_at >= CHECK_SECONDS:
+                checked_at = now
+                await self._check_streams()
             await wait_at_most(CHECK_SECONDS, next_change)
 
-    async def _advance(self, snapshot: Snapshot) -> None:
+    async def _advance(self, snapshot: Snapshot) -> bool:
+        """Create the message of the snapshot. Return whether it differs from the last one."""
         etag = document_etag(snapshot)
         if etag == self.etag:
-            return
+            return False
         started = time.perf_counter()
         self.message = synced_flags(await flagd_document(snapshot))
         self.etag, self.changed_at = etag, started
@@ -125,6 +131,7 @@ class SyncFeed:
                 problem="clients of gRPC refuse it unless their limit is raised",
             )
         self._is_too_large = is_too_large
+        return True
 
     async def _check_streams(self) -> None:
         woken = 0

@@ -252,6 +252,33 @@ async def test_workers_share_the_port(
     assert process.log.count("flagd_sync_listening") == 2
 
 
+async def test_python_provider_follows_a_relay(
+    launch: Callable[..., Process], client: ClientSession, tmp_path: Path
+) -> None:
+    port = free_port()
+    async with _served(launch, client) as (process, _):
+        body = {"name": "edge", "scopes": ["relay"], "environments": ["*"]}
+        async with client.post(
+            f"{process.url}/v1/tokens", json=body, headers=process.headers
+        ) as answer:
+            token = (await answer.json())["text"]
+        relay = launch(
+            DATA_DIR=str(tmp_path),
+            RELAY_UPSTREAM=process.url,
+            RELAY_TOKEN=token,
+            GRPC_PORT=str(port),
+        )
+        await relay.start("relay")
+        await relay.ready()
+        with _provider(port) as provider:
+            await provider.start()
+            changed = DOCUMENT["flags"]["static"] | {"defaultVariant": "off"}
+            await _import(client, process, {"flags": {"static": changed}})
+            while provider.evaluate("static", True, {"targetingKey": "u"})["value"]:
+                await provider.next("PROVIDER_CONFIGURATION_CHANGED")
+            assert await relay.stop() == 0
+
+
 async def test_examples_of_the_page_work(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
