@@ -72,6 +72,20 @@ def test_development_lock_has_the_same_pins() -> None:
     assert pins("requirements.lock").items() <= pins("tests/requirements.lock").items()
 
 
+def test_image_has_the_packages_of_every_extra() -> None:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = document["project"]["optional-dependencies"]
+    needed = {line for name, lines in extras.items() if name != "dev" for line in lines}
+
+    assert needed == {*document["dependency-groups"]["extras"]}
+    assert pins("deploy/extras.lock").items() <= pins("tests/requirements.lock").items()
+
+
 def test_locks_name_no_index() -> None:
-    for lock in ("requirements.lock", "tests/requirements.lock"):
+    for lock in (
+        "requirements.lock",
+        "tests/requirements.lock",
+        "deploy/build.lock",
+        "deploy/extras.lock",
+    ):
         assert "://" not in (ROOT / lock).read_text()
