@@ -77,7 +77,7 @@ class CallAccess:
         except Unauthenticated as error:
             raise self._refused(call, error, text or "") from None
         except Forbidden as error:
-            self._log(call, AccessEvent.ACCESS_FAIL, error.code, text or "")
+            self._log(call, AccessEvent.ACCESS_FAIL, error.code, token_id(text or ""))
             raise
         return authenticate
 
@@ -86,7 +86,7 @@ class CallAccess:
         try:
             return selected_environment(selector, caller.grant)
         except Forbidden as error:
-            self._log(call, AccessEvent.ACCESS_FAIL, error.code, caller.token_id or "")
+            self._log(call, AccessEvent.ACCESS_FAIL, error.code, caller.token_id)
             raise
 
     def problem(self) -> str | None:
@@ -147,12 +147,13 @@ class CallAccess:
                 self._rate_limit.count(call.client)
         except LimitExceeded as limited:
             refusal, event = limited.with_traceback(None), AccessEvent.RATE_LIMITED
-        self._log(call, event, error.reason, presented)
+        self._log(call, event, error.reason, token_id(presented))
         return refusal
 
-    def _log(self, call: Call, event: AccessEvent, detail: str, presented: str) -> None:
+    def _log(self, call: Call, event: AccessEvent, detail: str, id_: str | None) -> None:
+        """Add a refused call to the access log, with the ID of its token, valid or not."""
         origin = Origin(
-            token_id=token_id(presented),
+            token_id=id_,
             client=call.client or None,
             method="POST",
             route=call.method,

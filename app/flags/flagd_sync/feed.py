@@ -34,11 +34,11 @@ _SHARE_OF_TOKEN = 0.5
 class SyncStream:
     """One client's stream. `authorize` raises AppError when its token is no longer valid."""
 
-    def __init__(self, feed: "SyncFeed", holder: str, authorize: Callable[[], object]) -> None:
-        self.holder = holder
-        self.authorize = authorize
+    def __init__(self, feed: "SyncFeed", authorize: Callable[[], object]) -> None:
+        self._authorize = authorize
         self._feed = feed
         self._sent_etag = ""
+        self._is_first = True
         self._woken: asyncio.Future[None] | None = None
         self._end: AppError | None = None
 
@@ -48,21 +48,22 @@ class SyncStream:
             if self._end is not None:
                 raise self._end.with_traceback(None)
             if self._sent_etag != self._feed.etag:
+                self._is_first = not self._sent_etag
                 self._sent_etag = self._feed.etag
                 return self._feed.message
             self._woken = asyncio.get_running_loop().create_future()
             await self._woken
 
     def sent(self) -> None:
-        """Report that the last message was sent."""
-        if self._sent_etag == self._feed.etag:
+        """Report that the last message was sent. The first one is no delivery of a change."""
+        if not self._is_first and self._sent_etag == self._feed.etag:
             self._feed.fan_out_seconds = time.perf_counter() - self._feed.changed_at
 
     def check(self) -> bool:
         """Wake the stream if it must end or send. Return whether it was woken."""
         if self._end is None:
             try:
-                self.authorize()
+                self._authorize()
             except AppError as error:
                 self._end = error
         return self._wake() if self._end or self._sent_etag != self._feed.etag else False
@@ -96,16 +97,12 @@ class SyncFeed:
         self._is_too_large = False
 
     async def follow(self) -> None:
-        """Send each change to the streams while there are any. Ends them with their environment."""
+        """Send each change to the streams while there are any. Raises NotFound and Unavailable."""
         checked_at = 0.0
         while self.streams:
             # Get the event first, so that no change during the round is missed.
             next_change = self._source.next_change
-            try:
-                is_new = await self._advance(self._source.get(self.environment))
-            except AppError as error:
-                await self.end(error)
-                return
+            is_new = await self._advance(self._source.get(self.environment))
             now = time.monotonic()
             # Not after each change of a setting: there may be hundreds per second.
             if is_new or now - checked_at >= CHECK_SECONDS:
@@ -179,7 +176,7 @@ class SyncFeeds:
         self._source.get(environment)
         self._require_room(holder)
         feed = self._feeds.get(environment) or self._start(environment)
-        stream = SyncStream(feed, holder, authorize)
+        stream = SyncStream(feed, authorize)
         feed.streams[stream] = None
         self._by_holder[holder] += 1
         try:
@@ -211,13 +208,19 @@ class SyncFeeds:
         return feed
 
     async def _run(self, feed: SyncFeed) -> None:
+        end: AppError | None = None
         try:
             await feed.follow()
+        except AppError as error:
+            end = error
         except Exception:
             log.exception("flagd_sync_feed_failed", environment=feed.environment)
-            await feed.end(Unavailable("feed_failed", "The flags could not be read. Try again."))
+            end = Unavailable("feed_failed", "The flags could not be read. Try again.")
         finally:
-            self._feeds.pop(feed.environment, None)
+            # Before any wait: a new stream must not join a feed that has ended.
+            del self._feeds[feed.environment]
+        if end is not None:
+            await feed.end(end)
 
     async def close(self) -> None:
         """End all streams. Their clients connect again, to another instance."""

@@ -13,10 +13,11 @@ import pytest
 import trustme
 from grpc import aio
 
+from app.access.log import AccessLog
 from app.access.models import Scope
 from app.components import Status
 from app.crypto.secret import Secret
-from app.flags.flagd_sync.component import GrpcMissingError
+from app.flags.flagd_sync.component import FlagdSync, GrpcMissingError
 from app.settings import GrpcAccess, GrpcSettings
 from tests.api.flags import grpc_frames as frames
 from tests.api.flags.flagd import LOCAL
@@ -391,3 +392,50 @@ async def test_missing_grpcio_is_named_at_the_start(
     with pytest.raises(GrpcMissingError, match=r"pip install 'flagstone\[grpc\]'"):
         async with serving(service):
             pass
+
+
+async def test_refused_call_is_in_the_access_log(service: Service) -> None:
+    token = await service.token(Scope.READ, environments=("local",))
+    async with _client(service, **BEARER) as client:
+        await _status(client(**_bearer(token)).fetch("flagSetId=staging"))
+    await service.component(AccessLog).run_once()
+    answer = await service.client.get("/v1/access-log", params={"event": "authz_fail"})
+    (access,) = (await answer.json())["items"]
+
+    assert access["token_id"] == token.split("_")[2]
+    assert access["route"] == "/flagd.sync.v1.FlagSyncService/FetchAllFlags"
+    assert (access["detail"], access["decision"]) == ("environment_foreign", "refused")
+
+
+async def test_deliveries_of_changes_are_measured(service: Service) -> None:
+    async with serving(service) as (settings, component), _insecure(settings) as channel:
+        streams = [Client(channel).stream() for _ in range(3)]
+        for stream in streams:
+            await _next(stream)
+        before = _samples(component, "flagstone_flagd_sync_fan_out_seconds")
+        await _put(service, "welcome")
+        for stream in streams:
+            await _next(stream)
+        await _until(lambda: _samples(component, "flagstone_flagd_sync_fan_out_seconds") > [0.0])
+        counts = _samples(component, "flagstone_flagd_sync_streams")
+
+    assert (before, counts) == ([0.0], [3.0])
+
+
+def _samples(component: FlagdSync, name: str) -> list[float]:
+    families = {family.name: family for family in component.metrics()}
+    return [sample.value for sample in families[name].samples]
+
+
+async def test_large_message_is_logged_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("app.flags.flagd_sync.feed.MESSAGE_BYTES_MAX", 10)
+    async with _client(service) as client:
+        stream = client().stream()
+        await _next(stream)
+        for key in ("first", "second"):
+            await _put(service, key)
+            await _next(stream)
+
+    assert capsys.readouterr().out.count("flagd_sync_message_large") == 1
