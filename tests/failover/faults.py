@@ -60,7 +60,7 @@ class Faults:
             await asyncio.sleep(BEHIND_SECONDS)
         tell(f"{kind}: {old.name} leads")
         started = time.monotonic()
-        promotion = asyncio.create_task(self._promotion(new))
+        promotion = asyncio.create_task(_promoted_at(new))
         try:
             await KINDS[kind](self, old, new, promotion)
         finally:
@@ -76,11 +76,6 @@ class Faults:
             healed_at=time.monotonic(),
             commits_on_former=tuple(self._commits),
         )
-
-    async def _promotion(self, new: Node) -> float:
-        await wait_for_primary(new)
-        # What the former leader had not sent is lost with it.
-        return time.monotonic()
 
     async def switch_over(self, old: Node, new: Node, promotion: "asyncio.Task[float]") -> None:
         await self.cluster.switch_over(old, new)
@@ -111,7 +106,7 @@ class Faults:
     async def hang_patroni(self, old: Node, _: Node, promotion: "asyncio.Task[float]") -> None:
         """Pause Patroni alone. PostgreSQL accepts writes all the time, and nothing demotes it."""
         old.send(signal.SIGSTOP)
-        # Patroni runs PostgreSQL in a session of its own. Resume it in case it does not.
+        # The signal must not stop PostgreSQL, whichever session Patroni has started it in.
         old.signal_postgres(signal.SIGCONT)
         try:
             await promotion
@@ -143,6 +138,11 @@ class Faults:
 
     def _let_replicate(self, old: Node) -> None:
         self.cluster.replication[old.name].flowing.set()
+
+
+async def _promoted_at(new: Node) -> float:
+    await wait_for_primary(new)
+    return time.monotonic()
 
 
 KINDS: Mapping[str, Callable[[Faults, Node, Node, "asyncio.Task[float]"], Awaitable[None]]] = {
