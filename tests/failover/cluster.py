@@ -85,6 +85,8 @@ class PatroniCluster(Cluster):
         try:
             async with asyncio.timeout(HEALTHY_SECONDS):
                 while True:
+                    if ended := [node.name for node in self.nodes if node.has_ended]:
+                        raise UnhealthyError(f"Patroni of {ended} has ended; read its log")
                     members = await self.members()
                     reason = str(members)
                     found = self._healthy(members)

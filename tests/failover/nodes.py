@@ -45,12 +45,13 @@ _RULES = [
 
 # Not those of tests.ports: a node is down for seconds, and a suite beside this test could take its
 # port meanwhile. Below the kernel's ephemeral ports.
-_PORTS = range(10_000, 19_000)
+_PORTS = iter(random.sample(range(10_000, 19_000), 9_000))
 
 
 def free_port() -> int:
+    """Return a free port, and never the same one twice."""
     while True:
-        port = random.choice(_PORTS)  # noqa: S311
+        port = next(_PORTS)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
@@ -81,6 +82,10 @@ class Daemon:
         if self.child is not None and self.child.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.child.pid, number)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.child is not None and self.child.poll() is not None
 
     def kill(self) -> None:
         self.send(signal.SIGKILL)
