@@ -9,7 +9,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime tools setup run test check image image-test docs docs-serve format bench bench-profile bench-peers history \
+.PHONY: help runtime tools setup run test check image image-test chart docs docs-serve format bench bench-profile bench-peers history \
         failover postgres-versions upgrade-test generated \
         clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
@@ -94,6 +94,11 @@ image: ## build the container image flagstone (needs docker or podman; args="--b
 image-test: image tools ## build the image, and test it as a container
 	@FLAGSTONE_IMAGE=flagstone FLAGSTONE_CONTAINERS=$(CONTAINERS) $(BIN)/python -m pytest -q tests/process/deploy/test_container.py
 
+chart: tools ## check the Helm chart with Helm's library, in .chart (550 MB)
+	@$(BIN)/uv venv --quiet --allow-existing .chart
+	@$(BIN)/uv pip sync --quiet --python .chart --require-hashes tests/chart.lock
+	@$(BIN)/python -m pytest -rfEs tests/process/deploy/test_chart.py $(args)
+
 docs: tools ## build the documentation into .site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 
@@ -118,6 +123,7 @@ lock: tools ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) pyproject.toml --upgrade --constraint requirements.lock --extra dev --output-file tests/requirements.lock
 	@$(COMPILE) --group pyproject.toml:build --upgrade --constraint tests/requirements.lock --output-file deploy/build.lock
 	@$(COMPILE) --group pyproject.toml:extras --upgrade --constraint tests/requirements.lock --output-file deploy/extras.lock
+	@$(COMPILE) --group pyproject.toml:chart --upgrade --output-file tests/chart.lock
 
 vendor: tools ## fetch the third-party files of the console (needs npm)
 	@$(BIN)/python -m tests.vendored
@@ -149,7 +155,7 @@ generated: tools ## send generated requests to the API (examples=500)
 	@FLAGSTONE_EXAMPLES=$(or $(examples),200) $(BIN)/python -m pytest --timeout=0 tests/api/http/test_generated_requests.py
 
 clean: ## remove the virtual environment and the caches; keep the data
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .peers .patroni .postgres .import_linter_cache .site .browser .coverage*
+	rm -rf .venv .chart .mypy_cache .pytest_cache .ruff_cache .hypothesis .history .peers .patroni .postgres .import_linter_cache .site .browser .coverage*
 	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 runtime:

@@ -13,7 +13,7 @@ import pytest
 from dotenv import dotenv_values
 
 from app.settings import LogFormat, Pooler, SettingsError, Tier, TlsMode, load
-from app.settings.reference import env_example, table
+from app.settings.reference import chart_names, env_example, table
 from app.settings.variables import VARIABLES
 from tests.paths import ROOT
 
@@ -787,6 +787,12 @@ def test_process_without_env_file_uses_its_environment(
 def test_env_example_is_the_list_of_variables() -> None:
     """Run `make reference` after adding a variable."""
     assert env_example() == (ROOT / ".env.example").read_text(encoding="utf-8")
+
+
+def test_helm_chart_has_the_names_of_variables() -> None:
+    file = ROOT / "deploy/helm/flagstone/settings.yaml"
+
+    assert chart_names() == file.read_text(encoding="utf-8")
 
 
 def test_settings_page_has_the_table_of_variables() -> None:
