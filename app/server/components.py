@@ -5,7 +5,7 @@ are closed in reverse order, after the background tasks have ended.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from aiohttp import web
@@ -48,6 +48,7 @@ from app.http.durations import Durations
 from app.http.keys import BUDGET, DATABASE, DECODE_LIMITER, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
 from app.http.writes import DIGEST_KEY
+from app.operations.backups.drill import Drill
 from app.operations.backups.schedule import Schedule
 from app.operations.metrics.collector import Collector
 from app.operations.metrics.handlers import PEERS
@@ -64,7 +65,7 @@ from app.server.listening_socket import check_grpc_port
 from app.server.sample_data import seed
 from app.server.startup_retry import StartupRetry
 from app.server.workers import Worker
-from app.settings import Pooler, Settings, Tier
+from app.settings import Pooler, Secret, Settings, Tier
 from app.tasks import Tasks
 from app.threads import ThreadLimiter
 
@@ -166,12 +167,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         app[RATES],
     ]
     if worker.number == 1:
-        # Once per service, not once per worker.
-        # In the local tier the file is enough: such a line has 500 characters.
-        level = logging.DEBUG if settings.tier is Tier.LOCAL else logging.INFO
-        components.append(HeadExport(database, settings.audit.heads_file, key, log_level=level))
-        if settings.backups.interval_seconds:
-            components.append(Schedule(settings.backups, key))
+        components += _once_per_service(settings, database, key)
     if settings.database.pooler is Pooler.NONE:
         # A pooler passes on no notifications: behind one, only the poll finds changes.
         hint = partial(_hint, follower, directory)
@@ -216,6 +212,17 @@ def flagd_sync_of(app: web.Application, settings: Settings, worker: Worker) -> S
             serves_socket=worker.number == 1,
         ),
     )
+
+
+def _once_per_service(settings: Settings, database: Database, key: Secret) -> Iterator[Component]:
+    """Yield the components that run in one worker of a service."""
+    # In the local tier the file is enough: such a line has 500 characters.
+    level = logging.DEBUG if settings.tier is Tier.LOCAL else logging.INFO
+    yield HeadExport(database, settings.audit.heads_file, key, log_level=level)
+    if settings.backups.interval_seconds:
+        yield Schedule(settings.backups, key)
+    if settings.backups.verify_interval_seconds:
+        yield Drill(settings, key)
 
 
 def _hint(follower: Follower, directory: TokenDirectory, payload: str) -> None:

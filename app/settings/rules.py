@@ -47,6 +47,7 @@ def broken_rules(
     if tier is not Tier.LOCAL and values["BACKUP_INTERVAL"] and not values["BACKUP_RECIPIENTS"]:
         yield "BACKUP_RECIPIENTS", f"is required in {tier} when BACKUP_INTERVAL is set"
     yield from _grpc_rules(values)
+    yield from _drill_rules(tier, values)
     yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     yield from _relay_rules(tier, values, not_in_clear)
@@ -100,6 +101,14 @@ def weak_passwords(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         for rule in broken_password_rules(target.password.reveal(), (target.user, target.database)):
             yield name, f"the password {rule}"
+
+
+def _drill_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    name = "BACKUP_VERIFY_IDENTITY"
+    if values[name] is not None and not os.access(values[name], os.R_OK):
+        yield name, "must name a file that can be read"
+    elif tier is not Tier.LOCAL and values["BACKUP_VERIFY_INTERVAL"] and values[name] is None:
+        yield name, f"is required in {tier} when BACKUP_VERIFY_INTERVAL is set"
 
 
 def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

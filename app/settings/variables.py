@@ -215,7 +215,7 @@ class KeySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupSettings:
-    """`interval_seconds` is 0 without a schedule."""
+    """`interval_seconds` is 0 without a schedule, and `verify_interval_seconds` without drills."""
 
     folder: Path = variable("BACKUP_DIR", parsers.path, None,
         "Folder for backups, best on another disk. Unset: DATA_DIR/backups.")
@@ -226,6 +226,13 @@ class BackupSettings:
         "Number of backups that pruning keeps.")
     interval_seconds: float = variable("BACKUP_INTERVAL", parsers.pause(60, 31_536_000), "0",
         "Seconds between scheduled backups; 0 for no schedule.")
+    verify_interval_seconds: float = variable(
+        "BACKUP_VERIFY_INTERVAL", parsers.pause(60, 31_536_000), "0",
+        "Seconds between drills: restores of the newest backup into a temporary server; 0 for "
+        "none.")
+    verify_identity: Path | None = variable("BACKUP_VERIFY_IDENTITY", parsers.path, None,
+        "File of the identity that decrypts the backups for the drill. Unset in local: the one "
+        "in DATA_DIR.")
 
 
 @dataclass(frozen=True, kw_only=True)

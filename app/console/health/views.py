@@ -34,6 +34,7 @@ _TEXTS = {
     "audit:chain": "The history is unchanged",
     "audit:heads": "Signed heads of the history are exported",
     "backups": "The last scheduled backup succeeded",
+    "backups:drill": "The last backup drill succeeded",
 }
 
 

@@ -1,16 +1,11 @@
 """The schedule of backups: run `backup create` and `backup prune` every BACKUP_INTERVAL.
 
-Each command is a separate process, so it cannot block the event loop, use the memory of the
-service, or end it. The age of the newest backup in the folder decides when the next one is due. So
-a restart repeats none, and a backup by an operator counts.
+The age of the newest backup in the folder decides when the next one is due. So a restart repeats
+none, and a backup by an operator counts.
 """
 
-import asyncio
-import os
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from prometheus_client import Metric
@@ -20,9 +15,9 @@ from app.crypto.signing import Signer
 from app.errors import reason
 from app.log import logger
 from app.operations.backups import partial_backup, store
+from app.operations.backups.child import run_command
 from app.operations.backups.manifest import Manifest
 from app.operations.backups.store import Backup
-from app.program import python_path
 from app.settings import BackupSettings, Secret
 from app.tasks import repeat
 from app.threads import in_thread
@@ -32,11 +27,6 @@ log = logger(__name__)
 LOOK_SECONDS = 60.0
 # The pause after a failure, for example of a full disk.
 _RETRY_SECONDS = 300.0
-# Above the command's own limit, which does not count while the process is stopped.
-_WHOLE_SECONDS = 5 * 3600
-_END_SECONDS = 10
-_OUTPUT_BYTES_MAX = 4_096
-_ERROR = "error: "
 
 
 class Schedule(Component):
@@ -101,12 +91,12 @@ class Schedule(Component):
         return is_old and time.monotonic() >= self._not_before
 
     async def _create(self) -> str | None:
-        problem = await _run("create")
+        problem = await run_command("create")
         if problem is not None:
             return problem
         await self._read_folder()
         log.info("backup_made", name=self.last.name if self.last else None)
-        return await _run("prune")
+        return await run_command("prune")
 
     async def _read_folder(self) -> bool:
         """Read the newest usable backup; return whether a process creates another one now.
@@ -163,54 +153,3 @@ class Schedule(Component):
 
 def _newest(backups: Sequence[Backup]) -> Manifest | None:
     return next((backup.manifest for backup in store.usable(backups)), None)
-
-
-async def _run(command: str) -> str | None:
-    """Run a command of `backup`; return its error message, None for success.
-
-    On cancellation the command gets SIGTERM, and removes its files.
-    """
-    try:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "app", "backup", command),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": python_path()},
-            # A new session, so that Ctrl-C in the terminal does not reach the command. We end it.
-            start_new_session=True,
-        )
-    except OSError as error:
-        return f"backup {command} cannot be run: {reason(error)}"
-    try:
-        async with asyncio.timeout(_WHOLE_SECONDS):
-            output = await _last_output(child)
-            code = await child.wait()
-    except TimeoutError:
-        await _end(child)
-        return f"backup {command} did not end within {_WHOLE_SECONDS / 3600:g} hours"
-    except asyncio.CancelledError:
-        await _end(child)
-        raise
-    if code == 0:
-        return None
-    errors = [line.removeprefix(_ERROR) for line in output.splitlines() if line.startswith(_ERROR)]
-    return errors[-1] if errors else f"backup {command} ended with exit code {code}"
-
-
-async def _last_output(child: asyncio.subprocess.Process) -> str:
-    output = b""
-    while child.stderr is not None and (chunk := await child.stderr.read(_OUTPUT_BYTES_MAX)):
-        output = (output + chunk)[-_OUTPUT_BYTES_MAX:]
-    return output.decode(errors="replace")
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        child.terminate()
-    try:
-        async with asyncio.timeout(_END_SECONDS):
-            await child.wait()
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            child.kill()

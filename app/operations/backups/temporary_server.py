@@ -1,7 +1,8 @@
 """A PostgreSQL server for one verification, removed with its folder at the end.
 
 Only here are backed up data on the disk in clear, in a folder that only the server's account can
-enter. A killed process leaves the folder and its server; the next verification removes both.
+enter. A killed process leaves the folder and its server. The next verification removes both, and
+so does the start of a service with a drill.
 """
 
 import fcntl
@@ -29,7 +30,7 @@ _OPTIONS = (
 @contextmanager
 def temporary_server(account: str | None) -> Iterator[Target]:
     """Yield the superuser of an empty server. Blocks. Raises EmbeddedError, OSError."""
-    _clean(account)
+    remove_leftovers(account)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     server = EmbeddedServer(folder, account=account, options=_OPTIONS)
@@ -47,8 +48,8 @@ def temporary_server(account: str | None) -> Iterator[Target]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _clean(account: str | None) -> None:
-    """Remove the folders and servers of killed processes."""
+def remove_leftovers(account: str | None) -> None:
+    """Remove the folders and servers of killed processes. Blocks."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError, EmbeddedError):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -19,7 +19,7 @@ from app.database import Connection, Database, sql
 from app.database.role_names import scram_verifier
 from app.errors import AppError
 from app.log import logger
-from app.operations.backups import data_reader, store
+from app.operations.backups import data_reader, disk_space, store
 from app.operations.backups.connection import connected, refusal
 from app.operations.backups.data_reader import BackupSource, Progress
 from app.operations.backups.errors import BackupError
@@ -37,6 +37,8 @@ log = logger(__name__)
 DATABASE = "flagstone"
 _ROLE = "verifier"
 _SAMPLE = 100
+# An empty server with its first segments of the write-ahead log.
+_SERVER_BYTES = 80 * 1024 * 1024
 # The service's limits are for requests. Here, reading a page of the history may take longer.
 _STATEMENT_SECONDS = 60.0
 
@@ -62,11 +64,12 @@ def verify_backup(
     Blocks, and runs a separate event loop. The caller has checked the manifest's signature.
     Raises BackupError, EmbeddedError, OSError.
     """
+    disk_space.require(_SERVER_BYTES + 2 * source.manifest.bytes)
     data_reader.check_digest(source, lambda *_: None)
     with temporary_server(settings.database.embedded_account) as superuser:
         target = _prepare(superuser, settings.database)
         started = time.monotonic()
-        _restore(source, target, settings.database, report)
+        _restore(source, target, settings.database, _guarded(report))
         seconds = time.monotonic() - started
         sample = asyncio.run(_check(source, target, settings.database, vault))
     verification = Verification(
@@ -78,6 +81,16 @@ def verify_backup(
     if sample.is_proof or without_secrets:
         _store(source, verification)
     return verification, sample
+
+
+def _guarded(report: Progress) -> Progress:
+    """Return a report that stops the restore before it fills the disk."""
+
+    def check(done: int, total: int) -> None:
+        disk_space.require(0)
+        report(done, total)
+
+    return check
 
 
 def _store(source: BackupSource, verification: Verification) -> None:

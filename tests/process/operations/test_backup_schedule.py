@@ -1,13 +1,26 @@
 """Scheduled backups, with their health check and metrics."""
 
 import asyncio
-from collections.abc import Callable
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import Process
 from tests.waiting import until
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Yield a folder whose sockets have short names, as the kernel requires."""
+    with tempfile.TemporaryDirectory(prefix="d-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 async def test_schedule_creates_due_backups(
@@ -28,12 +41,55 @@ async def test_schedule_creates_due_backups(
     assert "Traceback" not in service.log
 
 
+async def test_start_removes_a_killed_drill_and_repeats_it(
+    launch: Callable[..., Process], client: ClientSession, short_folder: Path
+) -> None:
+    folder = short_folder
+    service = launch(BACKUP_INTERVAL="3600", TMPDIR=str(folder))
+    await service.start()
+    await service.ready()
+    await until(lambda: _says(client, service, "pass", "bytes"))
+    assert await service.stop() == 0
+    service.environment["BACKUP_VERIFY_INTERVAL"] = "3600"
+    await service.start()
+    drill = await _running_drill(service, folder)
+    await service.stop(signal.SIGKILL)
+    drill.kill()
+    (left,) = folder.glob("flagstone-verify-*")
+
+    await service.start()
+    await service.ready()
+    await until(lambda: _says(client, service, "pass", "s", check="backups:drill"))
+
+    assert await service.stop() == 0
+    assert not await asyncio.to_thread(left.exists)
+    assert "backup_drill_succeeded" in service.log
+    assert "Traceback" not in service.log
+
+
+async def _running_drill(service: Process, folder: Path) -> psutil.Process:
+    """Wait until the drill of a service has a temporary server, and return its process."""
+
+    async def has_server() -> bool:
+        return await asyncio.to_thread(
+            lambda: any(folder.glob("flagstone-verify-*/pg*/PG_VERSION"))
+        )
+
+    await until(has_server)
+    assert service.child is not None
+    children = psutil.Process(service.child.pid).children()
+    (drill,) = [child for child in children if "verify" in child.cmdline()]
+    return drill
+
+
 async def _get(client: ClientSession, service: Process, path: str) -> str:
     async with client.get(f"{service.url}{path}", headers=service.headers) as answer:
         return await answer.text()
 
 
-async def _says(client: ClientSession, service: Process, status: str, text: str) -> bool:
+async def _says(
+    client: ClientSession, service: Process, status: str, text: str, *, check: str = "backups"
+) -> bool:
     async with client.get(f"{service.url}/health", headers=service.headers) as answer:
-        check: dict[str, Any] = (await answer.json(content_type=None))["checks"]["backups"][0]
-    return check["status"] == status and text in check.values()
+        report: dict[str, Any] = (await answer.json(content_type=None))["checks"][check][0]
+    return report["status"] == status and text in report.values()

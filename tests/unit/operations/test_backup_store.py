@@ -165,7 +165,14 @@ def test_latest_backup_is_by_time_and_not_in_the_future(tmp_path: Path) -> None:
 
 def _schedule(folder: Path, interval_seconds: float = 60) -> Schedule:
     return Schedule(
-        BackupSettings(folder=folder, recipients=(), keep=2, interval_seconds=interval_seconds),
+        BackupSettings(
+            folder=folder,
+            recipients=(),
+            keep=2,
+            interval_seconds=interval_seconds,
+            verify_interval_seconds=0,
+            verify_identity=None,
+        ),
         Secret("k" * 32),
     )
 
