@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from rich.progress import Progress
 
 from tests.benchmarks.connection import Connection, connected, require_good
-from tests.benchmarks.figures import Figure, latencies
+from tests.benchmarks.figures import PROCESSOR, Figure, latencies
 from tests.benchmarks.processes import LOCAL, Service, data_folder, service
+from tests.benchmarks.processor import processor_time
 
 REPLICAS = 2
 ROUNDS = 5
@@ -22,12 +23,13 @@ CHANGES = 120
 # The pause between reads of a replica. A shorter one would slow down the write.
 _LOOK_SECONDS = 0.0005
 _REST_SECONDS = 0.01
+_SETTLE_SECONDS = 0.5
 _KEY = "bench/spread"
 
 
 async def measure(progress: Progress) -> list[Figure]:
-    """Measure from sending a write until the other replica has answered a read with it."""
-    task = progress.add_task("changes: spread to another replica", total=ROUNDS * CHANGES)
+    """Measure from a write until the other replica has answered a read with it, and its work."""
+    task = progress.add_task("changes: spread to another replica", total=(ROUNDS + 1) * CHANGES)
     versions = itertools.count()
     rounds: list[list[float]] = [[] for _ in range(ROUNDS)]
     with data_folder() as folder:
@@ -41,7 +43,23 @@ async def measure(progress: Progress) -> list[Figure]:
                     seconds.append(await _spread(replicas, version))
                     progress.advance(task)
                     await asyncio.sleep(_REST_SECONDS)
-    return latencies("PUT until another replica serves it", rounds)
+            writer, follower = replicas
+            before = processor_time(follower.served.pid, None)
+            for version in itertools.islice(versions, CHANGES):
+                require_good(await writer.writer.ask(_change(writer.served, version)))
+                progress.advance(task)
+                await asyncio.sleep(_REST_SECONDS)
+            await asyncio.sleep(_SETTLE_SECONDS)
+            used = processor_time(follower.served.pid, None).since(before).service
+    return [
+        *latencies("PUT until another replica serves it", rounds),
+        Figure(
+            case="one change, at a replica",
+            value=used / CHANGES * 1e6,
+            unit=PROCESSOR,
+            detail="of the service that did not write, with its background tasks",
+        ),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +80,17 @@ async def _replica(served: Service) -> AsyncIterator[_Replica]:
 async def _spread(replicas: Sequence[_Replica], version: int) -> float:
     """Write the version after the given one; return the seconds until the other serves it."""
     target, other = replicas[version % REPLICAS], replicas[(version + 1) % REPLICAS]
-    request = target.served.put(_KEY, b'{"value": "a change"}', version)
+    request = _change(target.served, version)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(target.writer.ask(request))
         seeing = group.create_task(_seen(other, version + 1))
     require_good(writing.result())
     return seeing.result() - started
+
+
+def _change(served: Service, version: int) -> bytes:
+    return served.put(_KEY, b'{"value": "a change"}', version)
 
 
 async def _seen(replica: _Replica, version: int) -> float:

@@ -11,20 +11,21 @@ from typing import Annotated
 import msgspec
 import typer
 
+from tests.benchmarks import capacity
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.goals import GOALS
 from tests.benchmarks.results import Results
-from tests.paths import ROOT
 
-PAGE = ROOT / "docs/benchmarks.md"
+PAGE = capacity.PAGE
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 _BETWEEN = re.compile(f"(?<={_BEGIN}\n).*(?={_END})", re.DOTALL)
 
 
 def main(files: Annotated[list[Path], typer.Argument(help="Outputs of --json.")]) -> None:
-    """Replace the tables of the page by the figures of these files."""
+    """Replace the tables of the page, and the constants and picture of the capacity model."""
     results = [msgspec.json.decode(file.read_bytes(), type=Results) for file in files]
     PAGE.write_text(with_tables(PAGE.read_text(), results))
+    capacity.main()
 
 
 def with_tables(page: str, results: Iterable[Results]) -> str:

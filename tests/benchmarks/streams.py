@@ -13,9 +13,10 @@ from typing import cast
 from rich.progress import Progress
 
 from tests.benchmarks.connection import Connection, connected, require_good
-from tests.benchmarks.figures import Figure, latencies
+from tests.benchmarks.figures import PROCESSOR, Figure, latencies
 from tests.benchmarks.memory import KIB, settled_bytes
 from tests.benchmarks.processes import LOCAL, Service, data_folder, service
+from tests.benchmarks.processor import processor_time
 
 CLIENTS = 1_000
 ROUNDS = 5
@@ -81,9 +82,17 @@ async def measure(progress: Progress) -> list[Figure]:
             before = await settled_bytes(served.pid)
             async with listening([served], CLIENTS) as room:
                 after = await settled_bytes(served.pid)
+                started = processor_time(served.pid, None)
                 rounds = await _changes(served, connection, room, progress)
+                used = processor_time(served.pid, None).since(started).service
     return [
         *latencies(f"PUT until {CLIENTS:,} streams have it", rounds),
+        Figure(
+            case="one event to one stream",
+            value=used / (ROUNDS * CHANGES * CLIENTS) * 1e6,
+            unit=PROCESSOR,
+            detail=f"of the service, with 1/{CLIENTS:,} of the PUT",
+        ),
         Figure(
             case="memory of one stream",
             value=(after - before) / CLIENTS / KIB,
