@@ -7,6 +7,7 @@ instances that share the folder make one drill together, and a verification by a
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -103,9 +104,9 @@ class Drill(Component):
             if descriptor is None:
                 return
             try:
-                # Another instance may have ended its drill just before.
+                # Another instance may have ended its drill just before, or begun a backup.
                 state = await self._read_folder()
-                if state.newest is not None and self._is_due:
+                if state.newest is not None and not state.is_busy and self._is_due:
                     await self._drill(state.newest, descriptor)
             finally:
                 os.close(descriptor)
@@ -175,7 +176,9 @@ class Drill(Component):
 
     async def _remove_leftovers(self) -> None:
         """Remove the data in clear and the server that a killed drill left."""
-        await in_thread("backup_drill", partial(remove_leftovers, self._account))
+        # Without a folder for temporary files there are none, and the drill reports that.
+        with suppress(OSError):
+            await in_thread("backup_drill", partial(remove_leftovers, self._account))
 
     async def _verify(self, name: str, descriptor: int) -> str | None:
         file = self._settings.verify_identity

@@ -493,6 +493,21 @@ def test_backups_that_are_made_by_themselves_need_a_recipient(tier: str) -> None
     assert load(environ | {"TIER": "local"}).backups.recipients == ()
 
 
+def test_drill_needs_an_identity_outside_of_local(tmp_path: Path) -> None:
+    file = tmp_path / "identity"
+    environ = {"TIER": "development", "BACKUP_VERIFY_INTERVAL": "86400"}
+    name = "BACKUP_VERIFY_IDENTITY"
+
+    missing, unreadable = refusal(environ), refusal(environ | {name: str(file)})
+    file.touch()
+
+    rule = "is required in development when BACKUP_VERIFY_INTERVAL is set"
+    assert missing.problems == [(name, rule)]
+    assert unreadable.problems == [(name, "must name a file that can be read")]
+    assert load(environ | {name: str(file)}).backups.verify_identity == file
+    assert load({"BACKUP_VERIFY_INTERVAL": "86400"}).backups.verify_identity is None
+
+
 def test_default_backup_folder_is_in_the_data_folder() -> None:
     assert load({"DATA_DIR": "/srv/data"}).backups.folder == Path("/srv/data/backups")
     assert load({"BACKUP_DIR": "/mnt/far"}).backups.folder == Path("/mnt/far")
