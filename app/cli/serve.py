@@ -26,6 +26,7 @@ from app.server.banner import has_banner, print_banner
 from app.server.service_manager import ServiceManager
 from app.server.serving import serve as serve_until_signal
 from app.server.supervisor import Supervisor
+from app.server.telemetry import import_telemetry
 from app.server.workers import ONLY, Worker, report_started, stop_seconds_max
 from app.settings import Settings, SettingsError, Tier
 
@@ -125,6 +126,8 @@ def _supervise(settings: Settings, manager: ServiceManager) -> int:
             _run(_serve(replace(settings, instance=instance), worker, ServiceManager(None)))
 
     import_pages()  # Once, for all workers.
+    if settings.telemetry.is_on:
+        import_telemetry()
     with ExitStack() as stack:
         if settings.database.target is None and settings.relay.upstream is None:
             # Hold the embedded server, so that it survives a worker that is killed.

@@ -31,6 +31,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _process = secrets.token_hex(8)
 _numbers = itertools.count(1)
 
+# Stands for the route of a request that has none.
+NO_ROUTE = "(none)"
+
 # The headers of every answer.
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -137,7 +140,7 @@ def route_of(request: web.Request) -> str:
     """Return the route pattern for logs. A path contains keys, which do not belong into logs."""
     match_info = request._match_info  # noqa: SLF001 - match_info raises before routing
     resource = match_info.route.resource if match_info is not None else None
-    return resource.canonical if resource is not None else "(none)"
+    return resource.canonical if resource is not None else NO_ROUTE
 
 
 def request_id(request: web.BaseRequest) -> str:

@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
 
 from app.database import Database
 from app.http.budget import BodyBudget
@@ -12,11 +15,28 @@ from app.http.lifecycle import Lifecycle
 from app.settings import Settings
 from app.threads import ThreadLimiter
 
+if TYPE_CHECKING:
+    from app.http.request_log import RequestLogger
+
+# The recorded span of the current request, while telemetry is on.
+CURRENT_SPAN: ContextVar[Any] = ContextVar("current_span", default=None)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Tracing(Protocol):
+    """Wraps the application and its request log, to record a span per request."""
+
+    def around(self, handle: Handler, /) -> Handler: ...
+
+    def after(self, logger: "RequestLogger", /) -> AbstractAccessLogger: ...
+
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 DATABASE: web.AppKey[Database] = web.AppKey("database", Database)
 LIFECYCLE: web.AppKey[Lifecycle] = web.AppKey("lifecycle", Lifecycle)
+# Only set while telemetry is on.
+TRACING: web.AppKey[Tracing] = web.AppKey("tracing", Tracing)
 DURATIONS: web.AppKey[Durations] = web.AppKey("durations", Durations)
 BUDGET: web.AppKey[BodyBudget] = web.AppKey("budget", BodyBudget)
 # Decodes large bodies, one at a time.

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
@@ -20,7 +21,7 @@ from app.http.encoded import EncodedResponse
 from app.http.fast_path import FastPath, HotRoutes
 from app.http.frame import X_REQUEST_ID, new_request_id, with_error_handling
 from app.http.hot_request import HotRequest
-from app.http.keys import DURATIONS, LIFECYCLE, SETTINGS, Handler
+from app.http.keys import DURATIONS, LIFECYCLE, SETTINGS, TRACING, Handler
 from app.http.request_log import RequestLogger
 from app.log import logger
 from app.settings import HttpSettings
@@ -51,7 +52,7 @@ class GuardedConnection(RequestHandler):
         *,
         head_seconds: float,
         write_seconds: float,
-        access_logger: RequestLogger,
+        access_logger: AbstractAccessLogger,
         hot_routes: HotRoutes | None,
         **arguments: Any,
     ) -> None:
@@ -61,7 +62,7 @@ class GuardedConnection(RequestHandler):
             self._fast_path = FastPath(self._parser, self, hot_routes)
             self._parser = self._fast_path  # type: ignore[assignment]  # it has the same methods
         # aiohttp would create a logger per connection, from a class without arguments.
-        self.access_logger: RequestLogger = access_logger
+        self.access_logger: AbstractAccessLogger = access_logger
         self._logging_enabled = True
         self._head_seconds = head_seconds
         self._write_seconds = write_seconds
@@ -207,7 +208,7 @@ class GuardedServer(web.Server):
         self,
         server: web.Server,
         handler: Handler,
-        access_logger: RequestLogger,
+        access_logger: AbstractAccessLogger,
         settings: HttpSettings,
         hot_routes: HotRoutes | None,
     ) -> None:
@@ -254,7 +255,11 @@ class Runner(web.AppRunner):
         handler = with_error_handling(server.request_handler, self.app[LIFECYCLE])
         access_logger = RequestLogger(self.app[DURATIONS], http.request_log_sample, settings.tier)
         hot_routes = HotRoutes(self.app) if http.fast_path else None
-        return GuardedServer(server, handler, access_logger, http, hot_routes)
+        tracing = self.app.get(TRACING)
+        if tracing is None:
+            return GuardedServer(server, handler, access_logger, http, hot_routes)
+        handler, ending = tracing.around(handler), tracing.after(access_logger)
+        return GuardedServer(server, handler, ending, http, hot_routes)
 
 
 def _head_problem(error: HttpProcessingError, request_id: str) -> web.Response:

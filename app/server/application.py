@@ -12,6 +12,7 @@ from app.http.keys import COMMON_HEAD, LIFECYCLE
 from app.server.components import add_components
 from app.server.lifespan import lifespan
 from app.server.routes import add_routes
+from app.server.telemetry import add_telemetry
 from app.server.workers import ONLY, Worker
 from app.settings import Settings
 
@@ -30,6 +31,7 @@ def create_app(settings: Settings, worker: Worker = ONLY) -> web.Application:
         from app.server.relay import add_relay  # noqa: PLC0415 - a service does not need it
 
         add_relay(app, settings, worker)
+    add_telemetry(app)
     app[COMMON_HEAD] = header_lines(common_headers(settings.http))
     app.on_response_prepare.append(set_common_headers(settings.http, app[LIFECYCLE]))
     app.on_response_prepare.append(share_refusals)

@@ -12,6 +12,7 @@ from app.settings.parsers import Network
 from app.settings.reading import SettingsError, read_values
 from app.settings.rules import STRICT_TIERS, warnings
 from app.settings.target import Target, Tls, TlsMode, parse_target
+from app.settings.telemetry import export_variables, is_telemetry_on, telemetry_warnings
 from app.settings.unknown_names import unknown_names
 from app.settings.variable import GrpcAccess, LogFormat, Pooler, Tier, filled
 from app.settings.variables import (
@@ -26,6 +27,7 @@ from app.settings.variables import (
     LogSettings,
     RelaySettings,
     Settings,
+    TelemetrySettings,
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Target",
+    "TelemetrySettings",
     "Tier",
     "Tls",
     "TlsMode",
@@ -67,6 +70,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """
     of_file = read_env_file(ENV_FILE) if environ is None else {}
     of_environment = os.environ if environ is None else environ
+    if environ is None:
+        export_variables(of_file)
     tier, values, not_in_clear, files = read_values({**of_file, **of_environment})
     data_dir = values["DATA_DIR"].absolute()
     heads_file = values["AUDIT_HEADS_FILE"] or data_dir / _HEADS_FILE
@@ -91,8 +96,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         health=filled(HealthSettings, values),
         relay=filled(RelaySettings, values),
+        telemetry=filled(
+            TelemetrySettings, values, is_on=is_telemetry_on(values, {**of_file, **of_environment})
+        ),
         warnings=(
             *warnings(tier, values, not_in_clear),
+            *telemetry_warnings(values, {**of_file, **of_environment}),
             *unknown_names(of_file, of_environment),
         ),
     )

@@ -13,6 +13,8 @@ _KNOWN = (
     "CREDENTIALS_DIRECTORY",
 )
 _PREFIX = "FLAGSTONE_"
+# The variables of OpenTelemetry, which it reads itself.
+_OF_TELEMETRY = "OTEL_"
 # DATABSE_URL has 0.96 of DATABASE_URL, and DATABASE_URL_TEST 0.83.
 _NEAR = 0.9
 _SIMILAR = 0.75
@@ -25,7 +27,7 @@ def unknown_names(of_file: Iterable[str], of_environment: Iterable[str]) -> Iter
     The environment, unlike `.env`, also has variables of other programs.
     """
     for name in of_file:
-        if name not in _KNOWN:
+        if name not in _KNOWN and not name.startswith(_OF_TELEMETRY):
             similar = _most_similar(name, _SIMILAR)
             hint = f": did you mean {similar}?" if similar else ", and has no effect"
             yield f"{ENV_FILE}: {name} is not a setting{hint}"

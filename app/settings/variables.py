@@ -247,6 +247,19 @@ class HealthSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TelemetrySettings:
+    """`is_on` is false if the extra is missing, or another OTEL_ variable turns it off."""
+
+    endpoint: str | None = variable("OTEL_EXPORTER_OTLP_ENDPOINT", parsers.web_url, None,
+        "URL of an OpenTelemetry collector that gets traces and metrics over HTTP, such as "
+        "http://127.0.0.1:4318. Needs the extra otel. Unset: off.")
+    headers: Secret | None = variable("OTEL_EXPORTER_OTLP_HEADERS", Secret, None,
+        "Headers for the collector, such as a token: name=value, separated by commas.",
+        secret=True)
+    is_on: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class RelaySettings:
     """`upstream` is None for a service with a database."""
 
@@ -284,6 +297,7 @@ class Settings:
     backups: BackupSettings
     health: HealthSettings
     relay: RelaySettings
+    telemetry: TelemetrySettings
     warnings: tuple[str, ...]
 
 
@@ -306,4 +320,5 @@ VARIABLES: tuple[Variable, ...] = (
     *section("Health", HealthSettings),
     *section("Relay", RelaySettings),
     *section("flagd sync", GrpcSettings),
+    *section("OpenTelemetry", TelemetrySettings),
 )

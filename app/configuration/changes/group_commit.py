@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -26,6 +27,7 @@ from app.configuration.changes.rows import lock_entries
 from app.configuration.changes.service import check_keys, prepare
 from app.database import Connection, Database
 from app.errors import AppError, Unavailable
+from app.http.keys import CURRENT_SPAN
 
 _WRITES_MAX = 32
 # Larger values take a transaction of their own, so that they delay no others.
@@ -37,6 +39,7 @@ class _Write:
     operation: Operation
     actor: str
     message: str
+    span: Any = field(default_factory=CURRENT_SPAN.get)
     result: asyncio.Future[ChangeSet] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -117,7 +120,11 @@ class GroupCommit:
         return list(group.values())
 
     async def _commit(self, environment: str, group: Sequence[_Write]) -> None:
-        """Write a group in one transaction, and give each caller its answer."""
+        """Write a group in one transaction, and give each caller its answer.
+
+        The statements belong to the span of the first write that has one.
+        """
+        CURRENT_SPAN.set(next((member.span for member in group if member.span), None))
         try:
             outcomes = await self._database.transact(partial(_write_all, environment, group))
         except Unavailable as error:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import asyncpg
 
@@ -22,6 +22,9 @@ from app.errors import Unavailable
 from app.log import logger
 from app.settings import DatabaseSettings, Target
 from app.tasks import Backoff, preserve_cancellation
+
+if TYPE_CHECKING:
+    from asyncpg.connection import LoggedQuery
 
 log = logger(__name__)
 
@@ -83,6 +86,8 @@ class Database:
         self.announcer = Announcer(self.connection)
         # Called after each commit with the change sets of the transaction, in order.
         self.commit_listeners: list[Callable[[Sequence[Commit]], None]] = []
+        # Called after each statement, if it is set before `open`.
+        self.statement_listener: Callable[[LoggedQuery], None] | None = None
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._has_several_hosts = False
         self._waiting = 0
@@ -101,9 +106,15 @@ class Database:
         Raises the errors of the connector. `reasons.connecting` turns them into a message.
         """
         settings = self._settings
+
+        async def initialize(connection: AsyncpgConnection) -> None:
+            await prepare(connection)
+            if self.statement_listener is not None:
+                connection.add_query_logger(self.statement_listener)
+
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             connect=Connector(target, settings, self.primary),
-            init=prepare,
+            init=initialize,
             # The reset query of asyncpg costs a round trip per release. asyncpg also rolls back and
             # removes listeners. A test makes sure that our statements leave no other session state.
             reset=_nothing_to_reset,

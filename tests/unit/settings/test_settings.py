@@ -24,7 +24,10 @@ KEY = "k" * 32
 REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
 URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "DATABASE_BACKUP_URL")
-SECRETS = (*URLS, "TOKEN_KEY", "KEY_RING", "RELAY_TOKEN", "GRPC_TOKEN", "GRPC_CLIENTS")
+SECRETS = (
+    *(*URLS, "TOKEN_KEY", "KEY_RING", "RELAY_TOKEN", "GRPC_TOKEN", "GRPC_CLIENTS"),
+    "OTEL_EXPORTER_OTLP_HEADERS",
+)
 GOOD_SECRETS = {
     "DATABASE_URL": f"postgresql://app:{PASSWORD}@db/flagstone",
     "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{PASSWORD}@db/flagstone",
@@ -35,6 +38,7 @@ GOOD_SECRETS = {
     "RELAY_TOKEN": CANARY * 4,
     "GRPC_TOKEN": CANARY,
     "GRPC_CLIENTS": f"shop={CANARY}",
+    "OTEL_EXPORTER_OTLP_HEADERS": f"x-key={CANARY}",
 }
 
 
@@ -149,6 +153,7 @@ def test_every_mistake_comes_in_one_message_without_any_value() -> None:
     free |= {"GRPC_HOST", "GRPC_SOCKET", "GRPC_TLS_CERTIFICATE", "GRPC_TLS_CLIENT_CA"}
     # Not reported together with GRPC_TLS_CERTIFICATE.
     free |= {"GRPC_TOKEN", "GRPC_TLS_KEY"}
+    free |= {"OTEL_EXPORTER_OTLP_HEADERS"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 
