@@ -123,6 +123,7 @@ lock: tools ## pin the dependencies of pyproject.toml with hashes
 	@$(COMPILE) pyproject.toml --upgrade --constraint requirements.lock --extra dev --output-file tests/requirements.lock
 	@$(COMPILE) --group pyproject.toml:build --upgrade --constraint tests/requirements.lock --output-file deploy/build.lock
 	@$(COMPILE) --group pyproject.toml:extras --upgrade --constraint tests/requirements.lock --output-file deploy/extras.lock
+	@$(COMPILE) --group pyproject.toml:telemetry --upgrade --constraint tests/requirements.lock --output-file deploy/telemetry.lock
 	@$(COMPILE) --group pyproject.toml:chart --upgrade --output-file tests/chart.lock
 
 vendor: tools ## fetch the third-party files of the console (needs npm)

@@ -73,13 +73,15 @@ def test_development_lock_has_the_same_pins() -> None:
     assert pins("requirements.lock").items() <= pins("tests/requirements.lock").items()
 
 
-def test_image_has_the_packages_of_every_extra() -> None:
+def test_image_locks_have_the_packages_of_every_extra() -> None:
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = document["project"]["optional-dependencies"]
     needed = {line for name, lines in extras.items() if name != "dev" for line in lines}
 
-    assert needed == {*document["dependency-groups"]["extras"]}
-    assert pins("deploy/extras.lock").items() <= pins("tests/requirements.lock").items()
+    groups = document["dependency-groups"]
+    assert needed == {*groups["extras"], *groups["telemetry"]}
+    for lock in ("deploy/extras.lock", "deploy/telemetry.lock"):
+        assert pins(lock).items() <= pins("tests/requirements.lock").items()
 
 
 def test_locks_name_no_index() -> None:
@@ -88,5 +90,6 @@ def test_locks_name_no_index() -> None:
         "tests/requirements.lock",
         "deploy/build.lock",
         "deploy/extras.lock",
+        "deploy/telemetry.lock",
     ):
         assert "://" not in (ROOT / lock).read_text()
