@@ -38,7 +38,7 @@ _NICENESS = 19
 
 @dataclass(frozen=True, kw_only=True)
 class _FolderState:
-    """What BACKUP_DIR contains. `is_busy` says whether a backup is created now."""
+    """The contents of BACKUP_DIR. `is_busy` says whether a backup is created now."""
 
     backups: Sequence[Backup]
     last: DrillRecord | None
