@@ -206,6 +206,17 @@ def test_files_of_the_settings_are_mounted(results: Results) -> None:
     assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
 
 
+def test_port_of_flagd_sync_is_that_of_the_settings(results: Results) -> None:
+    manifests = results["restricted"]["manifests"]
+    pod = _one(manifests, "Deployment")["spec"]["template"]["spec"]
+
+    assert {"name": "grpc", "containerPort": 8015} in pod["containers"][0]["ports"]
+    (port,) = (p for p in _one(manifests, "Service")["spec"]["ports"] if p["name"] == "grpc")
+    assert (port["port"], port["targetPort"]) == (8015, "grpc")
+    assert {"port": "grpc"} in _one(manifests, "NetworkPolicy")["spec"]["ingress"][0]["ports"]
+    assert len(_one(results["defaults"]["manifests"], "Service")["spec"]["ports"]) == 1
+
+
 @pytest.mark.parametrize(("name", "drain"), [("defaults", 5), ("small", 0), ("ingress", 12.5)])
 def test_pod_has_time_to_stop(name: str, drain: float, results: Results) -> None:
     pod = _one(results[name]["manifests"], "Deployment")["spec"]["template"]["spec"]

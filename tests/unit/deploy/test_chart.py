@@ -70,9 +70,11 @@ def test_schema_knows_every_value_and_no_other() -> None:
 
 def test_templates_read_values_that_exist() -> None:
     text = "\n".join(path.read_text() for path in CHART.glob("templates/**/*") if path.is_file())
-    known = {path[:n] for path in _leaves(VALUES) for n in range(len(path) + 1)}
+    leaves = [path.split(".") for path in _leaves(VALUES)]
+    known = {".".join(path[:n]) for path in leaves for n in range(1, len(path) + 1)}
+    known |= {f"settings.{variable.name}" for variable in VARIABLES}
 
-    read = set(re.findall(r"\.Values\.([a-zA-Z.]+)", text))
+    read = set(re.findall(r"\.Values\.([a-zA-Z_.]*\w)", text))
 
     assert len(read) > 25
     assert read <= known
