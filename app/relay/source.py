@@ -235,10 +235,8 @@ class UpstreamSource(SnapshotSource):
     def _serve(self, name: str, advance: Advance) -> None:
         known = self._snapshots.get(name)
         self._behind_since.pop(name, None)
-        if known is not None and advance.is_large:
-            self._replaced.append(known)
-        before = 0 if known is None else known.revision
-        self._count(name, [event for event in advance.events if event.revision > before])
+        if known is not None:
+            self._record(name, known, advance)
         self._replace({**self._snapshots, name: advance.snapshot})
 
     async def _fetch(self, name: str, position: str) -> None:

@@ -165,15 +165,18 @@ class SnapshotSource(PolledCopy):
         if current is not None:
             if current.epoch == snapshot.epoch and current.revision > snapshot.revision:
                 return current
-            if current.epoch != snapshot.epoch:
-                self._replacements.record(current, snapshot)
-            if advance.is_large:
-                self._replaced.append(current)
-            self._count(
-                environment,
-                [event for event in advance.events if event.revision > current.revision],
-            )
+            self._record(environment, current, advance)
         return snapshot
+
+    def _record(self, environment: str, current: Snapshot, advance: Advance) -> None:
+        """Count the new change sets, report a new epoch, and free a large old snapshot later."""
+        if current.epoch != advance.snapshot.epoch:
+            self._replacements.record(current, advance.snapshot)
+        if advance.is_large:
+            self._replaced.append(current)
+        self._count(
+            environment, [event for event in advance.events if event.revision > current.revision]
+        )
 
     async def _free_replaced(self) -> None:
         """Free replaced snapshots in a thread: ten thousand flags take about 40 ms."""

@@ -256,6 +256,13 @@ async def test_new_epoch_is_read_in_full(service: Service, relay: Relay) -> None
     await until(is_new)
 
     assert relay.source.get("local").entries.keys() == before.entries.keys()
+    counts = [
+        sample.value
+        for metric in relay.source.metrics()
+        for sample in metric.samples
+        if sample.name == "flagstone_history_replacements_total"
+    ]
+    assert counts == [1.0]
 
 
 async def test_older_database_is_followed_after_a_while(
