@@ -152,7 +152,7 @@ class UpstreamClient:
             raw += chunk
             self.received_bytes += len(chunk)
             if len(raw) > bytes_max:
-                raise too_large(bytes_max)
+                raise self._too_large(bytes_max)
         return bytes(raw)
 
     async def _lines(
@@ -164,18 +164,23 @@ class UpstreamClient:
             size += len(chunk)
             self.received_bytes += len(chunk)
             if bytes_max is not None and size > bytes_max:
-                raise too_large(bytes_max)
+                raise self._too_large(bytes_max)
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _LINE_BYTES_MAX:
-                raise too_large(_LINE_BYTES_MAX)
+                raise self._too_large(_LINE_BYTES_MAX)
             for line in lines:
                 yield line
 
+    def _too_large(self, bytes_max: int) -> Unavailable:
+        # The other limits are fixed.
+        hint = "; see RELAY_ANSWER_MAX_MIB" if bytes_max == self._bytes_max else ""
+        return unfit(f"sends more than {bytes_max // (1024 * 1024)} MiB, the limit{hint}")
+
     async def _refusal(self, answer: aiohttp.ClientResponse) -> Unavailable:
-        raw = await self._read(answer, _PROBLEM_BYTES_MAX)
         try:
-            code = msgspec.json.decode(raw, type=_Refusal).code
-        except msgspec.MsgspecError:
+            code = decoded(await self._read(answer, _PROBLEM_BYTES_MAX), _Refusal).code
+        except Unavailable:
+            # A page of a proxy, of any size.
             code = ""
         match answer.status, code:
             case _, "relay_circle":
@@ -186,6 +191,10 @@ class UpstreamClient:
                 )
             case 401, _:
                 return Unavailable(REFUSED, "The upstream refuses RELAY_TOKEN: it is not valid.")
+            case 403, "environment_foreign":
+                return Unavailable(
+                    UNFIT, "The upstream refuses an environment: RELAY_TOKEN is not for it."
+                )
             case 403, _:
                 return Unavailable(
                     REFUSED, "The upstream refuses RELAY_TOKEN: it needs the scope relay."
@@ -194,10 +203,11 @@ class UpstreamClient:
                 return Unavailable(
                     UNFIT, f"RELAY_UPSTREAM {self.url} is no Flagstone that feeds relays."
                 )
-            case status, _ if status >= 500 or status in {408, 429}:
-                return Unavailable(AWAY, f"The upstream answers with status {status}.")
             case status, _:
-                return Unavailable(UNFIT, f"The upstream answers with status {status}.")
+                is_away = status >= 500 or status in {408, 429}
+                return Unavailable(
+                    AWAY if is_away else UNFIT, f"The upstream answers with status {status}."
+                )
 
 
 def decoded(raw: bytes, shape: type[Shape]) -> Shape:
@@ -217,11 +227,6 @@ def checked_state(raw: bytes) -> UpstreamState:
 
 def unfit(what: str) -> Unavailable:
     return Unavailable(UNFIT, f"The upstream {what}.")
-
-
-def too_large(bytes_max: int) -> Unavailable:
-    mebibytes = bytes_max // (1024 * 1024)
-    return unfit(f"sends more than {mebibytes} MiB, the limit; see RELAY_ANSWER_MAX_MIB")
 
 
 # The first that fits names the failure.

@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import trustme
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from app.access.models import Scope
 from app.configuration.snapshots.disk_copy import DiskCopy
@@ -28,6 +30,11 @@ from tests.waiting import until
 
 LOCAL = "/v1/environments/local"
 KEY = f"{LOCAL}/configurations/retries"
+
+
+def a_client(url: str, token: str) -> UpstreamClient:
+    settings = load({"RELAY_UPSTREAM": url, "RELAY_TOKEN": token}).relay
+    return UpstreamClient(settings, RelayPath())
 
 
 async def written_to_disk(relay: Relay) -> None:
@@ -199,6 +206,32 @@ async def test_answer_over_the_limit_is_not_read(
     assert "RELAY_ANSWER_MAX_MIB" in raised.value.message
 
 
+async def test_error_page_of_a_proxy_means_away(relay_token: str) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=502, body=b"\xff" * 100_000)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse)
+    async with TestServer(app) as proxy:
+        client = a_client(str(proxy.make_url("/")).rstrip("/"), relay_token)
+        with pytest.raises(Unavailable) as raised:
+            await client.send_usage(b"{}", "0" * 32)
+        await client.close()
+
+    assert raised.value.code == AWAY
+    assert "502" in raised.value.message
+
+
+async def test_usage_of_a_foreign_environment_is_not_sent_again(service: Service) -> None:
+    token = await service.token(Scope.RELAY, environments=("staging",))
+    client = a_client(service.url, token)
+    with pytest.raises(Unavailable) as raised:
+        await client.send_usage(b'{"counts": [["local", "f", "STATIC", "on", 1]]}', "0" * 32)
+    await client.close()
+
+    assert raised.value.code == UNFIT
+
+
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
@@ -212,8 +245,7 @@ async def test_wrong_upstream_is_named_in_words(
 ) -> None:
     host = service.url.removeprefix("http://")
     url = url.format(service=host if url.startswith("https") else service.url)
-    settings = load({"RELAY_UPSTREAM": url, "RELAY_TOKEN": relay_token}).relay
-    client = UpstreamClient(settings, RelayPath())
+    client = a_client(url, relay_token)
     with pytest.raises(Unavailable) as raised:
         await client.state()
     await client.close()
