@@ -95,8 +95,8 @@ image-test: image tools ## build the image, and test it as a container
 	@FLAGSTONE_IMAGE=flagstone FLAGSTONE_CONTAINERS=$(CONTAINERS) $(BIN)/python -m pytest -q tests/process/deploy/test_container.py
 
 chart: tools ## check the Helm chart with Helm's library, in .chart (550 MB)
-	@$(BIN)/uv venv --quiet --allow-existing .chart
-	@$(BIN)/uv pip sync --quiet --python .chart --require-hashes tests/chart.lock
+	@$(BIN)/python -m venv .chart
+	@.chart/bin/python -m pip install --quiet --require-hashes --requirement tests/chart.lock
 	@$(BIN)/python -m pytest -rfEs tests/process/deploy/test_chart.py $(args)
 
 docs: tools ## build the documentation into .site; a warning is an error
