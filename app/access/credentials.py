@@ -158,7 +158,7 @@ class Credentials(PolledCopy):
     def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:
         """Warn when the tokens are not confirmed in time: a revoked token may be accepted here.
 
-        Fail when the database answers, but this instance cannot read the tokens.
+        Fail when the origin answers, but this instance cannot read the tokens.
         """
         age = self.age_seconds
         is_fresh = age is not None and age < CONFIRMED_SECONDS_MAX

@@ -40,7 +40,7 @@ _encoder = msgspec.json.Encoder()
 class AccessLog(Component):
     """The access log of one process. `stdout_log` gets a copy of each row.
 
-    Without a database, that of a relay, there is no table.
+    A relay has no database, so the log of a relay is written to standard output only.
     """
 
     name = "access_log"

@@ -44,12 +44,12 @@ class Feed(Component):
         self.source = source
         self._credentials = credentials
         self._depth = depth
-        # The tokens by environments of a relay, for the tokens that were usable at the time.
+        # The tokens by the environments of a relay, made from `_usable`.
+        self._tokens: dict[frozenset[str], tuple[str, bytes]] = {}
         self._usable: object = None
         # Small updates by their positions: all relays get the same.
         self._updates: dict[tuple[str, str], msgspec.Raw | None] = {}
         self.streams = 0
-        self._tokens: dict[frozenset[str], tuple[str, bytes]] = {}
 
     def metrics(self) -> Iterable[Metric]:
         yield gauge("flagstone_relay_streams", "Open streams of relays.", self.streams)

@@ -1,4 +1,4 @@
-"""Retries the steps of the start while the database is away, without limit."""
+"""Retries the steps of the start while the database or the upstream is away, without limit."""
 
 import asyncio
 import sys
