@@ -66,7 +66,8 @@ class FlagdSync(Component):
     ) -> None:
         if find_spec("grpc") is None:
             raise GrpcMissingError(
-                "GRPC_PORT needs the package grpcio: pip install 'flagstone[grpc]', or unset it"
+                "GRPC_PORT and GRPC_SOCKET need the package grpcio: run `pip install grpcio`, or "
+                "unset them"
             )
         self._settings = settings
         self._source = source
