@@ -6,6 +6,7 @@ PORT from the environment, and no other setting.
 
 import os
 import sys
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 
 SECONDS = 5.0
@@ -25,9 +26,9 @@ def probe(state: str) -> str | None:
     port = os.environ.get("PORT", "").strip() or "8080"
     url = f"http://{host}:{port}/health/{state}"
     try:
-        connection = HTTPConnection(f"{host}:{port}", timeout=SECONDS)
-        connection.request("GET", f"/health/{state}")
-        status = connection.getresponse().status
+        with closing(HTTPConnection(f"{host}:{port}", timeout=SECONDS)) as connection:
+            connection.request("GET", f"/health/{state}")
+            status = connection.getresponse().status
     except (OSError, HTTPException, OverflowError, ValueError) as error:
         return f"{url} cannot be reached: {_reason(error)}"
     return None if status == 200 else f"{url} answered {status}"
