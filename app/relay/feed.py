@@ -22,7 +22,7 @@ from app.relay import protocol
 from app.relay.protocol import UpdateHead, UpstreamState
 from app.threads import in_thread
 
-# An environment with more entries is digested in a thread.
+# A snapshot with more entries is digested in a thread.
 _QUICK_ENTRIES = 1_000
 _PORTION_BYTES = 64 * 1024
 _UPDATES_MAX = 32
@@ -55,10 +55,9 @@ class Feed(Component):
         yield gauge("flagstone_relay_streams", "Open streams of relays.", self.streams)
 
     async def prepare(self) -> None:
-        """Digest large environments in a thread. Later snapshots continue the digest."""
+        """Digest all environments. Later snapshots continue the digest."""
         for snapshot in list(self.source.loaded().values()):
-            if len(snapshot.entries) > _QUICK_ENTRIES:
-                await in_thread("digest", lambda s=snapshot: s.entries_digest)  # type: ignore[misc]
+            await _digest(snapshot)
 
     def state(self, grant: Grant) -> UpstreamState:
         """Return the state for the environments of a grant. Raises Unavailable."""
@@ -105,6 +104,12 @@ class Feed(Component):
 
 
 FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
+
+
+async def _digest(snapshot: Snapshot) -> None:
+    """Compute the digest of a snapshot, in a thread if it has many entries."""
+    if len(snapshot.entries) > _QUICK_ENTRIES:
+        await in_thread("digest", lambda: snapshot.entries_digest)
 
 
 def _meet(token: Token, grant: Grant) -> bool:
@@ -161,8 +166,7 @@ async def get_update(request: web.Request) -> web.StreamResponse:
     """Get an environment: the changes after a revision if they are in memory, else all entries."""
     query = wire.read_query(request, {"after"})
     snapshot = request.app[FEED].source.get(request.match_info["environment"])
-    if len(snapshot.entries) > _QUICK_ENTRIES:
-        await in_thread("digest", lambda: snapshot.entries_digest)
+    await _digest(snapshot)
     etag = f'"{snapshot.digest}"'
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", b"ETag: %b\r\n" % etag.encode(), status=304)
