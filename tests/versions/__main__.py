@@ -18,6 +18,7 @@ from tests.versions.programs import CACHE, FetchError, programs, versions
 _TESTS = "tests/database"
 # A run takes about two minutes. This ends a run that hangs.
 _RUN_SECONDS = 1_800
+_STOP_SECONDS = 60
 _COUNTS = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|error).*?) in [\d.]+", re.MULTILINE)
 
 
@@ -75,7 +76,11 @@ def _run(folder: Path, log: Path, processes: int) -> int:
         finally:
             # pytest ends its own processes on SIGTERM, and its guardian removes their files.
             child.terminate()
-            child.wait()
+            try:
+                child.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 def _counts(log: Path) -> str:

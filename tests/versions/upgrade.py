@@ -52,7 +52,9 @@ def export_release(folder: Path) -> Path:
     """Write the code of the last release to a folder. Raises MissingReleaseError."""
     command = ["git", "archive", LAST_RELEASE, *_PARTS]
     try:
-        archive = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
+        archive = subprocess.run(
+            command, cwd=ROOT, check=True, capture_output=True, timeout=_COMMAND_SECONDS
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         raise MissingReleaseError(
             f"commit {LAST_RELEASE[:12]} is not in this clone; fetch the whole history"
