@@ -92,6 +92,7 @@ class FlagdSync(Component):
         # Its threads would not survive the fork of a worker, and few services need it.
         from app.flags.flagd_sync.server import SyncServer  # noqa: PLC0415
 
+        # `stop` has closed those of an earlier run.
         self._feeds = SyncFeeds(self._source, self._settings.streams_max)
         try:
             server = SyncServer(
