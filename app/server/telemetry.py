@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from app.http.keys import DATABASE, LIFECYCLE, SETTINGS, TRACING
+from app.log import logger
 from app.operations.metrics.collector import Collector
 from app.server.components import COMPONENTS, TASKS
+
+log = logger(__name__)
 
 if TYPE_CHECKING:
     from app.telemetry.component import Telemetry
@@ -25,7 +28,12 @@ def add_telemetry(app: web.Application) -> None:
     if not settings.telemetry.is_on:
         return
     collector = Collector(components, app[TASKS], settings.instance)
-    telemetry = import_telemetry()(settings, collector, app[LIFECYCLE].serving)
+    try:
+        telemetry = import_telemetry()(settings, collector, app[LIFECYCLE].serving)
+    except ValueError as error:
+        # Such as a queue that is smaller than a batch. Serve without telemetry.
+        log.warning("telemetry_off", problem=f"an OTEL_ variable is invalid: {error}")
+        return
     components.insert(0, telemetry)
     app[TRACING] = telemetry.requests
     app[DATABASE].statement_listener = telemetry.statements.record

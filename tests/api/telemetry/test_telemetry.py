@@ -261,6 +261,20 @@ async def test_stop_sends_what_is_left(settings: Settings, collector: Collector)
 
 
 @pytest.mark.usefixtures("service")
+@pytest.mark.parametrize("name", ["OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_METRIC_EXPORT_INTERVAL"])
+async def test_invalid_variable_leaves_the_service_without_telemetry(
+    settings: Settings, collector: Collector, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "3" if "QUEUE" in name else "often")
+    with capture_logs() as logged:
+        async with traced(settings, collector.url) as service:
+            answer = await service.client.get("/v1/environments")
+
+    assert answer.status == 200
+    assert [line["event"] for line in logged].count("telemetry_off") == 1
+
+
+@pytest.mark.usefixtures("service")
 async def test_absent_collector_is_logged_once_and_counted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
