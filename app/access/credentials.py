@@ -42,7 +42,7 @@ class Credentials(PolledCopy):
     `key` is the key of the tokens' MACs. `on_change` is called after each change.
     """
 
-    # What confirms the tokens, in words.
+    # The name of the place that confirms the tokens, for the health report.
     origin: str
     # The key of the MACs that relays check.
     relay_key: Secret

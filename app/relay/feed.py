@@ -1,4 +1,4 @@
-"""What an instance gives to the relays that follow it. Every instance can be an upstream."""
+"""Gives snapshots and tokens to the relays of an instance. Every instance can be an upstream."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What a relay refuses with 421: writes, and reads that need the database of the service."""
+"""Refuses with 421 at a relay: writes, and reads that need the database of the service."""
 
 from typing import Any, NoReturn
 

@@ -1,4 +1,4 @@
-"""What a relay reports about its upstream, in health and metrics."""
+"""Reports the upstream of a relay in health and metrics."""
 
 import time
 from collections.abc import Iterable, Mapping
