@@ -29,7 +29,9 @@ def _walk(title: str) -> list[Step]:
     return [(path, name) for _, path, name in steps]
 
 
-PUT, EVALUATION, HEARTBEAT = map(_walk, ("A write", "An evaluation", "A heartbeat"))
+PUT, EVALUATION, HEARTBEAT, RELAY = map(
+    _walk, ("A write", "An evaluation", "A heartbeat", "A change at a relay")
+)
 
 
 def _names(path: str) -> set[str]:
@@ -47,7 +49,7 @@ def _names(path: str) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(("path", "name"), sorted({*PUT, *EVALUATION, *HEARTBEAT}))
+@pytest.mark.parametrize(("path", "name"), sorted({*PUT, *EVALUATION, *HEARTBEAT, *RELAY}))
 def test_step_names_a_function_that_exists(path: str, name: str) -> None:
     assert name in _names(path)
 
