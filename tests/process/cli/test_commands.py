@@ -405,7 +405,7 @@ async def test_unknown_script_lists_existing_scripts(
     assert process.child is not None
 
     assert await process.child.wait() == 1
-    assert "error: There is no script 'nope'; there are configuration_report, " in process.log
+    assert "error: There is no script 'nope'; there are capacity, " in process.log
 
 
 async def test_export_output_has_no_empty_line(

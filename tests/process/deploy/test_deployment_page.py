@@ -59,7 +59,7 @@ def test_files_of_the_page_exist() -> None:
         for path in re.findall(r"\bdeploy/[A-Za-z.]+|requirements\.lock", line)
     }
 
-    assert len(files) == 5
+    assert len(files) == 6
     assert all((ROOT / file).is_file() for file in files)
 
 
