@@ -19,6 +19,7 @@ AppError
     └── Unavailable     the pool is exhausted, the database is away, or the start is not finished
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,6 +138,9 @@ class Unavailable(RetryLater): ...
 
 def reason(error: OSError) -> str:
     """Return the reason of the operating system in words, such as "permission denied"."""
+    if error.errno and (error.strerror or "").startswith("Connect call failed"):
+        # The text of asyncio, with the address as Python writes it.
+        return os.strerror(error.errno).lower()
     words = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else None)
     return (words or str(error) or "unknown reason").lower()
 

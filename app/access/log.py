@@ -184,6 +184,8 @@ class AccessLog(Component):
         )
 
     def _report_losses(self) -> None:
+        if self._database is None and self._stdout_log is None:
+            return
         lost = self.blurred + self.dropped_lines
         if lost > self._lost:
             log.warning("access_log_lossy", blurred=self.blurred, lines=self.dropped_lines)

@@ -11,7 +11,7 @@ from prometheus_client import Metric
 
 from app.access.credentials import Credentials
 from app.access.guard import CALLER, TOKENS, presented_token
-from app.access.models import EVERY_ENVIRONMENT, Grant, Token
+from app.access.models import Grant
 from app.components import Component, gauge
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.snapshot import Snapshot
@@ -91,7 +91,7 @@ class Feed(Component):
         document = self._tokens.get(grant.environments)
         if document is None:
             tokens = sorted(
-                (token for token in self._credentials.relayed if _meet(token, grant)),
+                (token for token in self._credentials.relayed if token.reach.overlaps(grant)),
                 key=lambda token: token.id,
             )
             # Sorted, since sets have no order, and the tag must not change without a change.
@@ -110,14 +110,6 @@ async def _digest(snapshot: Snapshot) -> None:
     """Compute the digest of a snapshot, in a thread if it has many entries."""
     if len(snapshot.entries) > _QUICK_ENTRIES:
         await in_thread("digest", lambda: snapshot.entries_digest)
-
-
-def _meet(token: Token, grant: Grant) -> bool:
-    """Return whether a token reaches an environment of the grant."""
-    reach = token.reach
-    if EVERY_ENVIRONMENT in reach.environments or EVERY_ENVIRONMENT in grant.environments:
-        return True
-    return not reach.environments.isdisjoint(grant.environments)
 
 
 async def get_state(request: web.Request) -> web.Response:

@@ -105,9 +105,9 @@ _Text = Annotated[str, msgspec.Meta(max_length=255)]
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     environment: _Text
     key: _Text
-    reason: _Text
+    reason: Annotated[str, msgspec.Meta(pattern="^[A-Z_]*$", max_length=255)]
     variant: _Text
-    count: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+    count: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 
 
 class UsageBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

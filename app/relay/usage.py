@@ -14,13 +14,12 @@ from aiohttp import web
 from prometheus_client import Metric
 
 from app.access.credentials import Credentials
-from app.access.guard import CALLER
+from app.access.guard import CALLER, TOKENS
 from app.components import counter, gauge
 from app.database import Connection, sql
 from app.errors import ConditionMissing, Forbidden, Unavailable, Violation
 from app.flags.usage import RowKey, UsageCounts, add_counts
 from app.http import wire
-from app.http.bodies import receive_body
 from app.http.writes import run_write
 from app.log import logger
 from app.relay import protocol
@@ -114,14 +113,16 @@ CLIENT: web.AppKey[UpstreamClient] = web.AppKey("upstream_client", UpstreamClien
 async def forward_usage(request: web.Request) -> web.Response:
     """Pass a batch on, with its key."""
     batch = await _read_batch(request)
-    await request.app[CLIENT].send_usage(
-        await receive_body(request), request.headers["Idempotency-Key"]
-    )
+    key = request.headers["Idempotency-Key"]
+    await request.app[CLIENT].send_usage(msgspec.json.encode(batch), key)
     return wire.answer(UsageTaken(rows=len(batch.counts)))
 
 
 async def _read_batch(request: web.Request) -> UsageBatch:
-    """Return the batch of a request. Raises Forbidden for an environment of others."""
+    """Return the batch of a request, without tokens that reach no environment of the caller.
+
+    Raises Forbidden for a count of another environment.
+    """
     wire.read_query(request, set())
     if not _KEY.fullmatch(request.headers.get("Idempotency-Key", "")):
         rule = "must be 32 hexadecimal digits"
@@ -130,4 +131,6 @@ async def _read_batch(request: web.Request) -> UsageBatch:
     grant = request[CALLER].grant
     if not all(grant.covers(row.environment) for row in batch.counts):
         raise Forbidden("environment_foreign", "The token is not for these environments.")
-    return batch
+    usable = request.app[TOKENS].usable
+    tokens = [id_ for id_ in batch.tokens if id_ in usable and usable[id_].reach.overlaps(grant)]
+    return msgspec.structs.replace(batch, tokens=tokens)

@@ -1,7 +1,5 @@
 """Errors of a server in words: no connection, no Flagstone, or a problem of the API."""
 
-import os
-
 import aiohttp
 import msgspec
 
@@ -50,9 +48,7 @@ def of_client(url: str, error: Exception, *, is_write: bool) -> ServerError:
         if isinstance(error, kind):
             return ServerError(f"{url}: {text}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        # The text of asyncio's own error is "Connect call failed", with the address.
-        number = error.os_error.errno
-        why = os.strerror(number).lower() if number else reason(error.os_error)
+        why = reason(error.os_error)
         return ServerError(f"{url}: {why}. Check the URL, and that the server runs.")
     rest = _MAY_BE_WRITTEN if is_write else ""
     if isinstance(error, TimeoutError):

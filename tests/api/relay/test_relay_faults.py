@@ -235,7 +235,7 @@ async def test_usage_of_a_foreign_environment_is_not_sent_again(service: Service
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
-        ("http://127.0.0.1:9", AWAY, "cannot be reached: connect"),
+        ("http://127.0.0.1:9", AWAY, "cannot be reached: connection refused"),
         ("https://{service}", AWAY, "RELAY_CA"),
         ("{service}/missing", UNFIT, "no Flagstone that feeds relays"),
     ],

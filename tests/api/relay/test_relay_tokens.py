@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from app.access.events import AccessEvent, Origin
 from app.access.guard import TOKENS
 from app.access.last_used import TOKEN_USE
+from app.access.log import GROUPS_MAX, AccessLog
 from app.access.mac import relay_key
 from app.access.models import Scope
 from app.flags.handlers import USAGE
@@ -133,6 +137,51 @@ async def test_counts_of_foreign_environments_are_refused(service: Service) -> N
         assert answer.status == 403
     async with service.stranger.post("/relay/v1/usage", json=body, headers=bearer(token)) as answer:
         assert answer.status == 428
+
+
+async def test_usage_marks_only_tokens_that_reach_the_relay(service: Service) -> None:
+    relay_token = await service.token(Scope.RELAY, environments=("local",))
+    used = {}
+    for environment in ("local", "staging"):
+        client = await service.token(Scope.READ, environments=(environment,))
+        used[environment] = client.split("_")[2]
+    body = {"counts": [], "tokens": [*used.values(), "unknown"]}
+    headers = bearer(relay_token) | {"Idempotency-Key": "1" * 32}
+    async with service.stranger.post("/relay/v1/usage", json=body, headers=headers) as answer:
+        assert answer.status == 200
+
+    last_used = {}
+    for environment, id_ in used.items():
+        async with service.client.get(f"{TOKENS_PATH}/{id_}") as answer:
+            last_used[environment] = (await answer.json())["last_used_at"]
+    assert last_used["local"] is not None
+    assert last_used["staging"] is None
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        (["local", "f", "<b>", "on", 1], "counts[0][2]"),
+        (["local", "f", "STATIC", "on", 10**9 + 1], "counts[0][4]"),
+        (["local", "f", "STATIC", "on", 0], "counts[0][4]"),
+    ],
+)
+async def test_unreal_counts_are_refused(service: Service, row: list[Any], rule: str) -> None:
+    headers = bearer(await service.token(Scope.RELAY)) | {"Idempotency-Key": "2" * 32}
+    body = {"counts": [row]}
+    async with service.stranger.post("/relay/v1/usage", json=body, headers=headers) as answer:
+        assert answer.status == 422
+        assert rule in await answer.text()
+
+
+async def test_flood_of_refusals_is_no_loss_without_a_log() -> None:
+    log = AccessLog(None)
+    for number in range(GROUPS_MAX + 1):
+        log.enqueue(Origin(actor=f"token:{number}").did(AccessEvent.LOGIN_FAIL))
+    await log.run_once()
+
+    assert log.blurred == 1
+    assert log.problem is None
 
 
 async def test_metrics_of_a_relay_have_its_upstream(service: Service, relay: Relay) -> None:
