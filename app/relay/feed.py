@@ -55,9 +55,14 @@ class Feed(Component):
         yield gauge("flagstone_relay_streams", "Open streams of relays.", self.streams)
 
     async def prepare(self) -> None:
-        """Digest all environments. Later snapshots continue the digest."""
+        """Digest all environments, large ones in a thread. Later snapshots continue the digest."""
         for snapshot in list(self.source.loaded().values()):
             await _digest(snapshot)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `state` takes little time. After a new epoch it would digest all entries."""
+        return not any(map(_is_slow, self.source.loaded().values()))
 
     def state(self, grant: Grant) -> UpstreamState:
         """Return the state for the environments of a grant. Raises Unavailable."""
@@ -106,9 +111,13 @@ class Feed(Component):
 FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
 
 
+def _is_slow(snapshot: Snapshot) -> bool:
+    return len(snapshot.entries) > _QUICK_ENTRIES and not snapshot.is_digested
+
+
 async def _digest(snapshot: Snapshot) -> None:
     """Compute the digest of a snapshot, in a thread if it has many entries."""
-    if len(snapshot.entries) > _QUICK_ENTRIES:
+    if _is_slow(snapshot):
         await in_thread("digest", lambda: snapshot.entries_digest)
 
 
@@ -124,12 +133,13 @@ async def stream_states(request: web.Request) -> web.StreamResponse:
     """Stream the state at once, after each change, and at least every second."""
     wire.read_query(request, set())
     feed, token = request.app[FEED], presented_token(request)
-    await feed.prepare()
     sent: dict[str, str | None] = {}
     sent_tokens, sent_at = "", 0.0
 
-    def next_messages() -> bytes:
+    def next_messages() -> bytes | None:
         nonlocal sent, sent_tokens, sent_at
+        if not feed.is_prepared:
+            return None
         state = feed.state(request.app[TOKENS].authenticate(token).grant)
         changed: dict[str, str | None] = dict.fromkeys(sent.keys() - state.environments.keys())
         changed |= {
@@ -147,9 +157,17 @@ async def stream_states(request: web.Request) -> web.StreamResponse:
         sent_at = time.monotonic()
         return b"event: state\ndata: %b\n\n" % msgspec.json.encode(news)
 
+    async def prepared_messages() -> bytes:
+        await feed.prepare()
+        return next_messages() or b""
+
     feed.streams += 1
     try:
-        return await serve_stream(request, _STREAMS_LABEL, next_messages, headers={})
+        return await serve_stream(
+            *(request, _STREAMS_LABEL, next_messages),
+            headers={},
+            read_missed=prepared_messages,
+        )
     finally:
         feed.streams -= 1
 

@@ -35,8 +35,8 @@ async def serve_stream(
     """Send messages until the client leaves, the service stops or `next_messages` raises AppError.
 
     `next_messages` returns the messages after the last ones, or nothing, or None if `read_missed`
-    must read them from the database. It is called again after each change, and each second: it must
-    check the caller's token.
+    must wait for them, as for the database. It is called again after each change, and each second:
+    it must check the caller's token.
     """
     if not _is_connected(request):
         raise ConnectionResetError("the client left before the stream began")

@@ -143,6 +143,11 @@ class Snapshot:
         return reduce(xor, (_digest(entry.body) for entry in self.entries.values()), 0)
 
     @property
+    def is_digested(self) -> bool:
+        """Whether the digest is known. Otherwise it takes about 2 µs for each entry."""
+        return "entries_digest" in self.__dict__
+
+    @property
     def keys(self) -> Sequence[str]:
         return self.entries.sorted_keys
 
@@ -222,7 +227,7 @@ class Snapshot:
             removed=[key for key, entry in changed if entry is None or not _is_rule(entry)],
         )
         snapshot = Snapshot(environment, entries, rules, tuple(recent[-RECENT_MAX:]))
-        if "entries_digest" in self.__dict__:
+        if self.is_digested:
             digest = self.entries_digest
             for key in dict.fromkeys(key for key, _ in changed):
                 for entry in (self.entries.get(key), entries.get(key)):

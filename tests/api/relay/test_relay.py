@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from app.access.guard import TOKENS
 from app.access.models import Scope
+from app.configuration.snapshots.follower import Follower
 from app.http.keys import LIFECYCLE
+from app.relay.feed import Feed
 from app.relay.source import CircleError
 from tests.api.relay.conftest import Chain
 from tests.api.relay.relays import Gate, Relay, bearer, put, relaying
@@ -123,9 +126,8 @@ async def test_all_kinds_of_changes_reach_a_relay(service: Service, chain: Chain
     assert chain.second.source.fetches["full"] == len(chain.second.source.loaded())
 
 
-async def test_large_environment_is_read_in_pages(
-    service: Service, chain: Chain, relay_token: str, tmp_path: Path
-) -> None:
+async def put_many(service: Service) -> int:
+    """Put 1,200 entries. Return the revision."""
     revision = 0
     for part in ("a", "b", "c"):
         operations = [
@@ -136,6 +138,25 @@ async def test_large_environment_is_read_in_pages(
         ) as answer:
             assert answer.status == 200, await answer.text()
             revision = (await answer.json())["change_sets"][0]["revision"]
+    return revision
+
+
+async def test_large_environment_is_digested_before_its_state(
+    service: Service, idle_follower: Follower
+) -> None:
+    await put_many(service)
+    await idle_follower.refresh()
+    feed = Feed(idle_follower, service.app[TOKENS])
+    is_prepared = feed.is_prepared
+    await feed.prepare()
+
+    assert (is_prepared, feed.is_prepared) == (False, True)
+
+
+async def test_large_environment_is_read_in_pages(
+    service: Service, chain: Chain, relay_token: str, tmp_path: Path
+) -> None:
+    revision = await put_many(service)
     await chain.second.reach("local", revision)
     async with relaying(chain.second.url, relay_token, tmp_path / "new") as new:
         snapshots = [relay.source.get("local") for relay in (*chain, new)]
