@@ -18,6 +18,11 @@ from tests.benchmarks.results import Results
 
 PAGE = capacity.PAGE
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
+# What a reader must know of a part before its table.
+_NOTES = {
+    "fan_out": "All relays had one processor together, and the clients the other one. So a change "
+    "needs at least 20 times the processor time of a relay.",
+}
 _BETWEEN = re.compile(f"(?<={_BEGIN}\n).*(?={_END})", re.DOTALL)
 
 
@@ -42,7 +47,9 @@ def with_tables(page: str, results: Iterable[Results]) -> str:
             )
         parts |= result.parts
     for part in dict.fromkeys([*GOALS, *parts]):
-        lines += ["", f"### `{part}`", "", *_table(part, parts.get(part, []))]
+        lines += ["", f"### `{part}`", ""]
+        lines += [_NOTES[part], ""] if part in _NOTES else []
+        lines += _table(part, parts.get(part, []))
     return _BETWEEN.sub(lambda _: "\n".join([*lines, "", ""]), page)
 
 
