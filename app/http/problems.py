@@ -90,7 +90,7 @@ def of_error(error: errors.AppError, request_id: str) -> web.Response:
 
 def encoded_error(error: errors.AppError, request_id: str) -> EncodedResponse:
     """Return the answer to an error as bytes, with the headers and the body of `of_error`."""
-    if error.violations or isinstance(error, errors.Stale):
+    if error.violations or isinstance(error, errors.Stale | errors.Misdirected):
         problem, headers = _describe(error, request_id)
         body = msgspec.json.encode(problem)
         return encoded(body, CONTENT_TYPE, header_lines(headers), status=problem.status)

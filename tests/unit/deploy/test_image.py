@@ -30,7 +30,7 @@ def test_every_copied_file_reaches_the_builder() -> None:
 def test_every_package_is_installed_by_its_hash() -> None:
     installs = re.findall(r"pip install ([^&\n]*)", TEXT)
 
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all("--require-hashes" in words or "--no-index" in words for words in installs)
 
 

@@ -211,7 +211,8 @@ def bodies(of: Ruleset) -> list[bytes]:
 def test_change_does_not_replan_other_flags() -> None:
     many = [put_flag(f"flag-{number}", "german") for number in range(2_000)]
     before = rules(put_segment("german", {"==": [var("country"), "DE"]}), *many)
-    parts = list(before.bulk.evaluate({"country": "DE"}, NOW))
+    # An empty list is a pause, and equals every other.
+    parts = [part for part in before.bulk.evaluate({"country": "DE"}, NOW) if part != []]
 
     after = before.with_changes([put_flag("flag-7", "absent", state="2")], ["flag-8"])
 

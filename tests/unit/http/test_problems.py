@@ -10,7 +10,7 @@ def _errors() -> list[errors.AppError]:
     plain = [
         kind("some_code", 'A text with "quotes", é and %d.')
         for kind in STATUS
-        if kind not in {errors.Unauthenticated, errors.Stale}
+        if kind not in {errors.Unauthenticated, errors.Stale, errors.Misdirected}
     ]
     return [
         *plain,
@@ -19,6 +19,8 @@ def _errors() -> list[errors.AppError]:
         errors.LimitExceeded("attempts_exceeded", "Too many.", retry_after_seconds=41),
         errors.Unavailable("starting", "x" * 3_000),
         errors.malformed("limit", "must be a whole number"),
+        errors.Misdirected("https://core.example.com"),
+        errors.Misdirected("https://other.example.com"),
         errors.Stale("It has changed.", version=3, epoch="12345678-1234"),
     ]
 
