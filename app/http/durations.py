@@ -34,13 +34,15 @@ class Labels:
 class Durations(Component):
     """All series since the process started. Counting takes less than 1 µs.
 
-    `fast_answers` counts the requests that the fast path answered.
+    `fast_answers` counts the requests that the fast path answered, `known_heads` those of them
+    whose head was not parsed.
     """
 
     name = "durations"
 
     def __init__(self) -> None:
         self.fast_answers = 0
+        self.known_heads = 0
         # By the route object: aiohttp creates each once.
         self._series: dict[tuple[web.AbstractRoute | None, int], Series] = {}
 
@@ -78,4 +80,9 @@ class Durations(Component):
             "flagstone_http_fast_answers",
             "Requests answered inside the protocol; see FAST_PATH.",
             self.fast_answers,
+        )
+        yield counter(
+            "flagstone_http_known_heads",
+            "Requests answered inside the protocol whose head was known, and so not parsed.",
+            self.known_heads,
         )

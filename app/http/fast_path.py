@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from app.errors import AppError
 from app.http import problems
@@ -136,10 +136,7 @@ class FastPath:
         parsed, self._parsed = self._parsed, None
         if isinstance(parsed, HttpProcessingError):
             raise parsed
-        if parsed is None:
-            self._is_at_head = False
-            return self._parser.feed_data(data)  # type: ignore[no-any-return]  # aiohttp's
-        return parsed
+        return self._feed(data) if parsed is None else parsed
 
     def receive(self, data: bytes) -> bool:
         """Answer the bytes if they are one hot request. The connection waits for a request.
@@ -149,15 +146,15 @@ class FastPath:
         started = time.perf_counter()
         if self._routes.draining.is_set():
             return False
-        end = data.find(b"\r\n\r\n") + 4
-        head, body = data[:end], data[end:]
+        head, body = _divided(data)
         known = self._routes.heads.get(head) if self._is_at_head else None
         if known is not None and len(body) == known.body_bytes:
-            is_answered = self._answer(known, body, started)
-            if not is_answered:
-                self._parse(data, body)
-            return is_answered
-        parsed = self._parse(data, body)
+            if self._answer(known, body, started):
+                self._routes.durations.known_heads += 1
+                return True
+            self._parse(data)
+            return False
+        parsed = self._parse(data)
         if parsed is None or not self._answer(*parsed, started):
             return False
         self._parsed = None
@@ -166,29 +163,33 @@ class FastPath:
             self._routes.remember(head, parsed[0])
         return True
 
-    def _parse(self, data: bytes, rest: bytes) -> tuple[KnownHead, bytes] | None:
-        """Parse the bytes. Return head and body if they complete one request of a hot route.
+    def _feed(self, data: bytes) -> tuple[Any, bool, bytes]:
+        """Parse the bytes, and find out whether a head begins with the next byte.
 
-        `rest` are the bytes after the first empty line.
+        Not if the body has chunks, or a part of the next request follows.
         """
         was_at_head, self._is_at_head = self._is_at_head, False
+        messages, is_upgraded, rest = self._parser.feed_data(data)
+        if was_at_head and not data:
+            # aiohttp asks for requests that the parser may have retained.
+            self._is_at_head = not messages
+        elif was_at_head and len(messages) == 1 and not is_upgraded:
+            self._is_at_head = _whole_body(messages[0][1]) == _divided(data)[1]
+        return messages, is_upgraded, rest
+
+    def _parse(self, data: bytes) -> tuple[KnownHead, bytes] | None:
+        """Parse the bytes. Return head and body if they complete one request of a hot route."""
         try:
-            self._parsed = messages, is_upgraded, _ = self._parser.feed_data(data)
+            self._parsed = messages, is_upgraded, _ = self._feed(data)
         except HttpProcessingError as error:
             self._parsed = error
             return None
         if len(messages) != 1 or is_upgraded:
             return None
         message, payload = messages[0]
-        body = b""
-        if payload is not EMPTY_PAYLOAD:
-            # Do not read it from the stream: the ordinary way may need it.
-            parts = payload._buffer  # noqa: SLF001
-            if not payload.is_eof() or len(parts) != 1:
-                return None
-            body = parts[0]
-        # Not if the body has chunks, or a part of the next request follows.
-        self._is_at_head = was_at_head and body == rest
+        body = _whole_body(payload)
+        if body is None:
+            return None
         if not _is_usual(message) or len(body) > _BODY_BYTES_MAX:
             return None
         try:
@@ -213,6 +214,21 @@ class FastPath:
         self._connection.send(request, response, started)
         self._routes.durations.fast_answers += 1
         return True
+
+
+def _divided(data: bytes) -> tuple[bytes, bytes]:
+    """Return the bytes up to the first empty line, and the rest."""
+    end = data.find(b"\r\n\r\n") + 4
+    return data[:end], data[end:]
+
+
+def _whole_body(payload: StreamReader) -> bytes | None:
+    """Return the body if the parser got it whole and in one part."""
+    if payload is EMPTY_PAYLOAD:
+        return b""
+    # Do not read it from the stream: the ordinary way may need it.
+    parts = payload._buffer  # noqa: SLF001
+    return parts[0] if payload.is_eof() and len(parts) == 1 else None
 
 
 def _is_usual(message: RawRequestMessage) -> bool:

@@ -238,6 +238,24 @@ async def test_known_head_is_the_same_both_ways(pair: Pair, parts: list[bytes]) 
     assert answers
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        _request("GET", "/v1/environments", ["Host: x"]),
+        _request("GET", "/none", ["Host: x"]),
+        _request("POST", f"{_LOCAL}/changes", ["Host: x"], b'{"operations": []}'),
+    ],
+)
+async def test_known_head_is_used_after_an_ordinary_request(pair: Pair, first: bytes) -> None:
+    await pair.compare_until_fast(_LIVE)
+    durations = pair.fast.app[DURATIONS]
+    before = durations.known_heads
+
+    await pair.compare(first, _LIVE, _LIVE)
+
+    assert durations.known_heads - before == 2
+
+
 async def test_known_head_with_revoked_token_is_refused(pair: Pair, service: Service) -> None:
     token = await service.token(Scope.READ, environments=("local",))
     for running in (pair.fast, pair.ordinary):
