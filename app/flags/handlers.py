@@ -10,7 +10,8 @@ from app.errors import invalid
 from app.flags import explanation as service
 from app.flags.preview import Previews
 from app.flags.preview_views import PreviewRequest
-from app.flags.usage import UsageCounts, read_usage
+from app.flags.usage import UsageCounts
+from app.flags.usage_report import read_usage
 from app.flags.views import EvaluationQuery, FlagUsage
 from app.http import wire
 from app.http.decoder import CONTEXT_BYTES_MAX

@@ -11,22 +11,16 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
-from typing import Any, NamedTuple
 
 import msgspec
 from prometheus_client import Metric
 
 from app.components import Component, counters
 from app.database import Connection, Database, sql
-from app.environments import service as environments
 from app.errors import Unavailable
 from app.evaluation.body_block import BodyBlock
 from app.evaluation.validation import VARIANT_NAME_MAX
-from app.flags.views import FlagUse, OutcomeUse
 from app.log import logger
-from app.names import counted
 from app.tasks import repeat
 
 log = logger(__name__)
@@ -39,9 +33,6 @@ WAITING_MAX = 50_000
 BLOCKS_BYTES_MAX = 16 * 1024 * 1024
 # Hours that the table of hours has; older ones are deleted once an hour.
 HOURS_MAX = 7 * 24
-# Remarks need a flag that is older than this, or more evaluations than this.
-STALE_DAYS = 30
-CERTAIN_COUNT = 100
 
 
 class _Counted(msgspec.Struct, frozen=True, rename="camel"):
@@ -227,74 +218,3 @@ async def add_counts(connection: Connection, counts: Counter[RowKey]) -> None:
         variants=list(variants),
         counts=list(by_variant.values()),
     )
-
-
-async def read_usage(connection: Connection, environment: str, now: datetime) -> list[FlagUse]:
-    """Return every flag of an environment with its usage. Raises NotFound."""
-    await environments.get(connection, environment)
-    rows = [row async for row in sql.list_flag_usage(connection, environment=environment)]
-    return [_use(key, list(of_flag), now) for key, of_flag in groupby(rows, itemgetter("key"))]
-
-
-async def read_flag_use(connection: Connection, environment: str, key: str) -> list[OutcomeUse]:
-    """Return the counts of one flag by outcome, the most frequent first."""
-    rows = sql.list_usage_of_flag(connection, environment=environment, key=key)
-    return [_outcome_use(row) async for row in rows]
-
-
-class HourUse(NamedTuple):
-    """The evaluations of one variant in one hour. The variant is empty for other outcomes."""
-
-    hour: datetime
-    variant: str
-    evaluations: int
-
-
-async def read_hours(
-    connection: Connection, environment: str, key: str, now: datetime
-) -> list[HourUse]:
-    """Return the hours of the last week in which a flag was evaluated, in their order."""
-    rows = sql.list_flag_usage_hours(
-        connection, environment=environment, key=key, since=now - timedelta(hours=HOURS_MAX)
-    )
-    return [HourUse(row["hour"], row["variant"], row["count"]) async for row in rows]
-
-
-def _use(key: str, rows: list[Any], now: datetime) -> FlagUse:
-    outcomes = [_outcome_use(row) for row in rows if row["count"] is not None]
-    created_at = rows[0]["created_at"]
-    last = max((outcome.last_evaluated_at for outcome in outcomes), default=None)
-    return FlagUse(
-        key=key,
-        created_at=created_at,
-        last_evaluated_at=last,
-        count=sum(outcome.count for outcome in outcomes),
-        outcomes=outcomes,
-        remarks=usage_remarks(outcomes, last or created_at, now),
-    )
-
-
-def _outcome_use(row: Any) -> OutcomeUse:
-    return OutcomeUse(
-        reason=row["reason"],
-        variant=row["variant"] or None,
-        count=row["count"],
-        last_evaluated_at=row["last_evaluated_at"],
-    )
-
-
-def usage_remarks(outcomes: list[OutcomeUse], last: datetime, now: datetime) -> list[str]:
-    """Return why a flag may no longer be needed; `last` is its last evaluation or its creation."""
-    days = (now - last).days
-    if not outcomes:
-        return ["is never evaluated"] if days >= STALE_DAYS else []
-    remarks = []
-    if days >= STALE_DAYS:
-        remarks.append(f"was last evaluated {counted(days, 'day')} ago")
-    variants = {outcome.variant for outcome in outcomes if outcome.variant is not None}
-    reasons = {outcome.reason for outcome in outcomes}
-    if len(variants) == 1 and sum(outcome.count for outcome in outcomes) >= CERTAIN_COUNT:
-        remarks.append(f"always gives {next(iter(variants))}")
-        if reasons == {"TARGETING_MATCH"}:
-            remarks.append("only its rule is ever reached, never its default")
-    return remarks

@@ -39,7 +39,7 @@ from app.flags import explanation
 from app.flags.explanation import FlagSource
 from app.flags.preview import Previews
 from app.flags.preview_views import Preview, PreviewRequest
-from app.flags.usage import read_usage
+from app.flags.usage_report import read_usage
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUse
 from app.http.conditions import ExpectedVersion
 from app.http.writes import transact

@@ -14,7 +14,8 @@ from app.console.flag.views import require_flag
 from app.console.state import read_state
 from app.errors import Unavailable
 from app.flags.handlers import USAGE
-from app.flags.usage import HOURS_MAX, HourUse, read_flag_use, read_hours, usage_remarks
+from app.flags.usage import HOURS_MAX
+from app.flags.usage_report import HourUse, read_flag_use, read_hours, usage_remarks
 from app.flags.views import OutcomeUse
 from app.http.keys import DATABASE
 

@@ -12,7 +12,7 @@ from app.console.rendering import page
 from app.console.state import read_state
 from app.errors import Unavailable
 from app.flags.handlers import USAGE
-from app.flags.usage import read_flag_use
+from app.flags.usage_report import read_flag_use
 from app.http.keys import DATABASE
 from app.http.service_address import service_address
 

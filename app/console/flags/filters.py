@@ -13,7 +13,7 @@ from app.flags.index import FlagIndex
 from app.flags.last_evaluations import LastEvaluations
 from app.flags.search import Search
 from app.flags.summary import FlagState, FlagSummary
-from app.flags.usage import STALE_DAYS
+from app.flags.usage_report import STALE_DAYS
 
 _RECENT = timedelta(days=7)
 _NEVER = datetime.min.replace(tzinfo=UTC)

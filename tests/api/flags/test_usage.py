@@ -16,7 +16,8 @@ from app.evaluation.body_block import BodyBlock
 from app.evaluation.engine import Flag, FlagSet
 from app.flags import usage as counting
 from app.flags.last_evaluations import LastEvaluationsCache
-from app.flags.usage import BLOCKS_BYTES_MAX, Usage, read_flag_use, read_hours
+from app.flags.usage import BLOCKS_BYTES_MAX, Usage
+from app.flags.usage_report import read_flag_use, read_hours
 from app.settings import Settings, Target
 from tests.conftest import Server, Service
 from tests.factories import flag
