@@ -204,7 +204,8 @@ class UpstreamClient:
                     UNFIT, f"RELAY_UPSTREAM {self.url} is no Flagstone that feeds relays."
                 )
             case status, _:
-                is_away = status >= 500 or status in {408, 429}
+                # UNFIT is from a relay in between, whose upstream refuses the same counts.
+                is_away = code != UNFIT and (status >= 500 or status in {408, 429})
                 return Unavailable(
                     AWAY if is_away else UNFIT, f"The upstream answers with status {status}."
                 )

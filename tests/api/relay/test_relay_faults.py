@@ -24,6 +24,7 @@ from app.relay.path import RelayPath
 from app.relay.usage import CLIENT
 from app.server.components import COMPONENTS
 from app.settings import load
+from tests.api.relay.conftest import Chain
 from tests.api.relay.relays import Gate, Relay, bearer, gated, put, relaying
 from tests.conftest import Service
 from tests.waiting import until
@@ -228,6 +229,16 @@ async def test_usage_of_a_foreign_environment_is_not_sent_again(service: Service
     with pytest.raises(Unavailable) as raised:
         await client.send_usage(b'{"counts": [["local", "f", "STATIC", "on", 1]]}', "0" * 32)
     await client.close()
+
+    assert raised.value.code == UNFIT
+
+
+async def test_usage_refused_above_a_relay_is_not_sent_again(chain: Chain) -> None:
+    """The service refuses another batch with the same key, at the first relay."""
+    client = chain.second.app[CLIENT]
+    await client.send_usage(b'{"counts": [["local", "f", "STATIC", "on", 1]]}', "0" * 32)
+    with pytest.raises(Unavailable) as raised:
+        await client.send_usage(b'{"counts": [["local", "f", "STATIC", "on", 2]]}', "0" * 32)
 
     assert raised.value.code == UNFIT
 
