@@ -92,6 +92,10 @@ class TokenDirectory(Credentials):
         seen, self._seen = self._seen, {}
         return list(seen.values())
 
+    def put_back_relay_macs(self, seen: Sequence[SeenToken]) -> None:
+        """Store these with the next flush."""
+        self._seen = {token.id: token for token in seen} | self._seen
+
     def _check(self, text: str, digest: bytes, known: Mapping[str, Token]) -> Token:
         token = super()._check(text, digest, known)
         if token.relay_mac is None and (found := relay_mac(self.relay_key, text, token)):

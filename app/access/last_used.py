@@ -1,11 +1,11 @@
 """The last use of tokens and sessions, written once a minute instead of at each request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from aiohttp import web
 
-from app.access.directory import TokenDirectory
+from app.access.directory import SeenToken, TokenDirectory
 from app.components import Component
 from app.database import Connection, Database, sql
 from app.errors import Unavailable
@@ -50,13 +50,16 @@ class TokenUse(Component):
             await self._database.transact(write)
         except Unavailable as error:
             log.debug("token_use_not_written", code=error.code)
-            self._put_back(used, seen)
+            self._put_back(used, seen, macs)
         except Exception as error:  # noqa: BLE001 - a failed task ends readiness
             log.warning("token_use_not_written", error=type(error).__name__)
-            self._put_back(used, seen)
+            self._put_back(used, seen, macs)
 
-    def _put_back(self, used: set[str], seen: Mapping[str, datetime]) -> None:
+    def _put_back(
+        self, used: set[str], seen: Mapping[str, datetime], macs: Sequence[SeenToken]
+    ) -> None:
         self._directory.used |= used
+        self._directory.put_back_relay_macs(macs)
         self._directory.sessions.put_back(seen)
 
 

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from app.access.directory import TokenDirectory
 from app.access.events import AccessEvent, Origin
 from app.access.guard import TOKENS
-from app.access.last_used import TOKEN_USE
+from app.access.last_used import TOKEN_USE, TokenUse
 from app.access.log import GROUPS_MAX, AccessLog
 from app.access.mac import relay_key
 from app.access.models import Scope
+from app.database import Database
 from app.flags.handlers import USAGE
 from app.http.keys import DATABASE
+from app.settings import Settings
 from tests.api.relay.conftest import Chain
 from tests.api.relay.relays import Gate, Relay, bearer, relaying
 from tests.conftest import Service
@@ -67,6 +70,25 @@ async def test_token_of_an_earlier_release_works_after_its_use(
     await service.app[TOKEN_USE].run_once()
 
     await answers(chain.first, token, 200)
+
+
+async def test_relay_mac_that_cannot_be_written_is_retried(
+    service: Service, settings: Settings
+) -> None:
+    token, directory = await service.token(Scope.READ), service.app[TOKENS]
+    assert isinstance(directory, TokenDirectory)
+    id_ = token.split("_")[2]
+    async with service.app[DATABASE].connection() as connection:
+        await connection.execute("update tokens set relay_mac = null where id = $1", id_)
+    await directory.refresh()
+    async with service.stranger.get(LOCAL, headers=bearer(token)) as answer:
+        assert answer.status == 200
+    unopened = Database(settings.database)
+    await TokenUse(unopened, directory).run_once()
+    await service.app[TOKEN_USE].run_once()
+    await directory.refresh()
+
+    assert directory.usable[id_].relay_mac is not None
 
 
 async def test_feed_has_no_key_and_no_mac_of_the_service(service: Service) -> None:
