@@ -36,7 +36,10 @@ REACH_SECONDS = 2.0
 
 
 class SnapshotSource(PolledCopy):
-    """The current snapshot of every environment. A subclass implements the last three methods."""
+    """The current snapshot of every environment.
+
+    A subclass implements `refresh`, `notice` and `events_since`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
