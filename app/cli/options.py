@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.configuration.changes.history import Moment
+from app.configuration.changes.past import Moment
 
 EnvironmentName = Annotated[str, typer.Argument(help="Name of the environment.")]
 Message = Annotated[

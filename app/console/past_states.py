@@ -7,7 +7,7 @@ import asyncio
 from collections import OrderedDict
 from functools import partial
 
-from app.configuration.changes.history import Moment, environment_at
+from app.configuration.changes.past import Moment, environment_at
 from app.configuration.entries import service as entries
 from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
 from app.database import Database

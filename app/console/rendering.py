@@ -11,7 +11,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import Caller, Scope
 from app.access.sessions.cookie import is_secure
-from app.configuration.changes.history import Moment
+from app.configuration.changes.past import Moment
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.confirmation import needs_confirmation
 from app.console.state import EnvironmentState

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from app.configuration.changes.history import Moment
+from app.configuration.changes.past import Moment
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.past_states import PastStates

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.configuration.changes.history import Moment, entries_at, environment_at
 from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.past import Moment, entries_at, environment_at
 from app.configuration.changes.references import referenced_names
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Connection

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from app.access.token_views import IssuedToken, NewToken, TokenView
-from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Kind
+from app.configuration.changes.past import Moment
 from app.configuration.changes.requests import EnvironmentPatch, NewChangeSet, NewEnvironment
 from app.configuration.changes.views import (
     AppliedChangeSets,

@@ -12,9 +12,9 @@ from app.configuration.changes import history, plans, writes
 from app.configuration.changes.administration import record_administration
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.differences import between_environments, between_revisions
-from app.configuration.changes.history import Moment
 from app.configuration.changes.intents import intents_of
 from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.past import Moment
 from app.configuration.changes.plans import ChangePlan
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import NewChangeSet

@@ -6,8 +6,8 @@ from app.access.models import EVERY_ENVIRONMENT, Grant
 from app.access.token_views import IssuedToken, NewToken, TokenView
 from app.cli.actor import operator, origin
 from app.configuration.changes import administration, writes
-from app.configuration.changes.history import Moment, environment_at
 from app.configuration.changes.intents import patch_of
+from app.configuration.changes.past import Moment, environment_at
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
 from app.configuration.changes.views import AppliedChangeSets

@@ -13,8 +13,8 @@ from app.cli.backend.http_client import HttpClient
 from app.cli.backend.http_errors import ServerError
 from app.cli.backend.interface import Backend, Export
 from app.cli.server_options import Server
-from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.past import Moment
 from app.configuration.changes.requests import (
     DeleteOperation,
     EnvironmentPatch,

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from app.configuration.changes import history
+from app.configuration.changes import past
 from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import Entry, PropertiesChange
 from app.configuration.changes.properties import have_same_properties
@@ -40,18 +40,18 @@ async def between_revisions(
     current = await environments.get(connection, environment)
     last = current.revision if after is None else after
     page = _Page(limit)
-    changed = history.changed_keys(
+    changed = past.changed_keys(
         connection, environment, min(before, last), max(before, last), after_key=after_key
     )
     async with aclosing(changed):
         async for keys in changed:
-            left = await history.entries_at(connection, environment, before, keys)
-            right = await history.entries_at(connection, environment, last, keys)
+            left = await past.entries_at(connection, environment, before, keys)
+            right = await past.entries_at(connection, environment, last, keys)
             await in_turn("compare", partial(page.add, left, right))
             if page.next is not None:
                 break
-    before_properties = await history.properties_at(connection, current, before)
-    after_properties = await history.properties_at(connection, current, last)
+    before_properties = await past.properties_at(connection, current, before)
+    after_properties = await past.properties_at(connection, current, last)
     return _difference(page, before_properties, after_properties)
 
 
@@ -68,8 +68,8 @@ async def between_environments(
     Ignores versions. A page of large values ends before its limit. Raises NotFound, Unavailable.
     """
     left, right = [await environments.get(connection, name) for name in (environment, against)]
-    before = await history.entries_at(connection, left.name, left.revision)
-    after = await history.entries_at(connection, right.name, right.revision)
+    before = await past.entries_at(connection, left.name, left.revision)
+    after = await past.entries_at(connection, right.name, right.revision)
     page = _Page(limit)
     await in_turn("compare", lambda: page.add(before, after, after_key))
     return _difference(page, left.properties, right.properties)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
-from app.configuration.changes import administration, history, writes
+from app.configuration.changes import administration, past, writes
 from app.configuration.changes.administration import record_creation
 from app.configuration.changes.intents import patch_of
 from app.configuration.changes.properties import Intent
@@ -56,7 +56,7 @@ async def get_environment(request: web.Request) -> web.Response:
 
     async with request.app[DATABASE].connection() as connection:
         name = request.match_info["environment"]
-        environment = await history.environment_at(connection, name, moment)
+        environment = await past.environment_at(connection, name, moment)
 
     headers = revision_header(environment.epoch, environment.revision)
     return wire.answer(environment, headers=headers)

@@ -1,14 +1,15 @@
-"""Read the history: change sets, the history of a key, an environment at any revision."""
+"""Read the history: change sets, who made them, and the history of a key."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from app.configuration.changes.models import Entry, Kind
-from app.configuration.changes.rows import all_pages, batches_of, entry_of, properties_change_of
+from app.configuration.changes.models import Kind
+from app.configuration.changes.past import unknown_revision
+from app.configuration.changes.rows import properties_change_of
 from app.configuration.changes.views import (
     CHANGES_MAX,
     ChangeSetPage,
@@ -23,7 +24,6 @@ from app.configuration.changes.views import (
 )
 from app.database import Connection, sql
 from app.environments import service as environments
-from app.environments.models import Environment, Properties
 from app.errors import NotFound
 from app.http.wire import LATEST
 from app.names import is_stored_key
@@ -33,14 +33,8 @@ from app.threads import in_turn
 _Page = tuple[list[ChangeView], str | None]
 _NO_CHANGES: _Page = ([], None)
 
-# A revision, or a time.
-Moment = int | datetime
 # The limit for all values of a page together, before and after.
 PAGE_BYTES_MAX = 2 * 1024 * 1024
-# To read 2,000 changes takes as long as to look up the changes of about 100 keys.
-NEAR_REVISIONS = 2_000
-# The default page of a difference has 100 changes.
-KEYS_AT_ONCE = 125
 # At most this much is compared on the event loop.
 _QUICK_BYTES = 32 * 1024
 
@@ -162,93 +156,6 @@ async def key_history(
         for row in rows
     ]
     return KeyHistory(items=items, next=items[-1].revision if rows[-1]["has_more"] else None)
-
-
-async def revision_of(connection: Connection, environment: str, moment: Moment) -> int:
-    """Return the revision at a moment. Raises NotFound for a revision that does not exist.
-
-    The time of a revision is the start of its transaction, by PostgreSQL's clock.
-    """
-    current = await environments.get(connection, environment)
-    first = current.first_revision
-    if isinstance(moment, datetime):
-        revision: int | None = await sql.find_revision_at(
-            connection, environment=environment, at=moment
-        )
-        return max(revision or 0, first - 1)
-    if not first - 1 <= moment <= current.revision:
-        raise unknown_revision()
-    return moment
-
-
-async def entries_at(
-    connection: Connection,
-    environment: str,
-    revision: int,
-    keys: Sequence[str] | None = None,
-) -> dict[str, Entry]:
-    """Return every entry, or those of the keys, as of a revision, by key. Raises NotFound."""
-    current = await environments.get(connection, environment)
-    if not current.first_revision - 1 <= revision <= current.revision:
-        raise unknown_revision()
-    if keys is None:
-        pages = all_pages(
-            sql.list_keys_at,
-            connection,
-            environment=environment,
-            revision=revision,
-            prefix="",
-            kind=None,
-        )
-        keys = [row["key"] async for row in pages]
-    entries: dict[str, Entry] = {}
-    for batch in batches_of(keys):
-        rows = sql.list_contents_at(
-            connection, environment=environment, revision=revision, keys=batch
-        )
-        entries |= {row["key"]: entry_of(environment, row) async for row in rows}
-    return entries
-
-
-async def changed_keys(
-    connection: Connection, environment: str, after: int, until: int, *, after_key: str = ""
-) -> AsyncGenerator[list[str], None]:
-    """Yield pages of the keys that changed between two revisions: at least one page."""
-    is_near = until - after <= NEAR_REVISIONS
-    list_keys = sql.list_changed_keys if is_near else sql.probe_changed_keys
-    while True:
-        rows = list_keys(
-            connection,
-            environment=environment,
-            after_revision=after,
-            up_to_revision=until,
-            after_key=after_key,
-            page_size=KEYS_AT_ONCE,
-        )
-        keys = [row["key"] async for row in rows]
-        yield keys
-        if len(keys) < KEYS_AT_ONCE:
-            return
-        after_key = keys[-1]
-
-
-async def properties_at(
-    connection: Connection, environment: Environment, revision: int
-) -> Properties:
-    row = await sql.find_properties_at(connection, environment=environment.name, revision=revision)
-    return environment.properties if row is None else Properties(**row)
-
-
-async def environment_at(connection: Connection, name: str, moment: Moment) -> Environment:
-    """Return an environment as of a moment. Raises NotFound."""
-    environment = await environments.get(connection, name)
-    revision = await revision_of(connection, name, moment)
-    return environment.at(revision, await properties_at(connection, environment, revision))
-
-
-def unknown_revision() -> NotFound:
-
-    return NotFound("revision_unknown", "The environment has no such revision.")
 
 
 async def _changes(

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from app.configuration.changes import history
-from app.configuration.changes.history import Moment
+from app.configuration.changes import history, past
 from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import ChangeKind, Entry, Operation
+from app.configuration.changes.past import Moment
 from app.configuration.changes.properties import Intent, patch_towards
 from app.configuration.changes.references import is_segment, referenced_names
 from app.configuration.changes.rows import all_pages, content_of
@@ -41,7 +41,7 @@ async def revert(connection: Connection, environment: str, revision: int) -> Cha
     first = (await environments.get(connection, environment)).first_revision
     change_set = await sql.find_change_set(connection, environment=environment, revision=revision)
     if change_set is None or revision < first:
-        raise history.unknown_revision()
+        raise past.unknown_revision()
     properties = (await history.property_changes(connection, environment, [revision])).get(revision)
     rows = all_pages(sql.list_before, connection, environment=environment, revision=revision)
     operations = [
@@ -71,14 +71,14 @@ async def restore(connection: Connection, environment: str, moment: Moment) -> C
     `protected` stays as it is now. Entries that were imported leniently are restored too.
     """
     await environments.lock(connection, environment)
-    revision = await history.revision_of(connection, environment, moment)
+    revision = await past.revision_of(connection, environment, moment)
     current = await environments.get(connection, environment)
-    pages = history.changed_keys(connection, environment, revision, current.revision)
+    pages = past.changed_keys(connection, environment, revision, current.revision)
     keys = [key async for page in pages for key in page]
-    target_entries = await history.entries_at(connection, environment, revision, keys)
-    entries = await history.entries_at(connection, environment, current.revision, keys)
+    target_entries = await past.entries_at(connection, environment, revision, keys)
+    entries = await past.entries_at(connection, environment, current.revision, keys)
     properties = msgspec.structs.replace(
-        await history.properties_at(connection, current, revision), protected=current.protected
+        await past.properties_at(connection, current, revision), protected=current.protected
     )
     operations = await in_turn(
         "compare", lambda: _operations(target_entries, entries, keys, is_lenient=True)
@@ -148,7 +148,7 @@ def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
 
 async def _all(connection: Connection, environment: str) -> dict[str, Entry]:
     revision = (await environments.get(connection, environment)).revision
-    return await history.entries_at(connection, environment, revision)
+    return await past.entries_at(connection, environment, revision)
 
 
 def _operations(

@@ -9,8 +9,8 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.configuration.changes.content_checks import find_format_error
 from app.configuration.changes.group_commit import GROUP_COMMIT, is_groupable
-from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.past import Moment
 from app.configuration.changes.write_requests import CHECKS, read_dry_run
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, WriteResult

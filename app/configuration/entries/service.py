@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from app.configuration.changes import service as changes
-from app.configuration.changes.history import Moment, revision_of
 from app.configuration.changes.models import ChangeSet, Kind, Operation
+from app.configuration.changes.past import Moment, revision_of
 from app.configuration.changes.rows import content_of
 from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.entries.models import ConfigurationPage, WriteResult

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import hdrs, web
 
-from app.configuration.changes.history import Moment
 from app.configuration.changes.models import Content
+from app.configuration.changes.past import Moment
 from app.configuration.changes.write_requests import message_of
 from app.configuration.snapshots.reading import (
     read_snapshot,

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from app.configuration.changes import history
+from app.configuration.changes import past
 from app.configuration.changes import service as changes
-from app.configuration.changes.history import Moment
 from app.configuration.changes.models import ChangeKind, Content, Kind
+from app.configuration.changes.past import Moment
 from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.changes.views import ChangeView, PropertiesChangeView, made_view
 from app.configuration.json_schema.pool import Checkers
@@ -107,8 +107,8 @@ async def environment_at(
         if moment is None:
             environment = await environments.get(connection, name)
         else:
-            environment = await history.environment_at(connection, name, moment)
-        entries = await history.entries_at(connection, name, environment.revision)
+            environment = await past.environment_at(connection, name, moment)
+        entries = await past.entries_at(connection, name, environment.revision)
     contents = {key: entry.content for key, entry in entries.items() if entry.content is not None}
     if vault is not None:
         clear = await reveal_secrets(connection, vault, list(contents.values()))

@@ -8,7 +8,7 @@ from app.access.guard import CALLER
 from app.access.models import Scope
 from app.configuration.changes import plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
-from app.configuration.changes.history import Moment, revision_of
+from app.configuration.changes.past import Moment, revision_of
 from app.configuration.changes.views import AppliedChangeSets, Difference
 from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER

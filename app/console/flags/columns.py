@@ -6,8 +6,8 @@ from datetime import datetime
 
 from aiohttp import web
 
-from app.configuration.changes.history import entries_at, environment_at
 from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.past import entries_at, environment_at
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.state import EnvironmentState
 from app.environments.models import Environment

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from app.configuration.changes import history
 from tests.conftest import Service
 from tests.factories import flag
 
@@ -85,8 +84,8 @@ def choices(request: pytest.FixtureRequest) -> random.Random:
 def _searches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Search for changed keys in both ways, in pages of 3 keys."""
     if request.param == "each key is looked up":
-        monkeypatch.setattr(history, "NEAR_REVISIONS", 0)
-    monkeypatch.setattr(history, "KEYS_AT_ONCE", 3)
+        monkeypatch.setattr("app.configuration.changes.past.NEAR_REVISIONS", 0)
+    monkeypatch.setattr("app.configuration.changes.past.KEYS_AT_ONCE", 3)
 
 
 @pytest.fixture
