@@ -150,9 +150,11 @@ def _describe(span: Span, request: web.Request) -> str:
 def _server(host: str) -> Mapping[str, str | int]:
     try:
         url = URL(f"http://{host}")
+        # yarl decodes an internationalized name here.
+        name = url.host or ""
     except ValueError:
         return {}
-    return {"server.address": url.host or "", "server.port": url.port or 80}
+    return {"server.address": name, "server.port": url.port or 80}
 
 
 def _add_evaluation(span: Span, body: bytes, match: Mapping[str, str]) -> None:

@@ -90,6 +90,19 @@ async def test_request_continues_the_trace_of_its_client(
 
 
 @pytest.mark.usefixtures("service")
+async def test_undecodable_host_gives_no_server_address(
+    settings: Settings, collector: Collector
+) -> None:
+    async with traced(settings, collector.url) as service:
+        answer = await service.client.get("/v1/environments", headers={"Host": "xn--a.xn--"})
+        assert answer.status == 200
+        await flush(service)
+
+    span = collector.named("GET /v1/environments")
+    assert "server.address" not in attributes(span.attributes)
+
+
+@pytest.mark.usefixtures("service")
 async def test_both_ways_of_a_request_have_the_same_span(settings: Settings) -> None:
     shapes = []
     for is_fast in (True, False):
