@@ -37,6 +37,7 @@ log = logger(__name__)
 _FLUSH_SECONDS = 3.0
 _INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
 _INTERVAL_MILLISECONDS = "60000"
+_INTERVAL_SECONDS_MAX = 86_400.0
 _NONE = "none"
 
 
@@ -49,7 +50,7 @@ class Telemetry(Component):
         self._collector = collector
         self._serving = serving
         self.spans, self.exports = Delivery("spans"), Delivery("metrics")
-        self._seconds = float(os.environ.get(_INTERVAL) or _INTERVAL_MILLISECONDS) / 1000
+        self._seconds = _interval_seconds()
         self._start_time = int(psutil.Process().create_time() * 1e9)
         with _environment(settings.telemetry):
             self._resource = _resource(settings)
@@ -125,6 +126,14 @@ def _check(delivery: Delivery) -> HealthCheck:
         consecutive_failures=delivery.consecutive_failures,
         output=f"the collector is away, {delivery.lost} lost; see telemetry_not_sent in the log",
     )
+
+
+def _interval_seconds() -> float:
+    """Return the time between two exports of metrics. Raises ValueError."""
+    seconds = float(os.environ.get(_INTERVAL) or _INTERVAL_MILLISECONDS) / 1000
+    if not 0 < seconds <= _INTERVAL_SECONDS_MAX:
+        raise ValueError(f"{_INTERVAL} must be milliseconds, more than 0 and at most a day")
+    return seconds
 
 
 def _resource(settings: Settings) -> Resource:

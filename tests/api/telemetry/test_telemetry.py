@@ -274,11 +274,19 @@ async def test_stop_sends_what_is_left(settings: Settings, collector: Collector)
 
 
 @pytest.mark.usefixtures("service")
-@pytest.mark.parametrize("name", ["OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_METRIC_EXPORT_INTERVAL"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "3"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "often"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "nan"),
+    ],
+)
 async def test_invalid_variable_leaves_the_service_without_telemetry(
-    settings: Settings, collector: Collector, monkeypatch: pytest.MonkeyPatch, name: str
+    settings: Settings, collector: Collector, monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
-    monkeypatch.setenv(name, "3" if "QUEUE" in name else "often")
+    monkeypatch.setenv(name, text)
     with capture_logs() as logged:
         async with traced(settings, collector.url) as service:
             answer = await service.client.get("/v1/environments")
