@@ -52,6 +52,7 @@ class Telemetry(Component):
         self.spans, self.exports = Delivery("spans"), Delivery("metrics")
         self._seconds = _interval_seconds()
         self._start_time = int(psutil.Process().create_time() * 1e9)
+        logging.getLogger("opentelemetry.util.re").addFilter(_without_header)
         with _environment(settings.telemetry):
             self._resource = _resource(settings)
             self.provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
@@ -134,6 +135,13 @@ def _interval_seconds() -> float:
     if not 0 < seconds <= _INTERVAL_SECONDS_MAX:
         raise ValueError(f"{_INTERVAL} must be milliseconds, more than 0 and at most a day")
     return seconds
+
+
+def _without_header(record: logging.LogRecord) -> bool:
+    """Replace the message about a malformed header. It contains the header, such as a token."""
+    record.msg = "A header of OTEL_EXPORTER_OTLP_HEADERS is not name=value, and is not sent."
+    record.args = ()
+    return True
 
 
 def _resource(settings: Settings) -> Resource:

@@ -296,6 +296,22 @@ async def test_invalid_variable_leaves_the_service_without_telemetry(
 
 
 @pytest.mark.usefixtures("service")
+async def test_malformed_header_is_not_logged(
+    settings: Settings, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Another service of this process may have silenced it.
+    caplog.set_level(logging.WARNING, "opentelemetry.util.re")
+    malformed = TelemetrySettings(
+        endpoint=collector.url, headers=Secret(f"Bearer {SECRET}"), is_on=True
+    )
+    async with serving(replace(settings, telemetry=malformed)):
+        pass
+
+    assert "OTEL_EXPORTER_OTLP_HEADERS is not name=value" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.usefixtures("service")
 async def test_absent_collector_is_logged_once_and_counted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
