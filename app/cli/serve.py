@@ -125,7 +125,9 @@ def _supervise(settings: Settings, manager: ServiceManager) -> int:
             # The supervisor reports for its workers.
             _run(_serve(replace(settings, instance=instance), worker, ServiceManager(None)))
 
-    import_pages()  # Once, for all workers.
+    # Once, for all workers. A relay has no pages.
+    if settings.relay.upstream is None:
+        import_pages()
     if settings.telemetry.is_on:
         import_telemetry()
     with ExitStack() as stack:
