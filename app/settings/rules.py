@@ -17,6 +17,13 @@ NOT_ABOVE = (
 )
 # Cancelling a statement may take as long as its timeout.
 _WAITS = ("REQUEST_TIMEOUT", "DATABASE_ACQUIRE_TIMEOUT", "DATABASE_COMMAND_TIMEOUT")
+_READ_FILES = (
+    "DATABASE_TLS_CA",
+    "DATABASE_TLS_CERTIFICATE",
+    "DATABASE_TLS_KEY",
+    "BACKUP_VERIFY_IDENTITY",
+    "RELAY_CA",
+)
 DATABASE_URLS = (
     "DATABASE_URL",
     "DATABASE_MIGRATOR_URL",
@@ -44,10 +51,10 @@ def broken_rules(
     waits = [values[name] for name in _WAITS]
     if None not in waits and waits[0] <= waits[1] + 2 * waits[2]:
         yield _WAITS[0], f"must be above {_WAITS[1]} plus twice {_WAITS[2]}"
-    if tier is not Tier.LOCAL and values["BACKUP_INTERVAL"] and not values["BACKUP_RECIPIENTS"]:
-        yield "BACKUP_RECIPIENTS", f"is required in {tier} when BACKUP_INTERVAL is set"
+    if tier is not Tier.LOCAL:
+        yield from _backup_rules(tier, values)
+    yield from _file_rules(values)
     yield from _grpc_rules(values)
-    yield from _drill_rules(tier, values)
     yield from _key_rules(values)
     yield from _tls_rules(tier, values)
     yield from _relay_rules(tier, values, not_in_clear)
@@ -103,12 +110,17 @@ def weak_passwords(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, f"the password {rule}"
 
 
-def _drill_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    name = "BACKUP_VERIFY_IDENTITY"
-    if values[name] is not None and not os.access(values[name], os.R_OK):
-        yield name, "must name a file that can be read"
-    elif tier is not Tier.LOCAL and values["BACKUP_VERIFY_INTERVAL"] and values[name] is None:
-        yield name, f"is required in {tier} when BACKUP_VERIFY_INTERVAL is set"
+def _backup_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if values["BACKUP_INTERVAL"] and not values["BACKUP_RECIPIENTS"]:
+        yield "BACKUP_RECIPIENTS", f"is required in {tier} when BACKUP_INTERVAL is set"
+    if values["BACKUP_VERIFY_INTERVAL"] and values["BACKUP_VERIFY_IDENTITY"] is None:
+        yield "BACKUP_VERIFY_IDENTITY", f"is required in {tier} when BACKUP_VERIFY_INTERVAL is set"
+
+
+def _file_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in _READ_FILES:
+        if values[name] is not None and not os.access(values[name], os.R_OK):
+            yield name, "must name a file that can be read"
 
 
 def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -156,9 +168,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in ("DATABASE_TLS_CA", "DATABASE_TLS_CERTIFICATE", "DATABASE_TLS_KEY"):
-        if values[name] is not None and not os.access(values[name], os.R_OK):
-            yield name, "must name a file that can be read"
     for name in DATABASE_URLS:
         tls = values[name].tls if values[name] else None
         files = (tls.ca, tls.certificate, tls.key) if tls else ()
@@ -179,8 +188,6 @@ def _relay_rules(
     tier: Tier, values: Mapping[str, Any], not_in_clear: set[str]
 ) -> Iterator[tuple[str, str]]:
     upstream = values["RELAY_UPSTREAM"]
-    if values["RELAY_CA"] is not None and not os.access(values["RELAY_CA"], os.R_OK):
-        yield "RELAY_CA", "must name a file that can be read"
     if upstream is None:
         return
     if values["RELAY_TOKEN"] is None:
