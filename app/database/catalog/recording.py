@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from app.database.catalog.fingerprint import redact
+from app.database.client.primary import AsyncpgConnection
+from app.database.client.statements import sql
 from app.database.role_names import APP, AUDITOR, BACKUP, READONLY
 
 # The setting that changes how PostgreSQL prints the names below.
@@ -121,6 +123,13 @@ class Recording:
 
     status: RecordingStatus
     reason: str | None = None
+
+
+async def find_recording(connection: AsyncpgConnection) -> Recording:
+    """Return whether the server records schema changes."""
+    async with connection.transaction():
+        await connection.execute(QUOTE_SETTING)
+        return evaluate(await sql.get_schema_recording(connection))
 
 
 def evaluate(row: Mapping[str, Any]) -> Recording:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from app.database.catalog.fingerprint import WORDING
-from app.database.catalog.recording import QUOTE_SETTING, RecordingStatus, evaluate
+from app.database.catalog.recording import RecordingStatus, find_recording
 from app.database.client.primary import AsyncpgConnection
 from app.database.client.session_setup import prepare_as_owner
 from app.database.client.statements import sql
@@ -62,7 +62,4 @@ async def _has_expected_schema(connection: AsyncpgConnection, last: str) -> bool
     if stored["recording"]:
         return True
     # The migrator stores that changes are recorded, once `database provision` has begun it.
-    async with connection.transaction():
-        await connection.execute(QUOTE_SETTING)
-        recording = evaluate(await sql.get_schema_recording(connection))
-    return recording.status is not RecordingStatus.RECORDING
+    return (await find_recording(connection)).status is not RecordingStatus.RECORDING

@@ -14,9 +14,8 @@ from pathlib import Path
 import asyncpg
 
 from app.database import catalog
-from app.database.catalog.recording import QUOTE_SETTING, RecordingStatus, evaluate
+from app.database.catalog.recording import RecordingStatus, find_recording
 from app.database.client.drivers import asyncpg_arguments
-from app.database.client.statements import sql
 from app.database.role_names import LOGIN_ROLES, PREFIX
 from app.database.roles.credentials import url_file
 from app.private_files import write_new
@@ -92,10 +91,7 @@ class ProvisionedState:
             timeout=_CONNECT_SECONDS,
         )
         try:
-            async with connection.transaction():
-                await connection.execute(QUOTE_SETTING)
-                recording = await sql.get_schema_recording(connection)
-            if evaluate(recording).status is not RecordingStatus.RECORDING:
+            if (await find_recording(connection)).status is not RecordingStatus.RECORDING:
                 return None
             return str(await connection.fetchval(_STATE, _SCHEMAS))
         finally:
