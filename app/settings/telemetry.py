@@ -1,4 +1,4 @@
-"""Whether telemetry is on. A mistake in its settings never prevents the service from starting."""
+"""Whether telemetry is on. Without the extra, or with another protocol, a warning says why not."""
 
 import os
 from collections.abc import Iterator, Mapping
