@@ -29,6 +29,14 @@ def replace_private(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def store_private(path: Path, text: str) -> None:
+    """Replace a file, or write it if it is missing. Raises OSError."""
+    if path.exists():
+        replace_private(path, text)
+    else:
+        write_private(path, text)
+
+
 def make_data_folder(folder: Path) -> None:
     """Create a folder if it is missing. Raises OSError.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.private_files import read_regular, replace_private, write_private
+from app.private_files import read_regular, store_private
 
 RECORD = "drill.json"
 _LOCK = "drill.lock"
@@ -40,11 +40,7 @@ def read(folder: Path) -> DrillRecord | None:
 def write(folder: Path, record: DrillRecord) -> None:
     """Replace the record. Raises OSError."""
     text = json.dumps(msgspec.to_builtins(record)) + "\n"
-    path = folder / RECORD
-    if path.exists():
-        replace_private(path, text)
-    else:
-        write_private(path, text)
+    store_private(folder / RECORD, text)
 
 
 def lock(folder: Path) -> int | None:

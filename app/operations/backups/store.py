@@ -14,7 +14,7 @@ from app.operations.backups import partial_backup
 from app.operations.backups.errors import BackupError
 from app.operations.backups.manifest import Manifest
 from app.operations.backups.partial_backup import NAME
-from app.private_files import read_regular, replace_private, write_private
+from app.private_files import read_regular, store_private
 from app.program import PROGRAM
 
 DATA = "data.age"
@@ -145,11 +145,7 @@ def _verification(folder: Path) -> Verification | None:
 def store_verification(folder: Path, verification: Verification) -> None:
     """Store the verification in the backup's folder. Raises OSError."""
     text = msgspec.json.encode(verification).decode() + "\n"
-    path = folder / _VERIFIED
-    if path.exists():
-        replace_private(path, text)
-    else:
-        write_private(path, text)
+    store_private(folder / _VERIFIED, text)
 
 
 def prune(folder: Path, public_key: str, keep: int) -> Pruned:
