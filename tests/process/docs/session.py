@@ -99,6 +99,10 @@ class Session:
                 "LANG": "C.UTF-8",
                 "COLUMNS": "100",
                 "PORT": str(self.service.port),
+                # A page must not install packages, neither into this machine's Python nor into
+                # the environment of the tests.
+                "PIP_REQUIRE_VIRTUALENV": "true",
+                "PIP_NO_INDEX": "true",
             },
             start_new_session=True,
             pass_fds=[control().fileno()],
