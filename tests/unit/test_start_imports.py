@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.waiting import HANG_SECONDS
+
 # A request to the console, for the documentation or with YAML imports them.
 ON_REQUEST = (
     "aiohttp_jinja2",
@@ -32,7 +34,13 @@ ABSENT = (*ON_REQUEST, *FOR_TELEMETRY, *FOR_THE_SCHEMA, *ELSEWHERE)
 @pytest.fixture(scope="module")
 def imported() -> set[str]:
     code = "import sys, app.cli.serve; print(*sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=HANG_SECONDS,
+    )
     return set(ran.stdout.split())
 
 
@@ -45,4 +53,4 @@ def test_first_request_imports_modules_that_exist() -> None:
     """A renamed module would be absent from the start for the wrong reason."""
     code = f"import importlib\nfor name in {ABSENT}: importlib.import_module(name)"
 
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANG_SECONDS)

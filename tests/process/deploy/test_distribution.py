@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distribution")
     _build(ROOT, "sdist", folder)
     (source,) = folder.glob("*.tar.gz")
-    subprocess.run(["tar", "-xzf", source, "-C", folder], check=True)
+    subprocess.run(["tar", "-xzf", source, "-C", folder], check=True, timeout=HANG_SECONDS)
     _build(folder / source.name.removesuffix(".tar.gz"), "wheel", folder)
     (built,) = folder.glob("*.whl")
     return built

@@ -298,7 +298,13 @@ async def _output(process: Process, *command: str) -> str:
     child = await asyncio.create_subprocess_exec(
         *command, env={**os.environ, "TOKEN": process.token}, stdout=asyncio.subprocess.PIPE
     )
-    output, _ = await asyncio.wait_for(child.communicate(), HANG_SECONDS)
+    try:
+        async with asyncio.timeout(HANG_SECONDS):
+            output, _ = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
     assert child.returncode == 0
     return output.decode()
 
