@@ -22,7 +22,7 @@ def _anchors(page: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
 def test_links_resolve(name: str) -> None:
     text = _FENCE.sub("", (ROOT / name).read_text(encoding="utf-8"))
     for path, anchor in _LINK.findall(text):
