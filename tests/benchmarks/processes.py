@@ -69,9 +69,18 @@ def data_folder() -> Iterator[Path]:
 
 @contextmanager
 def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
+    """Run an instance with its embedded PostgreSQL."""
+    variables = {"DATABASE_POOL_MAX": "10", **variables}
+    with instance(folder, *(command or ("app", "serve")), **variables) as server:
+        token = (folder / "admin-token").read_text().strip()
+        yield Service(port=server.port, pid=server.pid, folder=folder, token=token)
+
+
+@contextmanager
+def instance(folder: Path, *command: str, **variables: str) -> Iterator[Server]:
     """Run an instance like production: it logs in JSON, and logs 1 % of successful reads.
 
-    It has one core, with its embedded PostgreSQL. This process has another one meanwhile.
+    It has one core, with an embedded PostgreSQL. This process has another one meanwhile.
     """
     port = free_port()
     variables = {
@@ -79,15 +88,13 @@ def service(folder: Path, *command: str, **variables: str) -> Iterator[Service]:
         "PORT": str(port),
         "LOG_FORMAT": "json",
         "REQUEST_LOG_SAMPLE": "100",
-        "DATABASE_POOL_MAX": "10",
         **variables,
     }
-    arguments = [sys.executable, "-m", *(command or ("app", "serve"))]
+    arguments = [sys.executable, "-m", *command]
     url, log = f"http://127.0.0.1:{port}/health/ready", folder / f"service-{port}.log"
-    # Without the database it serves its copy on the disk, and its status is `warn`.
+    # Without its database or upstream it serves its copy on the disk, and its status is `warn`.
     with running(arguments, url, variables, log, expected=b'"status":"pass"') as pid:
-        token = (folder / "admin-token").read_text().strip()
-        yield Service(port=port, pid=pid, folder=folder, token=token)
+        yield Server(port=port, pid=pid)
 
 
 @contextmanager

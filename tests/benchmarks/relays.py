@@ -5,7 +5,6 @@ Other processes delay a few changes at a time, so the high percentile of the med
 
 import asyncio
 import itertools
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,14 +17,7 @@ from tests.benchmarks.connection import Connection, connected, require_good
 from tests.benchmarks.figures import Figure, latencies
 from tests.benchmarks.flags import fill, flags, half_splits
 from tests.benchmarks.memory import MIB
-from tests.benchmarks.processes import (
-    LOCAL,
-    Service,
-    data_folder,
-    free_port,
-    running,
-    service,
-)
+from tests.benchmarks.processes import LOCAL, Service, data_folder, instance, service
 from tests.benchmarks.streams import listening, tell_all
 
 ROUNDS = 5
@@ -122,19 +114,12 @@ async def _relay_token(core: Service) -> str:
 def _relay(folder: Path, upstream: Service, token: str) -> Iterator[Service]:
     """Run a relay. It accepts the administrator's token of the service."""
     folder.mkdir()
-    port = free_port()
     variables = {
-        "DATA_DIR": str(folder),
-        "PORT": str(port),
-        "LOG_FORMAT": "json",
-        "REQUEST_LOG_SAMPLE": "100",
         "RELAY_UPSTREAM": f"http://127.0.0.1:{upstream.port}",
         "RELAY_TOKEN": token,
     }
-    arguments = [sys.executable, "-m", "app", "relay"]
-    url, log = f"http://127.0.0.1:{port}/health/ready", folder / "relay.log"
-    with running(arguments, url, variables, log, expected=b'"status":"pass"') as pid:
-        yield Service(port=port, pid=pid, folder=None, token=upstream.token)
+    with instance(folder, "app", "relay", **variables) as server:
+        yield Service(port=server.port, pid=server.pid, token=upstream.token)
 
 
 async def _spread(
