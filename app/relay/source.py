@@ -6,6 +6,7 @@ the digest of the whole state with that of the upstream, so it finds a lost chan
 was cut, and a database that was replaced. Then it reads the environment in full.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
@@ -64,6 +65,9 @@ class UpstreamSource(SnapshotSource):
         self._positions: dict[str, str] = {}
         self._upstream_stale_seconds = 0.0
         self.depth = 1
+        # Held during a poll, and when the last one began that was answered or failed.
+        self._polling = asyncio.Lock()
+        self._polled_at = 0.0
         # Since when the upstream has been behind, by environment.
         self._behind_since: dict[str, float] = {}
         # Updates that the stream has brought, in their order.
@@ -92,15 +96,30 @@ class UpstreamSource(SnapshotSource):
             raise
 
     async def refresh(self) -> None:
-        asked = time.monotonic()
-        try:
-            self._hear(await self._client.state(), asked, is_whole=True)
-            if not self.credentials.is_loaded:
-                await self.credentials.refresh()
-            await self._reach()
-        except Unavailable as error:
-            self._fail(error)
-            raise
+        called = time.monotonic()
+        async with self._polling:
+            if self._polled_at > called:
+                # Another task's poll began after this call.
+                if self._away is not None:
+                    raise Unavailable(self._away.code, self._away.message)
+                return
+            asked = time.monotonic()
+            try:
+                await self._poll(asked)
+            except Unavailable as error:
+                self._polled_at = asked
+                self._fail(error)
+                raise
+            self._polled_at = asked
+
+    async def _poll(self, asked: float) -> None:
+        state = await self._client.state()
+        # If the stream has brought a state in the meantime, this one may be older.
+        if self._heard_at is None or self._heard_at <= asked:
+            self._hear(state, asked, is_whole=True)
+        if not self.credentials.is_loaded:
+            await self.credentials.refresh()
+        await self._reach()
 
     def notice(self, environment: str, revision: int) -> None:
         known = self._snapshots.get(environment)

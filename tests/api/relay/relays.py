@@ -81,6 +81,9 @@ class Gate:
     change: Callable[[str, bytes], bytes | None] = lambda _, part: part
     # Paths whose answers are lost after the upstream has sent them.
     lost: set[str] = field(default_factory=set)
+    # Paths whose answers wait for an event, after the upstream has sent them.
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    waiting: list[str] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
     _port: int = 0
@@ -120,6 +123,9 @@ class Gate:
                 self.lost.discard(request.path)
                 _cut(request)
                 return response
+            if request.path in self.held:
+                self.waiting.append(request.path)
+                await asyncio.wait_for(self.held[request.path].wait(), HANG_SECONDS)
             await response.prepare(request)
             with suppress(ClientError, ClientConnectionResetError):
                 async for part in answer.content.iter_any():

@@ -21,6 +21,7 @@ from app.http.keys import DATABASE, LIFECYCLE
 from app.relay import source as relay_source
 from app.relay.client import AWAY, UNFIT, UpstreamClient
 from app.relay.path import RelayPath
+from app.relay.protocol import STATE
 from app.relay.usage import CLIENT
 from app.server.components import COMPONENTS
 from app.settings import load
@@ -324,6 +325,43 @@ async def test_older_database_is_followed_after_a_while(
     await relay.source.refresh()
 
     assert (at_first, relay.source.get("local").revision) == (revision + 5, revision)
+
+
+async def test_late_answer_to_a_poll_is_not_used(
+    service: Service, gate: Gate, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream has brought a later state while the answer was on its way."""
+    monkeypatch.setattr(relay_source, "GO_BACK_SECONDS", 0.0)
+    await relay.reach("local", await put(service.client, "retries", 1))
+    gate.held[STATE] = asyncio.Event()
+    poll = asyncio.create_task(relay.source.refresh())
+
+    async def is_on_its_way() -> bool:
+        return STATE in gate.waiting
+
+    await until(is_on_its_way)
+    await relay.reach("local", await put(service.client, "retries", 2))
+    before = dict(relay.source.fetches)
+    gate.held[STATE].set()
+    await poll
+
+    assert relay.source.has_all()
+    assert relay.source.fetches == before
+
+
+async def test_concurrent_refreshes_share_a_poll(gate: Gate, relay: Relay) -> None:
+    before = gate.seen.count(STATE)
+    await asyncio.gather(*(relay.source.refresh() for _ in range(20)))
+
+    assert gate.seen.count(STATE) - before < 10
+
+
+async def test_concurrent_refreshes_share_a_failure(gate: Gate, relay: Relay) -> None:
+    await gate.close()
+    refreshes = (relay.source.refresh() for _ in range(20))
+    outcomes = await asyncio.gather(*refreshes, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 20
 
 
 async def test_token_expires_by_the_clock_of_the_database(
