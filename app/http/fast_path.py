@@ -1,8 +1,8 @@
 """Answer hot requests inside the protocol: no task and no other object of aiohttp's server.
 
-A route is hot if it has a function that answers without waiting. aiohttp's parser reads every
-request, and aiohttp's router finds every route. A request is answered here if it is the only one
-of its connection, is complete, and has no header that needs more. Every other request goes the
+A route is hot if it has a function that answers without waiting. aiohttp's parser reads every new
+head, and aiohttp's router finds every route. A request is answered here if it is the only one of
+its connection, is complete, and has no header that needs more. Every other request goes the
 ordinary way, and so does one whose function returns None or raises an unexpected error. The
 handlers of the ordinary way call the same functions. FAST_PATH=false turns this module off.
 
