@@ -208,7 +208,9 @@ class SnapshotSource(PolledCopy):
         if not self.is_loaded:
             return
         yield from snapshot_metrics(self.loaded(), self.stale_seconds)
-        yield from change_metrics(self.change_sets, self._replacements.counts, self.lag_seconds)
+        # From 0 on: Prometheus sees no increase in a counter that begins at 1.
+        replacements = dict.fromkeys(self.loaded(), 0) | self._replacements.counts
+        yield from change_metrics(self.change_sets, replacements, self.lag_seconds)
 
 
 def _free_snapshots(replaced: list[Snapshot]) -> None:

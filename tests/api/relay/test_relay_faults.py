@@ -300,13 +300,14 @@ async def test_new_epoch_is_read_in_full(service: Service, relay: Relay) -> None
     await until(is_new)
 
     assert relay.source.get("local").entries.keys() == before.entries.keys()
-    counts = [
-        sample.value
+    counts = {
+        sample.labels["environment"]: sample.value
         for metric in relay.source.metrics()
         for sample in metric.samples
         if sample.name == "flagstone_history_replacements_total"
-    ]
-    assert counts == [1.0]
+    }
+    assert {name: count for name, count in counts.items() if count} == {"local": 1}
+    assert counts.keys() == relay.source.loaded().keys()
 
 
 async def test_older_database_is_followed_after_a_while(
