@@ -8,29 +8,25 @@ was cut, and a database that was replaced. Then it reads the environment in full
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import msgspec  # noqa: TC002 - the class has the annotation at run time
 
-from app import memory
-from app.configuration.snapshots import loading
 from app.configuration.snapshots.change_event import ChangeEvent
-from app.configuration.snapshots.loading import Advance, Touched
-from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
+from app.configuration.snapshots.loading import Advance
+from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.snapshots.source import SnapshotSource
 from app.environments.models import Environment
 from app.errors import ForeseenError, Unavailable
 from app.log import logger
-from app.relay import protocol
+from app.relay import updates
 from app.relay.client import UpstreamClient, decoded, unfit
 from app.relay.credentials import RelayedCredentials
 from app.relay.path import CIRCLE, DEPTH_MAX
-from app.relay.protocol import Update, UpdateHead, UpstreamState
+from app.relay.protocol import Update, UpstreamState
 from app.tasks import Backoff
-from app.threads import in_thread
 
 log = logger(__name__)
 
@@ -38,7 +34,6 @@ POLL_SECONDS = 2.0
 # An upstream with several instances may answer from one that is behind. After this time, its
 # database is an older one.
 GO_BACK_SECONDS = 10.0
-_PAGE_ENTRIES = 500
 # Above this, the changed environments are fetched.
 _PUSHED_MAX = 100
 _PAUSE_SECONDS = 0.2
@@ -245,9 +240,8 @@ class UpstreamSource(SnapshotSource):
         known = self._snapshots.get(head.environment.name)
         if known is None or known.epoch != head.environment.epoch or known.revision != head.after:
             return
-        entries = _decoded_entries(map(bytes, update.entries), head.environment.name)
-        advance = await _changes(head, *entries, known)
-        if advance.snapshot.digest == head.digest:
+        advance = await updates.applied(update, known)
+        if advance is not None:
             self.fetches["pushed"] += 1
             self._serve(head.environment.name, advance)
 
@@ -277,75 +271,4 @@ class UpstreamSource(SnapshotSource):
         self.fetches["full" if known is None else "changes"] += 1
         after = "" if known is None else f"{known.epoch}:{known.revision}"
         async with self._client.update(name, after) as lines:
-            head = decoded(await _next(lines), UpdateHead)
-            if head.environment.name != name:
-                raise unfit("sent another environment than was asked for")
-            if head.after is None or known is None:
-                advance = await _whole(head, lines)
-            elif head.after == known.revision and head.environment.epoch == known.epoch:
-                entries = await _entries(lines, head.count, name)
-                advance = await _changes(head, *entries, known)
-            else:
-                return None
-            if await _next(lines) != protocol.END:
-                raise unfit("sent more entries than it said")
-        snapshot = advance.snapshot
-        if advance.is_large:
-            await in_thread("digest", lambda: snapshot.digest)
-        return advance if snapshot.digest == head.digest else None
-
-
-async def _next(lines: AsyncIterator[bytes]) -> bytes:
-    """Return the next line. Raises Unavailable at the end."""
-    async for line in lines:
-        return line
-    raise unfit("ended an answer early")
-
-
-_Entries = tuple[list[Touched], dict[str, bytes]]
-
-
-async def _entries(lines: AsyncIterator[bytes], count: int, environment: str) -> _Entries:
-    return _decoded_entries([await _next(lines) for _ in range(count)], environment)
-
-
-def _decoded_entries(lines: Iterable[bytes], environment: str) -> _Entries:
-    """Return the entries, and their JSON by key: it must not be encoded again."""
-    touched: list[Touched] = []
-    bodies: dict[str, bytes] = {}
-    for line in lines:
-        entry = decoded(line, Configuration)
-        if entry.environment != environment:
-            raise unfit("sent an entry of another environment")
-        touched.append((entry.key, entry))
-        bodies[entry.key] = line
-    return touched, bodies
-
-
-def _events(head: UpdateHead) -> list[ChangeEvent]:
-    return [ChangeEvent(head.environment.epoch, data) for data in head.events]
-
-
-async def _changes(
-    head: UpdateHead, touched: list[Touched], bodies: dict[str, bytes], known: Snapshot
-) -> Advance:
-    kinds = [(key, entry.kind if entry else None) for key, entry in touched]
-    removed: list[Touched] = [(key, None) for key in head.removed]
-    kinds += [(key, None) for key in head.removed]
-    return await loading.advanced(
-        known, head.environment, kinds, lambda: touched + removed, _events(head), bodies
-    )
-
-
-async def _whole(head: UpdateHead, lines: AsyncIterator[bytes]) -> Advance:
-    """Read all entries in pages: decoding all at once would triple the memory of the process."""
-    environment = head.environment
-    snapshot = build(environment, [])
-    for start in range(0, head.count, _PAGE_ENTRIES):
-        count = min(_PAGE_ENTRIES, head.count - start)
-        touched, bodies = await _entries(lines, count, environment.name)
-        advance = partial(snapshot.advanced, environment, touched, (), bodies)
-        snapshot = await in_thread("compile", partial(memory.frozen, advance))
-    events = _events(head)
-    snapshot = snapshot.advanced(environment, (), events)
-    return Advance(snapshot=snapshot, events=events, is_large=True)
+            return await updates.received(lines, name, known)
