@@ -2,8 +2,8 @@
 
 The memory is the proportional set size: pages that several processes share are divided among them.
 PostgreSQL is not part of it. Modules are compiled before, as an installation compiles them. The
-first start migrates the database, and the second one provisions it again, because the first could
-not yet record changes of the schema. Neither is measured.
+first start migrates the database, and the second one provisions it again, because the migrations
+have changed its rights. Neither is measured.
 """
 
 import asyncio
