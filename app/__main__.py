@@ -8,10 +8,13 @@ from app.program import IS_CHECKOUT
 
 def main() -> None:
     try:
-        # `serve` alone needs no parser of commands, which takes 10 MB of memory and a tenth of the
-        # start. With FLAGSTONE_URL the parser warns that the variable is not used.
-        if sys.argv[1:] == ["serve"] and "FLAGSTONE_URL" not in os.environ:
+        # Without options, `serve` and `relay` need no parser of commands, which takes 10 MB of
+        # memory and a tenth of the start. With FLAGSTONE_URL the parser warns that it is not used.
+        has_server = "FLAGSTONE_URL" in os.environ
+        if sys.argv[1:] == ["serve"] and not has_server:
             from app.cli.serve import run  # noqa: PLC0415 - as little as possible
+        elif sys.argv[1:] == ["relay"] and not has_server:
+            from app.cli.serve import run_relay as run  # noqa: PLC0415 - the same
         elif sys.argv[1:] == ["probe"]:
             from app.server.probe import run  # noqa: PLC0415 - as little as possible
         else:

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.serve import serve_with
-from app.scripts import configured_settings
-from app.settings import SettingsError
+from app.cli.serve import serve_relay
 
 
 def relay(
@@ -29,7 +27,4 @@ def relay(
     """
     if upstream is not None:
         os.environ["RELAY_UPSTREAM"] = upstream
-    settings = configured_settings()
-    if settings.relay.upstream is None:
-        raise SettingsError([("RELAY_UPSTREAM", "is required, or --upstream URL")])
-    serve_with(settings)
+    serve_relay()

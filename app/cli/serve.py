@@ -55,6 +55,14 @@ def serve() -> None:
     serve_with(settings)
 
 
+def serve_relay() -> None:
+    """Run the relay of RELAY_UPSTREAM until Ctrl-C or SIGTERM."""
+    settings = configured_settings()
+    if settings.relay.upstream is None:
+        raise SettingsError([("RELAY_UPSTREAM", "is required, or --upstream URL")])
+    serve_with(settings)
+
+
 def serve_with(settings: Settings) -> None:
     """Run the service or the relay until Ctrl-C or SIGTERM."""
     for warning in settings.warnings:
@@ -70,6 +78,12 @@ def run() -> None:
     """Run `python -m app serve` without the command line. A foreseen error is one line."""
     with foreseen_errors():
         serve()
+
+
+def run_relay() -> None:
+    """Run `python -m app relay` without the command line. A foreseen error is one line."""
+    with foreseen_errors():
+        serve_relay()
 
 
 def _run(main: Coroutine[Any, Any, Result]) -> Result:
