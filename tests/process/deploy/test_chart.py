@@ -28,6 +28,7 @@ KINDS = {
     "gateway": TESTED | {"HTTPRoute", "HorizontalPodAutoscaler", "ServiceMonitor"},
     "restricted": TESTED | {"NetworkPolicy"},
     "backups": TESTED - {"Job"},
+    "relay": (TESTED | {"NetworkPolicy"}) - {"Job"},
 }
 # Each value that the chart refuses, with words of the reason.
 REFUSED = {
@@ -59,6 +60,10 @@ REFUSED = {
         "httpRoute.parentRefs: name a Gateway.",
     ),
     "token": ({"serviceMonitor": {"enabled": True}}, "name the Secret with a token"),
+    "upstream": (
+        {"relay": {"enabled": True, "upstream": "http://flags.example.org"}},
+        "relay.upstream: set the https URL",
+    ),
     "scale": (
         {"autoscaling": {"enabled": True, "minReplicas": 7}},
         "must not exceed autoscaling.maxReplicas",
@@ -204,6 +209,22 @@ def test_files_of_the_settings_are_mounted(results: Results) -> None:
         "backups": "/backups",
     }
     assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_relay_has_its_token_and_nothing_of_the_database(results: Results) -> None:
+    manifests = results["relay"]["manifests"]
+    pod = _one(manifests, "Deployment")["spec"]["template"]["spec"]
+
+    assert pod["containers"][0]["args"] == ["relay"]
+    assert _environment(pod) == {
+        "RELAY_UPSTREAM": "https://flags.example.org",
+        "RELAY_TOKEN_FILE": "/etc/flagstone/relay/relay-token",
+    }
+    secrets = [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v]
+    assert secrets == ["flagstone-relay"]
+    ports = _one(manifests, "NetworkPolicy")["spec"]["egress"][0]["ports"]
+    assert [port["port"] for port in ports] == [53, 53, 8443]
+    assert "token create" not in results["relay"]["notes"]
 
 
 def test_port_of_flagd_sync_is_that_of_the_settings(results: Results) -> None:

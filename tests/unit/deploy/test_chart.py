@@ -20,7 +20,9 @@ CHART = ROOT / "deploy/helm/flagstone"
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 PAGE = Page(ROOT / "docs/kubernetes.md")
 # Maps whose keys the user chooses.
-OPEN = {"settings", "resources", "secrets.app.files", "secrets.migrator.files"}
+OPEN = {"settings", "resources"} | {
+    f"secrets.{secret}.files" for secret in ("app", "migrator", "relay")
+}
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -85,8 +87,11 @@ def test_chart_sets_settings_that_exist() -> None:
     checks = (CHART / "templates/_checks.tpl").read_text()
     of_chart = set(re.findall(r'^    "([A-Z_]+)" "', checks, re.MULTILINE))
 
-    assert of_chart == {"DATA_DIR", "HOST", "INSTANCE_ID", "MIGRATE_ON_START", "PORT"}
-    assert of_chart | VALUES["secrets"]["app"]["files"].keys() <= names
+    assert of_chart == {
+        *("DATA_DIR", "HOST", "INSTANCE_ID", "MIGRATE_ON_START", "PORT", "RELAY_UPSTREAM")
+    }
+    for secret in VALUES["secrets"].values():
+        assert of_chart | secret["files"].keys() <= names
     assert all(f"`{name}`" in PAGE.text for name in of_chart)
 
 
@@ -112,8 +117,9 @@ def test_commands_of_chart_and_page_exist() -> None:
     arguments = re.findall(r"args: \[(.*)\]", templates)
     quoted = re.findall(r"(?:`|-- )flagstone ([a-z]+ [a-z]+)", PAGE.text)
 
-    assert set(arguments) == {"serve", "database, migrate", "probe, ready"}
-    assert {"serve", "database migrate", "probe"} <= known
+    chosen = '{{ ternary "relay" "serve" $relay }}'
+    assert set(arguments) == {chosen, "database, migrate", "probe, ready"}
+    assert {"relay", "serve", "database migrate", "probe"} <= known
     assert len(quoted) > 3
     assert set(quoted) <= known
 

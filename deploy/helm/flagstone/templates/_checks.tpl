@@ -6,7 +6,8 @@
     "INSTANCE_ID" "each pod has its own name"
     "HOST" "the service listens on all addresses of the pod"
     "MIGRATE_ON_START" "use migration.enabled"
-    "PORT" "use service.port" -}}
+    "PORT" "use service.port"
+    "RELAY_UPSTREAM" "use relay.upstream" -}}
 {{- range $name, $value := .Values.settings -}}
   {{- if hasKey $ofChart $name -}}
     {{- fail (printf "settings.%s: the chart sets it: %s." $name (get $ofChart $name)) -}}
@@ -34,6 +35,9 @@
   {{- if hasKey $.Values.secrets.app.files . -}}
     {{- fail (printf "secrets.app.files.%s: the service must not have it. Only secrets.migrator.files may." .) -}}
   {{- end -}}
+{{- end -}}
+{{- if and .Values.relay.enabled (not (hasPrefix "https://" .Values.relay.upstream)) -}}
+  {{- fail "relay.upstream: set the https URL of the service, or of another relay." -}}
 {{- end -}}
 {{- if and (or .Values.ingress.enabled .Values.httpRoute.enabled) (not .Values.host) -}}
   {{- fail "host: set the host name of the Ingress or the HTTPRoute." -}}

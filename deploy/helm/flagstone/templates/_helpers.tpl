@@ -43,8 +43,13 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- /* The environment of a container. Takes a list: the root, and the names of the secrets. */ -}}
 {{- define "flagstone.environment" -}}
 {{- $root := index . 0 -}}
+{{- if $root.Values.relay.enabled }}
+- name: RELAY_UPSTREAM
+  value: {{ $root.Values.relay.upstream | quote }}
+{{- else }}
 - name: MIGRATE_ON_START
   value: "false"
+{{- end }}
 {{- if and $root.Values.host (not (hasKey $root.Values.settings "PUBLIC_URL")) }}
 - name: PUBLIC_URL
   value: {{ printf "https://%s" $root.Values.host | quote }}
