@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests.coverage_data import remove_damaged
 from tests.guardian import guarded_folder
 
 # A guard against fixtures that hang. pytest-timeout guards the test functions (pyproject.toml).
@@ -35,6 +36,17 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_UNTIL_END].close()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Remove damaged coverage data before pytest-cov combines the files."""
+    result = yield
+    if session.config.pluginmanager.has_plugin("_cov") and not hasattr(
+        session.config, "workerinput"
+    ):
+        remove_damaged(session.config.rootpath)
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
