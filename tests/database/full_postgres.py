@@ -33,7 +33,7 @@ CERTIFIED = "certified"
 # The folder with the programs of a version other than Debian's newest.
 CHOSEN_PROGRAMS = "FLAGSTONE_FULL_POSTGRES_BIN"
 
-_START_SECONDS = 30
+_START_SECONDS = 120
 # Strong enough for the staging tier.
 _PASSWORD = "rowan7-kestrel-Plume42"
 _INITDB = ("--auth=scram-sha-256", "--username=postgres", "--encoding=UTF8", "--no-sync")

@@ -129,7 +129,7 @@ async def test_cancelled_waiter_is_not_counted(target: Target) -> None:
 
 
 async def test_slow_statement_is_unavailable(target: Target) -> None:
-    async with opened(target, pool_max=1, command_timeout_seconds=0.3) as database:
+    async with opened(target, pool_max=1, command_timeout_seconds=1) as database:
         with pytest.raises(Unavailable):
             async with database.connection() as connection:
                 await connection.execute("select pg_sleep(3600)")
@@ -497,7 +497,7 @@ async def test_silent_first_host_does_not_delay_the_second(
         target = plain_server.target(APP)
         several = replace(target, hosts=(silent.getsockname(), *target.hosts))
         async with (
-            opened(several, host_timeout_seconds=0.5) as database,
+            opened(several, host_timeout_seconds=60, connect_timeout_seconds=30) as database,
             database.connection() as connection,
         ):
             assert await connection.fetchval("select 1") == 1
@@ -595,7 +595,7 @@ async def test_silent_network_costs_two_command_timeouts(
 ) -> None:
     async with (
         proxied(plain_server.target(APP)) as (proxy, target),
-        opened(target, pool_max=1, command_timeout_seconds=0.4) as database,
+        opened(target, pool_max=1, command_timeout_seconds=1) as database,
     ):
         async with database.connection() as connection:
             await connection.fetchval("select 1")
@@ -623,7 +623,7 @@ async def test_release_cancelled_on_dead_network_reports_nothing(
     loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
     async with (
         proxied(plain_server.target(APP)) as (proxy, target),
-        opened(target, pool_max=1, command_timeout_seconds=2) as database,
+        opened(target, pool_max=1, command_timeout_seconds=4) as database,
     ):
 
         async def use() -> None:
@@ -663,7 +663,7 @@ async def test_unanswered_connect_is_not_pool_exhaustion(
     """After `pool_exhausted`, an operator would enlarge the pool, which does not help here."""
     async with (
         proxied(plain_server.target(APP)) as (proxy, target),
-        opened(target, acquire_timeout_seconds=0.3) as database,
+        opened(target, acquire_timeout_seconds=1) as database,
         database.connection(),
     ):
         proxy.flowing.clear()
@@ -865,7 +865,7 @@ async def test_cancelled_caller_ends_when_the_network_is_dead(target: Target, mo
 
     async with (
         proxied(target) as (proxy, through),
-        opened(through, command_timeout_seconds=0.3) as database,
+        opened(through, command_timeout_seconds=1) as database,
     ):
         caller = asyncio.create_task(database.transact(work) if moment == "transaction" else use())
         await reached.wait()
@@ -885,7 +885,7 @@ async def test_result_stands_when_the_release_fails(target: Target) -> None:
 
     async with (
         proxied(target) as (proxy, through),
-        opened(through, command_timeout_seconds=0.3) as database,
+        opened(through, command_timeout_seconds=1) as database,
         database.connection() as connection,
     ):
         result = await work(connection)

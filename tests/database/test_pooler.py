@@ -54,7 +54,7 @@ POOLED = load(
     }
 ).database
 LIMITS = replace(POOLED, pool_max=10, acquire_timeout_seconds=30.0, command_timeout_seconds=20.0)
-_START_SECONDS = 10
+_START_SECONDS = 60
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.database.full_postgres import FullServer
 from tests.ports import free_port
 
 SETTINGS = replace(
-    load({}).database, connect_attempts=2, connect_timeout_seconds=10.0, host_timeout_seconds=0.3
+    load({}).database, connect_attempts=2, connect_timeout_seconds=60.0, host_timeout_seconds=30.0
 )
 UNREACHABLE = Target(
     hosts=(("127.0.0.1", 1),), database="d", user="u", password=Secret("p"), tls=Tls()
@@ -61,7 +61,9 @@ async def test_refusal_of_an_unknown_host_names_it() -> None:
 
 async def test_refusal_of_a_silent_host_says_so() -> None:
     with _silent() as port:
-        refusal = await _refusal(replace(UNREACHABLE, hosts=(("127.0.0.1", port),)))
+        silent = replace(UNREACHABLE, hosts=(("127.0.0.1", port),))
+        settings = replace(SETTINGS, target=silent, host_timeout_seconds=0.3)
+        refusal = await _refusal(silent, settings)
 
     assert str(refusal) == f"DATABASE_URL: 127.0.0.1:{port} does not answer (tried 2 times)"
 

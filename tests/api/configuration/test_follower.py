@@ -106,7 +106,7 @@ async def test_change_without_a_notification_is_polled(service: Service, server:
             "values ('local', 1, 'silent', 'setting', '1', 1)"
         )
 
-    snapshot = await follower.at_least("local", 1, seconds=4)
+    snapshot = await follower.at_least("local", 1, seconds=HANG_SECONDS)
 
     assert snapshot.entries["silent"].configuration.value == 1
 
@@ -122,7 +122,7 @@ async def test_killed_listener_reconnects_and_misses_nothing(
             )
         revision = await _write(service, f"after/{n}")
 
-        snapshot = await replica.app[FOLLOWER].at_least("local", revision, seconds=5)
+        snapshot = await replica.app[FOLLOWER].at_least("local", revision, seconds=HANG_SECONDS)
 
         assert f"after/{n}" in snapshot.entries
 
@@ -227,7 +227,7 @@ async def test_large_change_set_arrives_whole(service: Service, replica: Service
     done = asyncio.Event()
     reading = asyncio.create_task(read())
     revisions = [await write(value) for value in range(5)]
-    await replica.app[FOLLOWER].at_least("local", revisions[-1], seconds=20)
+    await replica.app[FOLLOWER].at_least("local", revisions[-1], seconds=HANG_SECONDS)
     await asyncio.sleep(0)
     done.set()
 
@@ -300,7 +300,7 @@ async def test_schema_change_does_not_end_the_follower(
             await asyncio.to_thread(connection.execute, change + "varchar(5000)")
         for n in range(3):
             revision = await _write(service, f"after/{n}")
-            snapshot = await replica.app[FOLLOWER].at_least("local", revision, seconds=8)
+            snapshot = await replica.app[FOLLOWER].at_least("local", revision, seconds=HANG_SECONDS)
             assert f"after/{n}" in snapshot.entries
     finally:
         with server.admin("suite") as connection:

@@ -95,11 +95,14 @@ async def test_timeline_is_filtered_by_key_author_and_day(service: Service) -> N
     await write(service, "One", limit=(0, 5))
     await write(service, "Two", size=(0, 5))
     today = datetime.now(UTC).date()
+    tomorrow = today + timedelta(days=1)
 
     assert "Two" not in await get(service, "/changes?key=LIM")
     assert "No change matches" in await get(service, "/changes?author=token:none")
-    assert "One" in await get(service, f"/changes?since={today}&until={today}")
-    later = today + timedelta(days=1)
+    assert "One" in await get(
+        service, f"/changes?since={today - timedelta(days=1)}&until={tomorrow}"
+    )
+    later = today + timedelta(days=2)
     assert "No change matches" in await get(service, f"/changes?since={later}")
     assert "must be a day" in await get(service, "/changes?since=x", 400)
 

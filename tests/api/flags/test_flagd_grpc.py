@@ -317,6 +317,7 @@ async def test_client_that_stops_reading_is_disconnected(
         writer.write(frames.open_stream(1, "/flagd.sync.v1.FlagSyncService/SyncFlags"))
         await _until(lambda: "slow" in _ended(component))
         await _until(lambda: report(component).observed_value == 0)
+        monkeypatch.undo()
         writer.close()
         async with _insecure(settings) as channel:
             assert '"large"' in await Client(channel).fetch()

@@ -477,7 +477,7 @@ async def test_old_heartbeats_are_deleted_by_new_ones(
 async def test_exhausted_pool_warns(
     service: Service, settings: Settings, database_target: Target
 ) -> None:
-    limits = replace(settings.database, pool_min=1, pool_max=1, acquire_timeout_seconds=0.05)
+    limits = replace(settings.database, pool_min=1, pool_max=1, acquire_timeout_seconds=0.3)
     database = Database(limits)
     await database.open(database_target)
     heartbeat = Heartbeat(database, settings.health, "busy")

@@ -15,6 +15,7 @@ from app.secrets.reveal import VAULT
 from tests.api.metrics import Samples, scrape, value
 from tests.conftest import Server, Service
 from tests.factories import flag
+from tests.waiting import HANG_SECONDS
 
 LOCAL = "/v1/environments/local"
 NEW = {"If-None-Match": "*"}
@@ -86,7 +87,7 @@ async def test_revision_change_sets_and_lag_have_the_environment(
         - value(before, "flagstone_change_sets_total", **labels)
         == 1
     )
-    assert 0 <= value(after, "flagstone_follower_lag_seconds", environment="local") < 2
+    assert 0 <= value(after, "flagstone_follower_lag_seconds", environment="local") < HANG_SECONDS
     assert value(after, "flagstone_snapshot_stale_seconds") == 0
 
 

@@ -206,7 +206,7 @@ async def test_page_sees_a_flag_that_turns_by_itself(
     async with _page(served) as page:
         await page.next("Ready", value="hello")
         await page.next("fetched", status=304)
-        soon = int(time.time()) + 2
+        soon = int(time.time()) + 5
         condition = {">=": [{"var": "$flagd.timestamp"}, soon]}
         turning = _flag("day", "night", targeting={"if": [condition, "v1"]})
         await _put(client, served, "greeting", turning, 1)

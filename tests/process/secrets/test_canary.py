@@ -4,7 +4,6 @@ It searches the data directory with the write-ahead log, the log of PostgreSQL w
 a dump of every table, the snapshots, the log of the service, and its responses.
 """
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from app.configuration.snapshots.disk import Disk
 from app.database.embedded import EmbeddedServer
 from app.settings import Tier, load
 from tests.process.conftest import PATIENT, Process
+from tests.waiting import until
 
 SECRETS = 1_000
 # No other text matches, not even in base64.
@@ -62,7 +62,12 @@ async def test_secrets_are_stored_nowhere_in_clear(
         f"{service.url}/v1/environments/local/export?reveal=true", headers=service.headers
     ) as answer:
         revealed = set(_CANARY.findall(await answer.read()))
-    await asyncio.sleep(3)  # the snapshot is written after a second or two
+    disk = Disk(service.data_dir, token_key(load({"DATA_DIR": str(service.data_dir)})), Tier.LOCAL)
+
+    async def has_last_revision() -> bool:
+        return _SETTING.encode() in _state_on(disk)
+
+    await until(has_last_revision)
     dump = b"".join(_dump(admin))
     admin.close()
     assert await service.stop() == 0
@@ -78,10 +83,7 @@ async def test_secrets_are_stored_nowhere_in_clear(
     # In the file of the table, in the log of statements and in the write-ahead log.
     assert {Path(name).parts[0] for name in leaks} >= {"pg18", "pg18.log"}
     assert any("pg_wal" in name for name in leaks)
-    key = token_key(load({"DATA_DIR": str(service.data_dir)}))
-    state = Disk(service.data_dir, key, Tier.LOCAL).read()
-    assert state is not None
-    assert set(_CANARY.findall(msgspec.json.encode(state.state))) == only
+    assert set(_CANARY.findall(_state_on(disk))) == only
 
 
 async def _write(ask: Callable[..., Awaitable[None]]) -> None:
@@ -109,6 +111,11 @@ async def _write(ask: Callable[..., Awaitable[None]]) -> None:
     await ask("POST", "local/restore", {"revision": 1})
     for path in ("export", "configurations?limit=500", "changes?limit=500", "diff?from=0"):
         await ask("GET", f"local/{path}")
+
+
+def _state_on(disk: Disk) -> bytes:
+    stored = disk.read()
+    return b"" if stored is None else msgspec.json.encode(stored.state)
 
 
 def _superuser(folder: Path) -> psycopg.Connection[Any]:

@@ -96,7 +96,7 @@ async def test_c38_the_stream_of_a_token_ends_with_it(ofrep: Client) -> None:
     token = await ofrep.service.token(
         Scope.EVALUATE,
         environments=("local",),
-        expires_at=datetime.now(UTC) + timedelta(seconds=2),
+        expires_at=datetime.now(UTC) + timedelta(seconds=5),
     )
 
     async with listening(replace(ofrep, token=token)) as stream:
