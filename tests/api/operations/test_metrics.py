@@ -47,7 +47,7 @@ async def test_requests_are_counted_by_route_and_status(service: Service) -> Non
     assert more("GET", route, "404") == 1
     assert more("", "", "404") == 1
     assert more("GET", route, "200", "_bucket", le="+Inf") == 3
-    assert 0 < more("GET", route, "200", "_sum") < 3
+    assert 0 < more("GET", route, "200", "_sum") < HANG_SECONDS
 
 
 async def test_access_log_counts_accesses_and_losses(service: Service, server: Server) -> None:

@@ -1,5 +1,6 @@
 """Recorded schema changes over HTTP; unrecorded ones in health and metrics."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -131,7 +132,8 @@ async def test_drift_and_disabled_trigger_only_warn(
     assert value(samples, "flagstone_schema_drift_facts") == 0
     assert value(samples, "flagstone_schema_audit_recording") == 1
     # New drift is logged once, however often it is detected.
-    assert [(line["event"], line["log_level"]) for line in logged] == [
+    lines = [line for line in logged if line["event"].startswith("schema_")]
+    assert [(line["event"], line["log_level"]) for line in lines] == [
         ("schema_drift", "warning"),
         ("schema_recording", "warning"),
     ]
@@ -189,5 +191,6 @@ async def test_failed_comparison_is_a_warning(
     assert (well.status, well.output) == ("pass", None)
     for name in ("schema:drift", "schema:audit"):
         (check,) = stale.checks[name]
-        assert (check.status, check.output) == ("warn", "not checked for 3600 seconds")
+        assert check.status == "warn"
+        assert re.fullmatch(r"not checked for 36\d\d seconds", check.output or "")
     assert "flagstone_schema_audit_recording" not in {name for name, _ in gone}

@@ -82,7 +82,7 @@ async def _statuses_until_written(client: ClientSession, process: Process) -> se
 async def test_running_requests_finish_after_the_signal(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
-    process = launch(DRAIN_SECONDS="3", **PATIENT)
+    process = launch(DRAIN_SECONDS="6", **PATIENT)
     await process.start()
     await process.ready()
     statuses: list[int] = []
