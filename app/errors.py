@@ -7,6 +7,7 @@ AppError
 ├── Forbidden           the token lacks the scope or the environment
 ├── NotFound
 ├── Conflict            the state of the entry forbids the change
+│   └── ApprovalRequired  the environment is protected
 ├── Stale               the expected version is not the current one
 ├── ConditionMissing    the write names no expected version
 ├── TooLarge
@@ -23,7 +24,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,21 @@ class NotFound(AppError): ...
 
 
 class Conflict(AppError): ...
+
+
+class ApprovalRequired(Conflict):
+    """A write in a protected environment lacks approvals.
+
+    `change_set` is what the write would make, with secrets: never log or show it. `proposal` is its
+    JSON without them, None if that is too large.
+    """
+
+    def __init__(
+        self, message: str, violations: Sequence[Violation], *, change_set: Any, proposal: Any
+    ) -> None:
+        super().__init__("approval_required", message, violations)
+        self.change_set = change_set
+        self.proposal = proposal
 
 
 class Stale(AppError):

@@ -39,14 +39,15 @@ with head as (
       and environments.revision < :revision
 ),
 inserted as (
-    insert into change_sets (environment, revision, kind, actor, message, hash)
+    insert into change_sets (environment, revision, kind, actor, message, hash, approval)
     select
         :environment,
         (change_set ->> 'revision')::bigint,
         change_set ->> 'kind',
         change_set ->> 'actor',
         change_set ->> 'message',
-        (change_set ->> 'hash')::bytea
+        (change_set ->> 'hash')::bytea,
+        change_set -> 'approval'
     from jsonb_array_elements(:change_sets::jsonb) as element (change_set)
 ),
 changed as (
@@ -180,13 +181,14 @@ select
 from put
 where :returns_entries::boolean;
 
--- name: write_properties(environment, revision, version, before_metadata, before_fractional, before_protected, after_metadata, after_fractional, after_protected)!
+-- name: write_properties(environment, revision, version, before_metadata, before_fractional, before_protected, before_protection, after_metadata, after_fractional, after_protected, after_protection)!
 -- Like write_change_sets, for properties of the environment.
 with changed as (
     update environments
     set metadata = :after_metadata,
         fractional = :after_fractional,
         protected = :after_protected,
+        protection = :after_protection,
         version = :version
     where name = :environment
 )
@@ -197,9 +199,11 @@ insert into property_changes (
     before_metadata,
     before_fractional,
     before_protected,
+    before_protection,
     after_metadata,
     after_fractional,
-    after_protected
+    after_protected,
+    after_protection
 )
 values (
     :environment,
@@ -208,9 +212,11 @@ values (
     :before_metadata,
     :before_fractional,
     :before_protected,
+    :before_protection,
     :after_metadata,
     :after_fractional,
-    :after_protected
+    :after_protected,
+    :after_protection
 );
 
 -- name: find_change_set(environment, revision)^
@@ -222,6 +228,7 @@ select
     message,
     created_at,
     encode(hash, 'hex') as hash,
+    approval,
     (
         select count(*)
         from changes
@@ -280,6 +287,7 @@ select
     change_sets.message,
     change_sets.created_at,
     encode(change_sets.hash, 'hex') as hash,
+    change_sets.approval,
     sizes.changes_count,
     sizes.bytes
 from change_sets
@@ -490,7 +498,8 @@ select
     change_sets.kind as change_kind,
     change_sets.actor,
     change_sets.message,
-    change_sets.created_at
+    change_sets.created_at,
+    change_sets.approval
 from sized
 join changes
     on changes.environment = :environment
@@ -658,9 +667,11 @@ select
     before_metadata,
     before_fractional,
     before_protected,
+    before_protection,
     after_metadata,
     after_fractional,
-    after_protected
+    after_protected,
+    after_protection
 from property_changes
 where environment = :environment
   and revision > :after
@@ -673,7 +684,8 @@ select
     change.metadata,
     change.fractional,
     change.protected,
-    change.version
+    change.version,
+    change.protection
 from (
     (
         select
@@ -681,7 +693,8 @@ from (
             after_metadata as metadata,
             after_fractional as fractional,
             after_protected as protected,
-            version
+            version,
+            after_protection as protection
         from property_changes
         where environment = :environment
           and revision <= :revision
@@ -695,7 +708,8 @@ from (
             before_metadata,
             before_fractional,
             before_protected,
-            version - 1
+            version - 1,
+            before_protection
         from property_changes
         where environment = :environment
           and revision > :revision
@@ -727,7 +741,8 @@ select
         from property_changes
         where property_changes.environment = change_sets.environment
           and property_changes.revision = change_sets.revision
-    ) as properties
+    ) as properties,
+    change_sets.approval
 from change_sets
 where change_sets.environment = :environment
   and change_sets.revision > :after_revision
@@ -787,6 +802,7 @@ select
     change_sets.message,
     change_sets.created_at,
     change_sets.hash,
+    change_sets.approval,
     walked.changes,
     walked.bytes
 from walked

@@ -97,7 +97,8 @@ with locked as materialized (
         protected,
         fractional,
         metadata,
-        version
+        version,
+        protection
     from environments
     where name = :environment
       and deleted_at is null
@@ -114,6 +115,7 @@ select
     locked.fractional,
     locked.metadata,
     locked.version as properties_version,
+    locked.protection,
     current_timestamp as created_at,
     (locked.revision, locked.epoch) = (seen.revision, seen.epoch::text) as is_current,
     requested.key,

@@ -13,7 +13,8 @@ select
     protected,
     fractional,
     metadata,
-    version
+    version,
+    protection
 from environments
 where (:name::text is null or name = :name)
   and (deleted_at is null or :with_deleted)

@@ -20,7 +20,8 @@ with head as (
         environments.protected,
         environments.fractional,
         environments.metadata,
-        environments.version
+        environments.version,
+        environments.protection
     from environments
     where environments.name = :environment
       and environments.epoch = :epoch::uuid
@@ -93,7 +94,9 @@ select
             from property_changes
             where property_changes.environment = change_sets.environment
               and property_changes.revision = change_sets.revision
-        )
+        ),
+        'approval',
+        change_sets.approval
     ) as content,
     null,
     null,
@@ -134,6 +137,8 @@ select
         head.metadata,
         'version',
         head.version,
+        'protection',
+        head.protection,
         'is_continued',
         :revision::bigint = 0
         or exists (

@@ -443,6 +443,7 @@ def clean(cleaner: Admin, *, epoch: str | None = None) -> None:
         "update flagstone.environments "
         "set revision = 0, first_revision = 1, deleted_at = null, hash = null, "
         "epoch = coalesce(%s::uuid, gen_random_uuid()), "
-        "metadata = '{}', fractional = 'v3', version = 1, protected = name = 'production'",
+        "metadata = '{}', fractional = 'v3', version = 1, protected = name = 'production', "
+        "protection = null",
         [epoch],
     )

@@ -15,8 +15,8 @@ _ANONYMOUS = "anonymous"
 
 
 class AccessEvent(StrEnum):
-    """The OWASP logging vocabulary, with `authn_token_rotated`, `authn_link_created` and the last
-    three in its style.
+    """The OWASP logging vocabulary, with `authn_token_rotated`, `authn_link_created`,
+    `authz_emergency` and the last three in its style.
 
     A session that a person ends is `session_expired` too; the detail has the reason.
 
@@ -34,6 +34,7 @@ class AccessEvent(StrEnum):
     LINK_CREATED = "authn_link_created"
     ACCESS_FAIL = "authz_fail"
     ADMINISTRATION = "authz_admin"
+    EMERGENCY = "authz_emergency"
     SECRET_READ = "sensitive_read"  # noqa: S105
     RATE_LIMITED = "excess_rate_limit_exceeded"
     SCHEMA_CHANGE = "schema_change"

@@ -15,11 +15,15 @@ class Scope(StrEnum):
     REVEAL = "reveal"
     ADMIN = "admin"
     RELAY = "relay"
+    PUBLISH = "publish"
 
 
-# The scopes of persons: of sessions, and of tokens for administrators. A relay is no person, and a
-# release that does not know its scope must accept the others.
-PERSONAL_SCOPES = frozenset(Scope) - {Scope.RELAY}
+# The scopes that sessions and tokens for administrators get by default. A relay is no person.
+# Publishing without approval is for emergencies, so it is granted by name. A release that does not
+# know a scope refuses the tokens that have it.
+PERSONAL_SCOPES = frozenset(Scope) - {Scope.RELAY, Scope.PUBLISH}
+# The scopes that a session may have.
+SESSION_SCOPES = frozenset(Scope) - {Scope.RELAY}
 
 
 @dataclass(frozen=True, kw_only=True)

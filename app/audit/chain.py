@@ -14,6 +14,7 @@ from app.configuration.changes.models import Change, ChangeKind, Entry, Link, Pr
 from app.configuration.changes.rows import content_of, properties_change_of
 from app.database import Connection, Database, sql
 from app.environments.models import Environment
+from app.environments.protection import approval_of
 from app.threads import in_thread
 
 PAGE_SIZE = 1_000
@@ -113,6 +114,7 @@ def _links(
             hash=row["hash"],
             changes=changes.get(row["revision"], []),
             properties=properties.get(row["revision"]),
+            approval=approval_of(row["approval"]),
         )
         for row in rows
     ]

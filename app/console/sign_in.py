@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
-from app.access.models import PERSONAL_SCOPES, Caller, Principal, Scope
+from app.access.models import SESSION_SCOPES, Caller, Principal, Scope
 from app.access.sessions import codes, service
 from app.access.sessions.cookie import (
     check_transport,
@@ -147,7 +147,7 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
 def _principal(holder: Caller) -> Principal:
     if not holder.grant.allows(Scope.READ):
         raise Forbidden("scope_missing", "The console needs a token with the scope read.")
-    grant = replace(holder.grant, scopes=holder.grant.scopes & PERSONAL_SCOPES)
+    grant = replace(holder.grant, scopes=holder.grant.scopes & SESSION_SCOPES)
     return Principal(actor=holder.actor, name=holder.name, grant=grant, token_id=holder.token_id)
 
 

@@ -1,27 +1,33 @@
 """The JSON shapes of environments and their properties."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from app.environments.protection import Protection, protection_of
+
 
 class Properties(msgspec.Struct, frozen=True, kw_only=True):
-    """The metadata of the flag set, the generation of bucketing, and the protection from deletion.
+    """The metadata of the flag set, the generation of bucketing, and the protection.
 
-    `version` counts the changes of the properties.
+    `protected` protects from deletion, and `protection` from writes without approval. `version`
+    counts the changes of the properties.
     """
 
     metadata: dict[str, Any]
     fractional: str
     protected: bool
     version: int
+    # Null in what earlier releases stored. The hash chain leaves null out.
+    protection: Protection | None = None
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """An environment. `hash`, in hex, is the hash of the latest change set, null before the first.
 
-    `version` counts the changes of metadata, fractional and protected. `first_revision` is above 1
-    when the revisions before it belong to a deleted environment of the same name.
+    `version` counts the changes of metadata, fractional, protected and protection. `first_revision`
+    is above 1 when the revisions before it belong to a deleted environment of the same name.
     """
 
     name: str
@@ -35,6 +41,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     # Files on disk of earlier releases lack the following members.
     version: int = 1
     first_revision: int = 1
+    protection: Protection | None = None
 
     @property
     def properties(self) -> Properties:
@@ -43,6 +50,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
             fractional=self.fractional,
             protected=self.protected,
             version=self.version,
+            protection=self.protection,
         )
 
     def at(self, revision: int, properties: Properties) -> "Environment":
@@ -51,6 +59,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
             return self
         members = msgspec.structs.asdict(properties)
         return msgspec.structs.replace(self, revision=revision, hash=None, **members)
+
+
+def environment_of(row: Mapping[str, Any]) -> Environment:
+    """Return the environment in the columns of a row."""
+    return Environment(**{**row, "protection": protection_of(row["protection"])})
 
 
 class EnvironmentList(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Read and create environments on the caller's connection."""
 
 from app.database import Connection, sql
-from app.environments.models import Environment
+from app.environments.models import Environment, environment_of
 from app.errors import Conflict, NotFound, Violation, invalid
 from app.names import ENVIRONMENT_RULE, is_environment
 
@@ -13,13 +13,13 @@ UNKNOWN = "environment_unknown"
 async def list_all(connection: Connection, *, with_deleted: bool = False) -> list[Environment]:
     """Return every environment, ordered by name. The audit also reads deleted ones."""
     rows = sql.list_environments(connection, name=None, with_deleted=with_deleted)
-    return [Environment(**row) async for row in rows]
+    return [environment_of(row) async for row in rows]
 
 
 async def get(connection: Connection, name: str, *, with_deleted: bool = False) -> Environment:
     """Return one environment. Raises NotFound."""
     async for row in sql.list_environments(connection, name=name, with_deleted=with_deleted):
-        return Environment(**row)
+        return environment_of(row)
     raise unknown_environment()
 
 

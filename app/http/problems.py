@@ -19,6 +19,7 @@ STATUS: dict[type[errors.AppError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.ApprovalRequired: HTTPStatus.CONFLICT,
     errors.Stale: HTTPStatus.PRECONDITION_FAILED,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Unsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -76,6 +77,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int | None = None
     # Of a relay: the URL to use instead.
     upstream: str | None = None
+    # Of a write in a protected environment: the body of the proposal that would make it.
+    proposal: Any = None
 
 
 def of_error(error: errors.AppError, request_id: str) -> web.Response:
@@ -135,6 +138,7 @@ def _describe(error: errors.AppError, request_id: str) -> tuple[Problem, dict[st
         errors_count=len(error.violations) if len(error.violations) > ERRORS_MAX else None,
         version=version,
         upstream=error.upstream if isinstance(error, errors.Misdirected) else None,
+        proposal=error.proposal if isinstance(error, errors.ApprovalRequired) else None,
     )
     return problem, headers
 

@@ -89,6 +89,8 @@ _PROBE = (200, 503)
 _HEALTH = (health.CONTENT_TYPE,)
 _PAGE = ("before", "limit")
 _DRY_RUN = ("dry_run",)
+# Of the writes that an environment can be protected from.
+_WRITE = ("dry_run", "emergency")
 _REPEATABLE = ("Idempotency-Key",)
 _REVISION = ("Flagstone-Revision",)
 _STALE = ("Flagstone-Stale",)
@@ -142,11 +144,12 @@ ROUTES: tuple[Route, ...] = (
           query=("revision", "at", "min_revision", "reveal"), conditions=("If-None-Match",),
           statuses=(200, 304), headers=("ETag", *_MOMENT), hot=configurations.hot_configuration),
     Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, WriteResult,
-          body=NewConfiguration, query=_DRY_RUN, statuses=(200, 201),
+          body=NewConfiguration, query=_WRITE, statuses=(200, 201),
           conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
           headers=("ETag", "Location", *_REVISION)),
     Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, WriteResult,
-          query=_DRY_RUN, conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+          query=("message", *_WRITE), conditions=("If-Match", "Idempotency-Key"),
+          headers=_REVISION),
 
     # The paths of OFREP need a token for one environment. Those below an environment do not.
     Route("POST", _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome, body=EvaluationRequest,
@@ -176,7 +179,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _ENVIRONMENT, environments.get_environment, Scope.READ, Environment,
           query=("revision", "at", "min_revision"), headers=_MOMENT),
     Route("PATCH", _ENVIRONMENT, environments.patch_environment, Scope.WRITE, AppliedChangeSets,
-          body=EnvironmentPatch, query=_DRY_RUN, takes=wire.MERGE_PATCH,
+          body=EnvironmentPatch, query=_WRITE, takes=wire.MERGE_PATCH,
           conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
 
     Route("DELETE", _ENVIRONMENT, environments.delete_environment, Scope.ADMIN, Environment,
@@ -192,20 +195,20 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, AppliedChangeSets,
-          body=NewChangeSet, query=_DRY_RUN, conditions=_REPEATABLE, headers=_REVISION),
+          body=NewChangeSet, query=_WRITE, conditions=_REPEATABLE, headers=_REVISION),
     Route("GET", _ENVIRONMENT + "/events", stream_events, Scope.READ, ChangeEventData,
           query=("prefix", "min_revision"), conditions=("Last-Event-ID",),
           gives=("text/event-stream",), headers=_MOMENT),
     Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView,
           query=("after", "limit")),
     Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE,
-          AppliedChangeSets, body=RevertRequest, query=_DRY_RUN, conditions=_REPEATABLE,
+          AppliedChangeSets, body=RevertRequest, query=_WRITE, conditions=_REPEATABLE,
           also=_READS, headers=_REVISION, is_large=True),
     Route("POST", _ENVIRONMENT + "/restore", changes.restore_environment, Scope.WRITE,
-          AppliedChangeSets, body=RestoreRequest, query=_DRY_RUN, conditions=_REPEATABLE,
+          AppliedChangeSets, body=RestoreRequest, query=_WRITE, conditions=_REPEATABLE,
           also=_READS, headers=_REVISION, is_large=True),
     Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, AppliedChangeSets,
-          body=PromotionRequest, query=_DRY_RUN, conditions=_REPEATABLE, also=_READS,
+          body=PromotionRequest, query=_WRITE, conditions=_REPEATABLE, also=_READS,
           headers=_REVISION, is_large=True),
     Route("GET", _ENVIRONMENT + "/export", transfer.export_environment, Scope.READ, bytes,
           query=("format", "revision", "at", "min_revision", "reveal"),
@@ -224,7 +227,7 @@ ROUTES: tuple[Route, ...] = (
           SyncMetadata, body=dict, **_CONNECT),
     Route("POST", _ENVIRONMENT + "/import", transfer.import_environment, Scope.WRITE, ImportResult,
           body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=IMPORT_BYTES_MAX,
-          query=("format", "mode", "message", "lenient", "secret", "dry_run"),
+          query=("format", "mode", "message", "lenient", "secret", *_WRITE),
           conditions=_REPEATABLE, also=_READS, headers=_REVISION, is_large=True),
     Route("GET", "/v1/access-log", access_log.list_access_log, Scope.ADMIN, AccessPage,
           query=(*_PAGE, "event", "environment")),

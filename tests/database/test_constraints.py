@@ -239,7 +239,8 @@ GOOD = {
     "change_sets": [
         _change_set(kind=f"'{kind}'")
         for kind in ("edit", "revert", "restore", "promote", "import", "scheduled")
-    ],
+    ]
+    + [_change_set(approval="""'{"emergency": true}'""")],
     "changes": [
         _change(),
         _change(before_kind="'flag'", before_version="1", after_kind="null", after_version="null"),
@@ -254,10 +255,11 @@ GOOD = {
     "property_changes": [
         _property_change(),
         _property_change(after_metadata="""'{"a": 1}'""", version="3"),
+        _property_change(after_protection="""'{"approvals": 1}'"""),
     ],
-    "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin}'")],
+    "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin,relay,publish}'")],
     "sessions": [_session(), _all(_token(), _session(token_id="'0123456789abC'"))],
-    "sign_in_codes": [_code(), _code(scopes="'{evaluate,read,write,reveal,admin}'")],
+    "sign_in_codes": [_code(), _code(scopes="'{evaluate,read,write,reveal,admin,publish}'")],
     "idempotency_keys": [_answer(), _answer(key=f"'{'~' * 200}'"), _answer(key="'!'")],
 }
 
@@ -348,6 +350,17 @@ BAD = {
         _access(environment=f"'{'a' * 64}'"),
     ],
     "environments_hash_length": [_environment(hash="'\\x00'")],
+    "environments_protection_object": [
+        _environment(protection=value) for value in ("'[]'", "'null'", "'1'")
+    ],
+    "change_sets_approval_object": [
+        _change_set(approval=value) for value in ("'[]'", "'null'", "'true'")
+    ],
+    "property_changes_protection_objects": [
+        _all(_CHANGE_SET, _property_change(**{f"{side}_protection": value}))
+        for side in ("before", "after")
+        for value in ("'[]'", "'null'", "'1'")
+    ],
     "change_sets_hash_length": [_change_set(hash="'\\x00'")],
     "change_sets_kind_known": [_change_set(kind="'other'")],
     "changes_pkey": [_all(_CHANGE_SET, _change(), _change())],

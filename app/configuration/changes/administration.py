@@ -1,6 +1,7 @@
 """Administrative changes: creating, deleting and unprotecting environments, and `fractional`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from app.access import tokens
 from app.access.events import AccessEvent, Origin
@@ -10,13 +11,14 @@ from app.configuration.changes import writes
 from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets
 from app.database import Connection
 from app.environments.models import Environment
+from app.environments.protection import Approval, protection_words
 from app.errors import Forbidden
 from app.http.conditions import ExpectedVersion
 from app.settings import Secret
 
 
 def check_administration(written: AppliedChangeSets, grant: Grant) -> None:
-    """Require the scope admin for change sets of `fractional` or `protected`. Raises Forbidden.
+    """Require the scope admin for `fractional`, `protected` and `protection`. Raises Forbidden.
 
     Runs after the write, because a revert or a restore shows only then what it changes. The error
     rolls the transaction back.
@@ -24,7 +26,7 @@ def check_administration(written: AppliedChangeSets, grant: Grant) -> None:
     if not grant.allows(Scope.ADMIN) and any(_administered(written)):
         raise Forbidden(
             "scope_missing",
-            "To change fractional or protected needs a token with the scope admin.",
+            "To change fractional, protected or protection needs a token with the scope admin.",
         )
 
 
@@ -35,6 +37,34 @@ async def record_administration(
     for change_set, description in _administered(written):
         detail = f"{description}, revision {change_set.revision}"
         await _record(connection, log, change_set.environment, detail, origin)
+
+
+class Approved(Protocol):
+    """A written change set."""
+
+    @property
+    def environment(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def approval(self) -> Approval | None: ...
+
+
+async def record_emergencies(
+    connection: Connection, log: AccessLog, written: Iterable[Approved], origin: Origin
+) -> None:
+    """Log the change sets that an emergency allowed, in the same transaction.
+
+    Raises Unavailable.
+    """
+    for change_set in written:
+        if change_set.approval is not None and change_set.approval.emergency:
+            access = origin.did(
+                AccessEvent.EMERGENCY,
+                environment=change_set.environment,
+                detail=f"revision {change_set.revision}",
+            )
+            await log.record(connection, access)
 
 
 async def record_creation(
@@ -80,6 +110,10 @@ def _administered(written: AppliedChangeSets) -> Iterator[tuple[AppliedChangeSet
         pairs = (
             ("fractional", change.before.fractional, change.after.fractional),
             ("protected", change.before.protected, change.after.protected),
+            (
+                "protection",
+                *map(protection_words, (change.before.protection, change.after.protection)),
+            ),
         )
         if changed := [f"{name} {old} to {new}".lower() for name, old, new in pairs if old != new]:
             yield change_set, ", ".join(changed)

@@ -15,6 +15,7 @@ import msgspec
 import rfc8785
 
 from app.configuration.changes.models import Change, Content, Link
+from app.environments.models import Properties
 
 # The hash before the first change set of an environment.
 GENESIS = bytes(32)
@@ -38,8 +39,22 @@ def link_hash(previous: bytes, link: Link) -> bytes:
     }
     if link.properties is not None:
         # Left out otherwise: change sets older than properties must keep their hash.
-        record["properties"] = {"before": link.properties.before, "after": link.properties.after}
+        change = link.properties
+        record["properties"] = {
+            "before": _properties(change.before),
+            "after": _properties(change.after),
+        }
+    if link.approval is not None:
+        record["approval"] = link.approval
     return hashlib.sha256(previous + canonical(record)).digest()
+
+
+def _properties(properties: Properties) -> dict[str, Any]:
+    """Return the members. Those of earlier releases have no protection, and keep their hash."""
+    members = msgspec.structs.asdict(properties)
+    if properties.protection is None:
+        del members["protection"]
+    return members
 
 
 def entry_hash(content: Content | None, version: int | None) -> bytes | None:

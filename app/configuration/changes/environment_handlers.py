@@ -10,7 +10,8 @@ from app.configuration.changes.administration import record_creation
 from app.configuration.changes.intents import patch_of
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
-from app.configuration.changes.write_requests import message_of, read_dry_run, write_change_sets
+from app.configuration.changes.write_options import message_of, read_options
+from app.configuration.changes.write_requests import write_change_sets
 from app.configuration.snapshots.reading import (
     FOLLOWER,
     read_snapshot,
@@ -66,20 +67,23 @@ async def patch_environment(request: web.Request) -> web.Response:
     """Change the properties of an environment.
 
     `If-Match` has the `version` of the environment. The body is a merge patch (RFC 7396). It makes
-    one change set. To change `fractional` or `protected` needs the scope `admin`.
+    one change set. To change `fractional`, `protected` or `protection` needs the scope `admin`.
     """
-    dry_run = read_dry_run(request)
+    options = read_options(request)
     # GET sends no ETag: it would change with each revision, because the response has the revision.
     # Then an edit of any key would make a patch stale. The client sends `version` instead.
     expected = read_expected_version(request, may_create=False)
     body = await wire.read_body(request, EnvironmentPatch, types=wire.MERGE_PATCH)
     intent = Intent(patch=patch_of(body, expected))
     name, actor = request.match_info["environment"], request[CALLER].actor
+    authority = options.authority(body.message)
 
     return await write_change_sets(
         request,
-        lambda c: writes.apply(c, {name: intent}, actor=actor, message=body.message),
-        dry_run=dry_run,
+        lambda c: writes.apply(
+            c, {name: intent}, actor=actor, message=body.message, authority=authority
+        ),
+        dry_run=options.dry_run,
     )
 
 
@@ -119,7 +123,7 @@ async def create_environment(request: web.Request) -> web.Response:
 
     The token must be for the new environment, by its name or by `*`.
     """
-    dry_run = read_dry_run(request)
+    dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
     body = await wire.read_body(request, NewEnvironment)
     if not request[CALLER].grant.covers(body.name):
         raise Forbidden("environment_foreign", "The token is not for this environment.")

@@ -17,7 +17,8 @@ from app.configuration.changes.requests import (
     RevertRequest,
 )
 from app.configuration.changes.views import AppliedChangeSets
-from app.configuration.changes.write_requests import CHECKS, read_dry_run, write_change_sets
+from app.configuration.changes.write_options import WriteOptions, read_options
+from app.configuration.changes.write_requests import CHECKS, write_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Connection
 from app.errors import Forbidden, invalid, malformed
@@ -88,7 +89,7 @@ async def create_change_set(request: web.Request) -> web.Response:
     The keys may be of several environments. All operations succeed or none does. Each operation has
     the version that the key must have, and 0 for a new key.
     """
-    dry_run = read_dry_run(request)
+    options = read_options(request)
     body = await wire.read_body(request, NewChangeSet)
     environment = _environment(request)
     for name in {operation.environment or environment for operation in body.operations}:
@@ -100,11 +101,14 @@ async def create_change_set(request: web.Request) -> web.Response:
     )
     intents = await checked(request, check)
     actor, vault = request[CALLER].actor, request.app[VAULT]
+    authority = options.authority(body.message)
 
     return await write_change_sets(
         request,
-        lambda c: writes.apply(c, intents(), actor=actor, message=body.message, vault=vault),
-        dry_run=dry_run,
+        lambda c: writes.apply(
+            c, intents(), actor=actor, message=body.message, vault=vault, authority=authority
+        ),
+        dry_run=options.dry_run,
     )
 
 
@@ -114,12 +118,12 @@ async def revert_change_set(request: web.Request) -> web.Response:
     The inverse changes make a new revision. If a key was changed again since then, the answer is
     412 and nothing changes.
     """
-    dry_run = read_dry_run(request)
+    options = read_options(request)
     body = await wire.read_body(request, RevertRequest, answer_seconds=HEAVY_SECONDS)
     environment, revision = _environment(request), int(request.match_info["revision"])
 
     return await _write_plan(
-        request, lambda c: plans.revert(c, environment, revision), body.message, dry_run=dry_run
+        request, lambda c: plans.revert(c, environment, revision), body.message, options
     )
 
 
@@ -128,7 +132,7 @@ async def restore_environment(request: web.Request) -> web.Response:
 
     The changes make a new revision.
     """
-    dry_run = read_dry_run(request)
+    options = read_options(request)
     body = await wire.read_body(request, RestoreRequest, answer_seconds=HEAVY_SECONDS)
     moment = body.revision if body.at is None else body.at
     if moment is None or None not in (body.revision, body.at):
@@ -136,7 +140,7 @@ async def restore_environment(request: web.Request) -> web.Response:
     environment = _environment(request)
 
     return await _write_plan(
-        request, lambda c: plans.restore(c, environment, moment), body.message, dry_run=dry_run
+        request, lambda c: plans.restore(c, environment, moment), body.message, options
     )
 
 
@@ -145,7 +149,7 @@ async def promote_keys(request: web.Request) -> web.Response:
 
     Segments that the keys use are copied too. The changes make one change set.
     """
-    dry_run = read_dry_run(request)
+    options = read_options(request)
     body = await wire.read_body(request, PromotionRequest, answer_seconds=HEAVY_SECONDS)
     _require(request, body.source, Scope.READ)
     target, may_reveal = _environment(request), request[CALLER].grant.allows(Scope.REVEAL)
@@ -154,7 +158,7 @@ async def promote_keys(request: web.Request) -> web.Response:
         request,
         lambda c: plans.promote(c, body.source, target, body.keys, may_reveal=may_reveal),
         body.message,
-        dry_run=dry_run,
+        options,
     )
 
 
@@ -162,10 +166,9 @@ async def _write_plan(
     request: web.Request,
     plan: Callable[[Connection], Awaitable[plans.ChangePlan]],
     message: str,
-    *,
-    dry_run: bool,
+    options: WriteOptions,
 ) -> web.Response:
-    actor, vault = request[CALLER].actor, request.app[VAULT]
+    actor, vault, authority = request[CALLER].actor, request.app[VAULT], options.authority(message)
 
     async def work(connection: Connection) -> AppliedChangeSets:
         return await writes.apply_plan(
@@ -174,10 +177,11 @@ async def _write_plan(
             actor=actor,
             message=message,
             vault=vault,
-            is_dry_run=dry_run,
+            authority=authority,
+            is_dry_run=options.dry_run,
         )
 
-    return await write_change_sets(request, work, dry_run=dry_run)
+    return await write_change_sets(request, work, dry_run=options.dry_run)
 
 
 async def get_difference(request: web.Request) -> web.Response:

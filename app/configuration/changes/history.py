@@ -24,6 +24,7 @@ from app.configuration.changes.views import (
 )
 from app.database import Connection, sql
 from app.environments import service as environments
+from app.environments.protection import approval_of
 from app.errors import NotFound
 from app.http.wire import LATEST
 from app.names import is_stored_key
@@ -50,7 +51,12 @@ async def get_change_set(
     pages = await _changes(connection, environment, [revision], after=after, limit=limit)
     properties = await property_changes(connection, environment, [revision])
     changes, next_key = pages.get(revision, _NO_CHANGES)
-    return ChangeSetView(**row, changes=changes, next=next_key, properties=properties.get(revision))
+    return ChangeSetView(
+        **{**row, "approval": approval_of(row["approval"])},
+        changes=changes,
+        next=next_key,
+        properties=properties.get(revision),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +99,7 @@ async def list_change_sets(
         page_size=limit,
     ):
         count += 1
-        fields = dict(row)
+        fields = {**row, "approval": approval_of(row["approval"])}
         size += fields.pop("bytes") or 0
         if rows and size > PAGE_BYTES_MAX:
             break
@@ -152,6 +158,7 @@ async def key_history(
             created_at=row["created_at"],
             before=_view(row, "before"),
             after=_view(row, "after"),
+            approval=approval_of(row["approval"]),
         )
         for row in rows
     ]

@@ -78,10 +78,11 @@ def patch_of(
         metadata=body.metadata,
         fractional=body.fractional or None,
         protected=None if body.protected is msgspec.UNSET else body.protected,
+        protection=body.protection,
         expected=expected,
     )
     if patch == PropertiesPatch(expected=expected):
-        raise invalid("metadata", "must be given, or fractional, or protected")
+        raise invalid("metadata", "must be given, or fractional, protected or protection")
     check_members(patch.metadata)
     return patch
 

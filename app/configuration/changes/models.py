@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from app.environments.models import Properties
+from app.environments.protection import Approval
 from app.errors import Invalid, Violation
 from app.http.conditions import ExpectedVersion
 from app.secrets.envelope import Sealed
@@ -129,12 +130,17 @@ class Link:
     created_at: datetime
     changes: list[Change] = field(default_factory=list)
     properties: PropertiesChange | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeSet(Link):
-    """A change set that the caller commits. `warnings` come from lenient operations."""
+    """A change set that the caller commits. `warnings` come from lenient operations.
+
+    `approval_required` is true only in a dry run: the write would need more approvals.
+    """
 
     epoch: str
     hash: bytes
     warnings: Sequence[Violation] = ()
+    approval_required: bool = False

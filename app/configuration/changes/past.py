@@ -8,6 +8,7 @@ from app.configuration.changes.rows import all_pages, batches_of, entry_of
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
+from app.environments.protection import protection_of
 from app.errors import NotFound
 
 # A revision, or a time.
@@ -90,7 +91,9 @@ async def properties_at(
     connection: Connection, environment: Environment, revision: int
 ) -> Properties:
     row = await sql.find_properties_at(connection, environment=environment.name, revision=revision)
-    return environment.properties if row is None else Properties(**row)
+    if row is None:
+        return environment.properties
+    return Properties(**{**row, "protection": protection_of(row["protection"])})
 
 
 async def environment_at(connection: Connection, name: str, moment: Moment) -> Environment:

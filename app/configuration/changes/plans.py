@@ -56,7 +56,8 @@ async def revert(connection: Connection, environment: str, revision: int) -> Cha
     patch = None
     if properties is not None:
         expected = ExpectedVersion(version=properties.after.version)
-        patch = patch_towards(properties.before, properties.after, expected=expected)
+        before = msgspec.structs.replace(properties.before, protection=properties.after.protection)
+        patch = patch_towards(before, properties.after, expected=expected)
     return ChangePlan(
         environment=environment,
         intent=Intent(operations=operations, patch=patch),
@@ -68,7 +69,8 @@ async def revert(connection: Connection, environment: str, revision: int) -> Cha
 async def restore(connection: Connection, environment: str, moment: Moment) -> ChangePlan:
     """Plan to make the whole environment as it was at a moment. Locks the environment.
 
-    `protected` stays as it is now. Entries that were imported leniently are restored too.
+    `protected` and `protection` stay as they are now. Entries that were imported leniently are
+    restored too.
     """
     await environments.lock(connection, environment)
     revision = await past.revision_of(connection, environment, moment)
@@ -78,7 +80,9 @@ async def restore(connection: Connection, environment: str, moment: Moment) -> C
     target_entries = await past.entries_at(connection, environment, revision, keys)
     entries = await past.entries_at(connection, environment, current.revision, keys)
     properties = msgspec.structs.replace(
-        await past.properties_at(connection, current, revision), protected=current.protected
+        await past.properties_at(connection, current, revision),
+        protected=current.protected,
+        protection=current.protection,
     )
     operations = await in_turn(
         "compare", lambda: _operations(target_entries, entries, keys, is_lenient=True)

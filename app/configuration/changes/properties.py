@@ -13,6 +13,7 @@ import msgspec
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Operation
 from app.environments.models import Properties
+from app.environments.protection import Approvals, Prefixes, Protection
 from app.errors import Invalid, TooLarge, Violation
 from app.evaluation.validation import check_metadata
 from app.http.conditions import ExpectedVersion
@@ -25,9 +26,33 @@ _VIOLATIONS_MAX = 20
 Fractional = Literal["v2", "v3"]
 
 
+class ProtectionPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A merge patch of the protection. A member that is null gets its default."""
+
+    approvals: Approvals | msgspec.UnsetType | None = msgspec.UNSET
+    self_approval: bool | msgspec.UnsetType | None = msgspec.UNSET
+    keys: Prefixes | msgspec.UnsetType | None = msgspec.UNSET
+
+    @classmethod
+    def towards(cls, target: Protection | None) -> "ProtectionPatch | None":
+        """Return the patch that gives this protection, whatever it was before."""
+        return None if target is None else cls(**msgspec.structs.asdict(target))
+
+    def applied_to(self, before: Protection | None) -> Protection:
+        members = msgspec.structs.asdict(before or Protection())
+        members |= {
+            name: value
+            for name, value in msgspec.structs.asdict(self).items()
+            if value is not msgspec.UNSET
+        }
+        return Protection(**{name: value for name, value in members.items() if value is not None})
+
+
 @dataclass(frozen=True, kw_only=True)
 class PropertiesPatch:
     """A patch of properties. `metadata` is merged by member; None removes all members.
+
+    `protection` is merged too; None removes it.
 
     `expected` None matches every version, for a caller that holds the environment's lock.
     """
@@ -35,6 +60,7 @@ class PropertiesPatch:
     metadata: Mapping[str, Any] | None = field(default_factory=dict)
     fractional: str | None = None
     protected: bool | None = None
+    protection: ProtectionPatch | msgspec.UnsetType | None = msgspec.UNSET
     expected: ExpectedVersion | None = None
 
 
@@ -54,11 +80,17 @@ def patched(before: Properties, patch: PropertiesPatch) -> Properties:
         metadata = {name: value for name, value in merged.items() if value is not None}
     if patch.metadata:
         check_size(metadata)
+    protection = before.protection
+    if patch.protection is None:
+        protection = None
+    elif patch.protection is not msgspec.UNSET:
+        protection = patch.protection.applied_to(protection)
     return Properties(
         metadata=metadata,
         fractional=patch.fractional or before.fractional,
         protected=before.protected if patch.protected is None else patch.protected,
         version=before.version + 1,
+        protection=protection,
     )
 
 
@@ -75,6 +107,7 @@ def patch_towards(
         metadata=dict.fromkeys(current.metadata) | target.metadata,
         fractional=target.fractional,
         protected=target.protected,
+        protection=ProtectionPatch.towards(target.protection),
         expected=expected,
     )
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from app.configuration.changes.models import MESSAGE_MAX
-from app.configuration.changes.properties import Fractional
+from app.configuration.changes.properties import Fractional, ProtectionPatch
+from app.environments.protection import Protection
 from app.names import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
 
 OPERATIONS_MAX = 1_000
@@ -61,18 +62,23 @@ class PatchOperation(_Body, frozen=True, kw_only=True, tag="patch", tag_field="o
     metadata: MetadataPatch | None = {}
     fractional: Fractional | msgspec.UnsetType = msgspec.UNSET
     protected: bool | msgspec.UnsetType = msgspec.UNSET
+    protection: ProtectionPatch | msgspec.UnsetType | None = msgspec.UNSET
     environment: str | None = None
+
+
+AnyOperation = PutOperation | DeleteOperation | PatchOperation
 
 
 class EnvironmentPatch(_Body, frozen=True, kw_only=True):
     """A merge patch (RFC 7396) of an environment's properties, and a message for the history.
 
-    Members of `metadata` are merged. A member that is null is removed.
+    Members of `metadata` and `protection` are merged. A member that is null is removed.
     """
 
     metadata: MetadataPatch | None = {}
     fractional: Fractional | msgspec.UnsetType = msgspec.UNSET
     protected: bool | msgspec.UnsetType = msgspec.UNSET
+    protection: ProtectionPatch | msgspec.UnsetType | None = msgspec.UNSET
     message: Message = ""
 
 
@@ -84,6 +90,7 @@ class NewEnvironment(_Body, frozen=True, kw_only=True):
     metadata: MetadataPatch = {}
     fractional: Fractional = "v3"
     protected: bool = False
+    protection: Protection | None = None
     message: Message = ""
 
 
@@ -91,7 +98,7 @@ class NewChangeSet(_Body, frozen=True, kw_only=True):
     """Operations of one transaction. An operation may name another environment."""
 
     operations: Annotated[
-        list[PutOperation | DeleteOperation | PatchOperation],
+        list[AnyOperation],
         msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX),
     ]
     message: Message = ""

@@ -45,6 +45,7 @@ async def write(
             "actor": change_set.actor,
             "message": change_set.message,
             "hash": f"\\x{change_set.hash.hex()}",
+            **({"approval": change_set.approval} if change_set.approval else {}),
         }
         for change_set in change_sets
     ]
@@ -107,6 +108,7 @@ def _own_change(
             created_at=change_set.created_at,
             keys=keys,
             properties=False,
+            approval=change_set.approval,
         ),
         touched=[(key, entries.get(key)) for key in keys],
     )
@@ -135,7 +137,7 @@ async def _write_properties(
     columns = {
         f"{side}_{name}": getattr(values, name)
         for side, values in sides.items()
-        for name in ("metadata", "fractional", "protected")
+        for name in ("metadata", "fractional", "protected", "protection")
     }
     await sql.write_properties(
         connection,

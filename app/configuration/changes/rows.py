@@ -8,6 +8,7 @@ from typing import Any
 from app.configuration.changes.models import Content, Entry, Kind, PropertiesChange
 from app.database import Connection, sql
 from app.environments.models import Environment, Properties
+from app.environments.protection import protection_of
 from app.environments.service import unknown_environment
 from app.secrets.envelope import sealed_of
 
@@ -53,6 +54,7 @@ async def lock_entries(connection: Connection, environment: str, keys: Sequence[
             metadata=head["metadata"],
             version=head["properties_version"],
             first_revision=head["first_revision"],
+            protection=protection_of(head["protection"]),
         ),
         created_at=head["created_at"],
         entries=entries,
@@ -129,6 +131,7 @@ def properties_change_of(row: Any) -> PropertiesChange:
             fractional=row[f"{side}_fractional"],
             protected=row[f"{side}_protected"],
             version=version,
+            protection=protection_of(row[f"{side}_protection"]),
         )
         for side, version in sides
     )

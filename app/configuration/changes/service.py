@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from app.configuration.changes.approvals import NO_AUTHORITY, Authority, decide, refusal
 from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.flag_checks import (
     check_compiling,
@@ -21,6 +22,7 @@ from app.configuration.changes.models import (
 )
 from app.configuration.changes.offload import run_by_size
 from app.configuration.changes.properties import PropertiesPatch, patched
+from app.configuration.changes.proposed import approval_required, proposed_operations
 from app.configuration.changes.references import check_references
 from app.configuration.changes.row_writer import write
 from app.configuration.changes.rows import Locked, lock_entries
@@ -54,6 +56,7 @@ async def apply(  # noqa: PLR0913 - all but three by name
     message: str = "",
     patch: PropertiesPatch | None = None,
     vault: Vault | None = None,
+    authority: Authority = NO_AUTHORITY,
     is_dry_run: bool = False,
 ) -> ChangeSet:
     """Write one change set. Each key may have one operation; `patch` changes the properties.
@@ -62,9 +65,10 @@ async def apply(  # noqa: PLR0913 - all but three by name
     back, which also frees the revision. A dry run makes the same checks, and writes only if a check
     reads the stored change set; the caller must roll it back.
 
-    Raises NotFound for the environment or for a key to delete. Raises Stale with each key whose
-    version is not the expected one, and Conflict when a key would change its kind. Raises Invalid
-    for keys, references, flags and guards, and TooLarge for metadata.
+    `authority` is what allows the write in a protected environment. Raises ApprovalRequired if it
+    does not suffice. Raises NotFound for the environment or for a key to delete. Raises Stale with
+    each key whose version is not the expected one, and Conflict when a key would change its kind.
+    Raises Invalid for keys, references, flags and guards, and TooLarge for metadata.
     """
     if kind not in _UNDOING:
         check_keys(operations)
@@ -80,6 +84,7 @@ async def apply(  # noqa: PLR0913 - all but three by name
         message=message,
         patch=patch,
         vault=vault,
+        authority=replace(authority, is_dry_run=True) if is_dry_run else authority,
     )
     if not is_dry_run or is_checked_when_stored(change_set):
         await write(connection, locked.environment, [change_set])
@@ -89,7 +94,7 @@ async def apply(  # noqa: PLR0913 - all but three by name
     return change_set
 
 
-async def prepare(
+async def prepare(  # noqa: PLR0913 - all but three by name
     connection: Connection,
     locked: Locked,
     operations: Sequence[Operation],
@@ -99,6 +104,7 @@ async def prepare(
     message: str = "",
     patch: PropertiesPatch | None = None,
     vault: Vault | None = None,
+    authority: Authority = NO_AUTHORITY,
 ) -> ChangeSet:
     """Return the next change set of a locked environment, without writing it. Raises as `apply`."""
     head, entries = locked.environment, locked.entries
@@ -112,6 +118,18 @@ async def prepare(
 
     changes = await in_turn("check", check) if len(operations) > _QUICK_OPERATIONS else check()
     free_later(entries, changes)
+    verdict = await decide(connection, head, changes, properties, authority)
+    if verdict.covered and not authority.is_dry_run:
+        raise approval_required(
+            *refusal(head, verdict, authority),
+            proposed_operations(
+                head.name,
+                operations,
+                {key: entry.version for key, entry in entries.items()},
+                properties,
+            ),
+            message,
+        )
     changes = await seal_secrets(connection, vault or Vault(), head.name, changes)
     warnings = await check_references(
         connection,
@@ -131,6 +149,8 @@ async def prepare(
         changes=changes,
         properties=properties,
         warnings=warnings,
+        approval=verdict.approval,
+        approval_required=bool(verdict.covered),
     )
     hash_ = await run_by_size(changes, "link", lambda: link_hash(change_set.hash, change_set))
     return replace(change_set, hash=hash_)

@@ -12,6 +12,7 @@ from app.configuration.changes.models import Change, ChangeSet, Content, Propert
 from app.configuration.changes.offload import run_by_size
 from app.configuration.changes.properties import without_version
 from app.environments.models import Properties
+from app.environments.protection import Approval
 
 # The limits of the changes in one response.
 CHANGES_MAX = 100
@@ -64,6 +65,7 @@ class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
     changes_count: int
     next: str | None
     properties: PropertiesChangeView | None
+    approval: Approval | None = None
 
 
 class ChangeSetPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +85,7 @@ class KeyChange(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     before: EntryView | None
     after: EntryView | None
+    approval: Approval | None = None
 
 
 class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +107,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 class AppliedChangeSet(msgspec.Struct, frozen=True, kw_only=True):
     """The change set of a write in one environment: its first changes and their total number.
 
+    `approval_required`: the environment is protected, and the write would need more approvals.
     Read the change set with `after` = `next` for more; `next` is null at the end.
     """
 
@@ -115,6 +119,8 @@ class AppliedChangeSet(msgspec.Struct, frozen=True, kw_only=True):
     changes_count: int | None = None
     next: str | None = None
     properties: PropertiesChangeView | None = None
+    approval: Approval | None = None
+    approval_required: bool = False
 
 
 class AppliedChangeSets(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +177,8 @@ def _made_view(change_set: ChangeSet) -> AppliedChangeSet:
         changes_count=len(change_set.changes),
         next=None if is_whole else changes[-1].key,
         properties=properties_view(change_set.properties) if change_set.properties else None,
+        approval=change_set.approval,
+        approval_required=change_set.approval_required,
     )
 
 

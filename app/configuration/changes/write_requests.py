@@ -1,36 +1,26 @@
 """Write change sets for a request, and answer with what the token may read of them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
-from app.configuration.changes.administration import check_administration, record_administration
+from app.configuration.changes.administration import (
+    check_administration,
+    record_administration,
+    record_emergencies,
+)
 from app.configuration.changes.content_checks import ContentChecks
-from app.configuration.changes.models import MESSAGE_MAX
 from app.configuration.changes.views import AppliedChangeSets, without_before
 from app.configuration.snapshots.reading import wait_until_served
 from app.database import Connection
-from app.errors import malformed
 from app.http import wire
 from app.http.headers import revision_header
 from app.http.writes import run_write
 
 CHECKS: web.AppKey[ContentChecks] = web.AppKey("checks", ContentChecks)
-
-
-def read_dry_run(request: web.Request) -> bool:
-    return wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
-
-
-def message_of(query: Mapping[str, str], default: str = "") -> str:
-    """Return the parameter `message`. Raises Malformed for a text that is too long."""
-    message = query.get("message", default)
-    if len(message) > MESSAGE_MAX:
-        raise malformed("message", f"must have at most {MESSAGE_MAX} characters")
-    return message
 
 
 async def write_change_sets(
@@ -64,6 +54,7 @@ async def run_change_sets(
         written = await work(connection)
         check_administration(written, grant)
         await record_administration(connection, log, written, caller)
+        await record_emergencies(connection, log, written.change_sets, caller)
         return written
 
     written = await run_write(

@@ -4,20 +4,23 @@ from collections.abc import Mapping
 from operator import itemgetter
 
 from app.configuration.changes import service
-from app.configuration.changes.models import ChangeKind, Kind, Operation
+from app.configuration.changes.approvals import NO_AUTHORITY, Authority
+from app.configuration.changes.models import ChangeKind, ChangeSet, Kind, Operation
 from app.configuration.changes.plans import ChangePlan
 from app.configuration.changes.properties import (
     Intent,
     PropertiesPatch,
+    ProtectionPatch,
     check_members,
     patch_towards,
 )
-from app.configuration.changes.requests import NewEnvironment
+from app.configuration.changes.proposed import combined, proposed_operations
+from app.configuration.changes.requests import AnyOperation, NewEnvironment
 from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets, made_view
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
-from app.errors import Conflict, Violation
+from app.errors import ApprovalRequired, Conflict, Violation
 from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
 
@@ -30,26 +33,52 @@ async def apply(
     message: str,
     kind: ChangeKind = ChangeKind.EDIT,
     vault: Vault | None = None,
+    authority: Authority = NO_AUTHORITY,
     is_dry_run: bool = False,
 ) -> AppliedChangeSets:
-    """Write one change set in each environment. Raises as `service.apply`."""
+    """Write one change set in each environment. Raises as `service.apply`.
+
+    If one lacks approvals, the error has the operations of all environments.
+    """
     written: list[AppliedChangeSet] = []
+    change_sets: list[ChangeSet] = []
+    refused: list[ApprovalRequired] = []
     # Ordered by name, so that two writes cannot deadlock.
     for environment, intent in sorted(intents.items(), key=itemgetter(0)):
         if intent.operations or intent.patch:
-            change_set = await service.apply(
-                connection,
-                environment,
-                intent.operations,
-                actor=actor,
-                kind=kind,
-                message=message,
-                vault=vault,
-                patch=intent.patch,
-                is_dry_run=is_dry_run,
-            )
+            try:
+                change_set = await service.apply(
+                    connection,
+                    environment,
+                    intent.operations,
+                    actor=actor,
+                    kind=kind,
+                    message=message,
+                    vault=vault,
+                    patch=intent.patch,
+                    authority=authority,
+                    is_dry_run=is_dry_run,
+                )
+            except ApprovalRequired as error:
+                refused.append(error)
+                continue
+            change_sets.append(change_set)
             written.append(await made_view(change_set))
+    if refused:
+        others = [
+            operation
+            for change_set in change_sets
+            for operation in _proposed(intents[change_set.environment], change_set)
+        ]
+        raise combined(refused, others, message)
     return AppliedChangeSets(change_sets=written)
+
+
+def _proposed(intent: Intent, change_set: ChangeSet) -> list[AnyOperation]:
+    versions = {change.key: change.before.version for change in change_set.changes}
+    return proposed_operations(
+        change_set.environment, intent.operations, versions, change_set.properties
+    )
 
 
 async def apply_plan(
@@ -59,6 +88,7 @@ async def apply_plan(
     actor: str,
     message: str,
     vault: Vault,
+    authority: Authority = NO_AUTHORITY,
     is_dry_run: bool = False,
 ) -> AppliedChangeSets:
     """Write the change set of a plan, unless it is empty. Raises as `service.apply`."""
@@ -69,6 +99,7 @@ async def apply_plan(
         message=message or plan.message,
         kind=plan.kind,
         vault=vault,
+        authority=authority,
         is_dry_run=is_dry_run,
     )
 
@@ -89,7 +120,10 @@ async def create_environment(
         actor=actor,
         message=body.message or "Create the environment",
         patch=PropertiesPatch(
-            metadata=body.metadata, fractional=body.fractional, protected=body.protected
+            metadata=body.metadata,
+            fractional=body.fractional,
+            protected=body.protected,
+            protection=ProtectionPatch.towards(body.protection),
         ),
     )
     return await environments.get(connection, body.name)
@@ -101,7 +135,8 @@ async def delete_environment(
     """Delete an environment by a last change set that deletes every entry. Its history stays.
 
     A trigger destroys its data keys. `expected` is the version of the properties. Returns the last
-    state. Raises NotFound, Stale, and Conflict for a protected environment.
+    state. Raises NotFound, Stale, and Conflict for a protected environment: no proposal deletes an
+    environment, but one can remove the protection.
     """
     await environments.lock(connection, name)
     current = await environments.get(connection, name)
@@ -112,6 +147,12 @@ async def delete_environment(
             "environment_protected",
             "The environment is protected. Set protected to false before you delete it.",
             [Violation("protected", "must be false")],
+        )
+    if current.protection is not None:
+        raise Conflict(
+            "environment_protected",
+            "The environment is protected. Remove its protection before you delete it.",
+            [Violation("protection", "must be null")],
         )
     keys = [
         row["key"] async for row in sql.list_keys(connection, environment=name, kinds=sorted(Kind))

@@ -6,12 +6,20 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import ACCESS_LOG, CALLER, origin
+from app.configuration.changes.administration import record_emergencies
 from app.configuration.changes.content_checks import find_format_error
 from app.configuration.changes.group_commit import GROUP_COMMIT, is_groupable
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.past import Moment
-from app.configuration.changes.write_requests import CHECKS, read_dry_run
+from app.configuration.changes.write_options import (
+    OPTIONS,
+    WriteOptions,
+    message_of,
+    options_of,
+    read_options,
+)
+from app.configuration.changes.write_requests import CHECKS
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.configuration.snapshots.reading import (
@@ -148,16 +156,18 @@ async def put_configuration(request: web.Request) -> web.Response:
     To create an entry, send `If-None-Match: *`. To replace one, send its version as `If-Match`. The
     body replaces the whole entry: a property that it lacks gets its default.
     """
-    dry_run = read_dry_run(request)
+    options = read_options(request)
     expected = conditions.read_expected_version(request, may_create=True)
     body = await wire.read_body(request, NewConfiguration)
     # Before the transaction, because a check may take a second.
     operation = await checked(request, _check(request, Content.of(body), expected))
     environment, actor, vault = _path(request)[0], request[CALLER].actor, request.app[VAULT]
+    authority = options.authority(body.message)
 
     group_commit = request.app[GROUP_COMMIT]
-    is_ordinary = dry_run or "Idempotency-Key" in request.headers
-    if group_commit is not None and not is_ordinary and is_groupable(operation()):
+    # A write with an option or an Idempotency-Key has a transaction of its own.
+    is_plain = options == WriteOptions() and "Idempotency-Key" not in request.headers
+    if group_commit is not None and is_plain and is_groupable(operation()):
         change_set = await group_commit.write(
             environment, operation(), actor=actor, message=body.message
         )
@@ -166,9 +176,13 @@ async def put_configuration(request: web.Request) -> web.Response:
     return await _write(
         request,
         lambda c: service.write(
-            c, environment, operation(), actor=actor, message=body.message, vault=vault
+            *(c, environment, operation()),
+            actor=actor,
+            message=body.message,
+            vault=vault,
+            authority=authority,
         ),
-        dry_run=dry_run,
+        dry_run=options.dry_run,
     )
 
 
@@ -177,15 +191,22 @@ async def delete_configuration(request: web.Request) -> web.Response:
 
     `If-Match` has the version of the entry. The history remains.
     """
-    dry_run = read_dry_run(request)
+    query = wire.read_query(request, OPTIONS | {"message"})
+    options, message = options_of(request, query), message_of(query)
+    authority = options.authority(message)
     expected = conditions.read_expected_version(request, may_create=False)
     (environment, key), actor = _path(request), request[CALLER].actor
 
     async def delete(connection: Connection) -> WriteResult:
         operation = Operation(key=service.check_stored_key(key), content=None, expected=expected)
-        return await service.write(connection, environment, operation, actor=actor)
+        return await service.write(
+            *(connection, environment, operation),
+            actor=actor,
+            message=message,
+            authority=authority,
+        )
 
-    return await _write(request, delete, dry_run=dry_run)
+    return await _write(request, delete, dry_run=options.dry_run)
 
 
 async def _check(
@@ -201,8 +222,16 @@ async def _check(
 async def _write(
     request: web.Request, work: Callable[[Connection], Awaitable[WriteResult]], *, dry_run: bool
 ) -> web.Response:
-    actor = request[CALLER].actor
-    written = await run_write(request, work, actor=actor, answer_type=WriteResult, dry_run=dry_run)
+    log, caller = request.app[ACCESS_LOG], origin(request)
+
+    async def recorded(connection: Connection) -> WriteResult:
+        written = await work(connection)
+        await record_emergencies(connection, log, [written], caller)
+        return written
+
+    written = await run_write(
+        request, recorded, actor=caller.actor, answer_type=WriteResult, dry_run=dry_run
+    )
     if dry_run:
         return wire.answer(msgspec.structs.replace(written, dry_run=True))
     return await _answer(request, written)

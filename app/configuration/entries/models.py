@@ -6,6 +6,7 @@ import msgspec
 
 from app.configuration.changes.models import MESSAGE_MAX
 from app.configuration.snapshots.snapshot import Configuration
+from app.environments.protection import Approval
 
 
 class NewConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,7 +28,10 @@ class ConfigurationPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a write. `version` is null after a deletion."""
+    """The result of a write. `version` is null after a deletion.
+
+    `approval_required`: the environment is protected, and the write would need more approvals.
+    """
 
     environment: str
     key: str
@@ -36,3 +40,5 @@ class WriteResult(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str
     created: bool
     dry_run: bool = False
+    approval: Approval | None = None
+    approval_required: bool = False

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.approvals import NO_AUTHORITY, Authority
 from app.configuration.changes.models import ChangeSet, Kind, Operation
 from app.configuration.changes.past import Moment, revision_of
 from app.configuration.changes.rows import content_of
@@ -92,11 +93,18 @@ async def write(
     actor: str,
     message: str = "",
     vault: Vault | None = None,
+    authority: Authority = NO_AUTHORITY,
 ) -> WriteResult:
     """Store or delete one entry; the caller has checked it. Raises as `changes.apply`."""
     return result_of(
         await changes.apply(
-            connection, environment, [operation], actor=actor, message=message, vault=vault
+            connection,
+            environment,
+            [operation],
+            actor=actor,
+            message=message,
+            vault=vault,
+            authority=authority,
         )
     )
 
@@ -111,6 +119,8 @@ def result_of(change_set: ChangeSet) -> WriteResult:
         revision=change_set.revision,
         epoch=change_set.epoch,
         created=change.before.version is None,
+        approval=change_set.approval,
+        approval_required=change_set.approval_required,
     )
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import msgspec
 
+from app.environments.protection import Approval
 
-class ChangeEventData(msgspec.Struct, frozen=True, kw_only=True):
+
+class ChangeEventData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The data of a `change` event: the changed keys, without values.
 
-    `properties` is true when properties of the environment changed.
+    `properties` is true when properties of the environment changed. `approval` is set for an
+    approved proposal and for an emergency.
     """
 
     environment: str
@@ -22,6 +25,7 @@ class ChangeEventData(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     keys: Sequence[str]
     properties: bool
+    approval: Approval | None = None
 
 
 class ChangeEvent:

@@ -140,7 +140,8 @@ async def complete_events(
         page_size=EVENTS_MAX,
     )
     events = [
-        ChangeEvent(head.epoch, ChangeEventData(environment=head.name, **row)) async for row in rows
+        ChangeEvent(head.epoch, msgspec.convert({"environment": head.name, **row}, ChangeEventData))
+        async for row in rows
     ]
     return events if len(events) == head.revision - after else ()
 

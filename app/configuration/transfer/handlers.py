@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from app.configuration.changes.models import Content
 from app.configuration.changes.past import Moment
-from app.configuration.changes.write_requests import message_of
+from app.configuration.changes.write_options import OPTIONS, message_of, options_of
 from app.configuration.snapshots.reading import (
     read_snapshot,
     snapshot_head_lines,
@@ -131,14 +131,16 @@ async def import_environment(request: web.Request) -> web.Response:
 
     The import is one change set: all of it succeeds or none of it.
     """
-    query = wire.read_query(request, {"format", "mode", "message", "lenient", "secret", "dry_run"})
+    query = wire.read_query(request, {"format", "mode", "message", "lenient", "secret", *OPTIONS})
+    write_options = options_of(request, query)
     options = ImportOptions(
         format=wire.choice(query, "format", Format) or _format(request),
         mode=wire.choice(query, "mode", Mode) or Mode.MERGE,
         message=message_of(query, "Import"),
         secrets=query["secret"].split(",") if "secret" in query else (),
         lenient=wire.flag(query, "lenient"),
-        dry_run=wire.flag(query, "dry_run"),
+        dry_run=write_options.dry_run,
+        authority=write_options.authority(query.get("message", "")),
     )
     raw = await receive_body(request, IMPORT_BYTES_MAX)
 

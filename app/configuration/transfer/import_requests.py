@@ -2,8 +2,9 @@
 
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.access.models import Scope
+from app.configuration.changes.administration import record_emergencies
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import wait_until_served
 from app.configuration.transfer import service
@@ -48,12 +49,13 @@ async def run_import(
     reading = request.app[TRANSFER_LIMITER].run("read document", read)
     document = await checked(request, reading)
     name, actor = request.match_info["environment"], request[CALLER].actor
+    log, caller = request.app[ACCESS_LOG], origin(request)
     may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
 
     async def work(connection: Connection) -> ImportResult:
         if revision is not None and await environments.lock(connection, name) != revision:
             raise Conflict(OUTDATED, "The environment has changed since. Check the import again.")
-        return await service.import_document(
+        imported = await service.import_document(
             connection,
             name,
             document(),
@@ -64,7 +66,10 @@ async def run_import(
             vault=request.app[VAULT],
             checkers=checkers,
             may_reveal=may_reveal,
+            authority=options.authority,
         )
+        await record_emergencies(connection, log, [imported], caller)
+        return imported
 
     imported = await run_write(
         request, work, actor=actor, answer_type=ImportResult, dry_run=options.dry_run

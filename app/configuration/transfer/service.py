@@ -1,11 +1,13 @@
 """Import and export, for HTTP and the command line."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
 from app.configuration.changes import past
 from app.configuration.changes import service as changes
+from app.configuration.changes.approvals import NO_AUTHORITY, Authority
 from app.configuration.changes.models import ChangeKind, Content, Kind
 from app.configuration.changes.past import Moment
 from app.configuration.changes.sealing import reveal_secrets
@@ -16,6 +18,7 @@ from app.configuration.transfer.import_plan import plan_import
 from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment
+from app.environments.protection import Approval
 from app.secrets.vault import Vault
 
 WARNINGS_MAX = 1_000
@@ -40,6 +43,8 @@ class ImportResult(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[ChangeView] = []
     properties: PropertiesChangeView | None = None
     dry_run: bool = False
+    approval: Approval | None = None
+    approval_required: bool = False
 
 
 async def import_document(  # noqa: PLR0913 - all but three by name
@@ -54,6 +59,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     vault: Vault,
     checkers: Checkers,
     may_reveal: bool,
+    authority: Authority = NO_AUTHORITY,
 ) -> ImportResult:
     """Write the differences as one change set. Raises as `plan_import` and `changes.apply` do."""
     plan = await plan_import(
@@ -71,6 +77,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
             message=message,
             vault=vault,
             patch=plan.patch,
+            authority=replace(authority, is_dry_run=dry_run),
         )
         warnings += map(str, change_set.warnings)
         view = await made_view(change_set)
@@ -86,6 +93,8 @@ async def import_document(  # noqa: PLR0913 - all but three by name
         warnings=_bounded(warnings),
         changes=view.changes if view is not None and dry_run else [],
         properties=view.properties if view is not None else None,
+        approval=view.approval if view is not None else None,
+        approval_required=view is not None and view.approval_required,
     )
 
 

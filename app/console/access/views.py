@@ -118,8 +118,10 @@ def session_row(request: web.Request, view: SessionView) -> SessionRow:
 
 
 def scope_words(scopes: Sequence[str]) -> str:
-    """Return the scopes in words. All of them are one word, since most sessions have all."""
-    return "everything" if set(scopes) >= PERSONAL_SCOPES else ", ".join(scopes)
+    """Return the scopes in words. The usual ones are one word, since most sessions have all."""
+    if not set(scopes) >= PERSONAL_SCOPES:
+        return ", ".join(scopes)
+    return "everything, and publish" if Scope.PUBLISH in scopes else "everything"
 
 
 def browser_words(user_agent: str) -> str:

@@ -8,6 +8,7 @@ from msgspec import UNSET
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import ChangeView, EntryView, PropertiesChangeView
 from app.crypto.sealed import is_sealed
+from app.environments.protection import protection_words
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced
 from app.flags.change_words.definitions import describe_definition, describe_segment
@@ -166,4 +167,7 @@ def _of_properties(change: PropertiesChangeView) -> Iterator[Sentence]:
         yield sentence("Bucketing of splits ", CHANGED, " from generation ", *texts)
     if before.protected != after.protected:
         state = _IS_NOW if after.protected else "is no longer"
-        yield sentence("The environment ", state, " protected")
+        yield sentence("The environment ", state, " protected from deletion")
+    if before.protection != after.protection:
+        old, new = map(protection_words, (before.protection, after.protection))
+        yield sentence("Approvals for changes: ", CHANGED, " from ", name(old), " to ", name(new))

@@ -22,7 +22,7 @@ from tests.factories import flag
 ENVIRONMENTS = "/v1/environments"
 LOCAL = ENVIRONMENTS + "/local"
 STAGING = ENVIRONMENTS + "/staging"
-FIRST = {"metadata": {}, "fractional": "v3", "protected": False, "version": 1}
+FIRST = {"metadata": {}, "fractional": "v3", "protected": False, "version": 1, "protection": None}
 # The two generations of bucketing put this targeting key into different halves.
 HALVES = {"fractional": [["on", 50], ["off", 50]]}
 
@@ -186,6 +186,7 @@ async def test_dry_run_of_a_patch_writes_nothing(service: Service) -> None:
         "fractional": "v2",
         "protected": False,
         "version": 2,
+        "protection": None,
     }
     assert await _properties(service) == FIRST
     assert (await _get(service, LOCAL))["revision"] == 0
@@ -240,6 +241,7 @@ async def test_fractional_and_protected_need_the_scope_admin(service: Service) -
         "fractional": "v2",
         "protected": True,
         "version": 5,
+        "protection": None,
     }
 
 
@@ -409,6 +411,7 @@ async def test_restore_brings_properties_back_except_protected(
         "fractional": "v3",
         "protected": True,
         "version": 5,
+        "protection": None,
     }
     assert again[1]["change_sets"] == []
 

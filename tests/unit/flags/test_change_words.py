@@ -193,7 +193,7 @@ def test_properties_of_an_environment_are_described() -> None:
         'Metadata **team** of the environment changed from "a" to "b"',
         'Metadata **region** of the environment was added: "eu"',
         "Bucketing of splits changed from generation **v2** to **v3**",
-        "The environment is now protected",
+        "The environment is now protected from deletion",
     ]
 
 

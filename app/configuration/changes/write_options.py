@@ -1,0 +1,57 @@
+"""The query parameters of a write: a dry run, and an emergency in a protected environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import Scope
+from app.configuration.changes.approvals import Authority
+from app.configuration.changes.models import MESSAGE_MAX
+from app.errors import Forbidden, invalid, malformed
+from app.http import wire
+
+OPTIONS = {"dry_run", "emergency"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions:
+    dry_run: bool = False
+    emergency: bool = False
+
+    def authority(self, message: str) -> Authority:
+        """Return what the caller may do in a protected environment.
+
+        Raises Invalid for an emergency without a reason.
+        """
+        if self.emergency and not message.strip():
+            raise invalid("message", "must give the reason of the emergency")
+        return Authority(emergency=self.emergency, is_dry_run=self.dry_run)
+
+
+def read_options(request: web.Request) -> WriteOptions:
+    """Return the options of a write without other parameters. Raises as `options_of`."""
+    return options_of(request, wire.read_query(request, OPTIONS))
+
+
+def options_of(request: web.Request, query: Mapping[str, str]) -> WriteOptions:
+    """Return the options in a query. Raises Malformed, and Forbidden for an emergency."""
+    emergency = wire.flag(query, "emergency")
+    if emergency:
+        check_publish(request)
+    return WriteOptions(dry_run=wire.flag(query, "dry_run"), emergency=emergency)
+
+
+def check_publish(request: web.Request) -> None:
+    """Require the scope for writing without approval. Raises Forbidden."""
+    if not request[CALLER].grant.allows(Scope.PUBLISH):
+        raise Forbidden("scope_missing", "An emergency needs a token with the scope publish.")
+
+
+def message_of(query: Mapping[str, str], default: str = "") -> str:
+    """Return the parameter `message`. Raises Malformed for a text that is too long."""
+    message = query.get("message", default)
+    if len(message) > MESSAGE_MAX:
+        raise malformed("message", f"must have at most {MESSAGE_MAX} characters")
+    return message
