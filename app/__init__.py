@@ -42,6 +42,7 @@ setting, flag, segment, secret
 properties     the metadata, bucketing generation and protection of an environment
 guard          a context in a flag's definition, with the variant that it must get
 variant        a named value of a flag
+plan           steps in a flag's definition, each with the instant at which it begins
 version        the number of changes of one key; it continues when a deleted key is created again
 revision       the number of change sets of one environment, without gaps
 change set     the changes that one transaction made to one environment

@@ -211,15 +211,18 @@ from reached;
 
 -- name: list_references(environment, segments, changed, page_size)
 -- Entries that refer to these segments, except those that the change set touches. Only the
--- targeting of a flag can refer to a segment. The path finds references at any depth, some of them
--- twice.
+-- targeting of a flag and its plan can refer to a segment. The path finds references at any depth,
+-- some of them twice.
 select distinct
     configurations.key,
     reference.name #>> '{}' as segment
 from configurations
 cross join lateral jsonb_path_query(
     case configurations.kind
-        when 'flag' then configurations.value -> 'targeting'
+        when 'flag' then jsonb_build_array(
+            configurations.value -> 'targeting',
+            configurations.value -> 'plan'
+        )
         else configurations.value
     end,
     '$.**."$ref"'
@@ -244,7 +247,10 @@ with recursive referring as materialized (
     from configurations
     cross join lateral jsonb_path_query(
         case configurations.kind
-            when 'flag' then configurations.value -> 'targeting'
+            when 'flag' then jsonb_build_array(
+                configurations.value -> 'targeting',
+                configurations.value -> 'plan'
+            )
             else configurations.value
         end,
         '$.**."$ref"'
@@ -262,7 +268,12 @@ affected (key) as (
 )
 select
     configurations.key,
-    (configurations.value -> 'targeting')::text as targeting
+    jsonb_build_object(
+        'state', configurations.value -> 'state',
+        'defaultVariant', configurations.value -> 'defaultVariant',
+        'targeting', configurations.value -> 'targeting',
+        'plan', configurations.value -> 'plan'
+    )::text as definition
 from affected
 join configurations
     on configurations.environment = :environment

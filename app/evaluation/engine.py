@@ -14,6 +14,7 @@ from app.evaluation.compiler import Compiler, Observe
 from app.evaluation.nodes import Closure, Location, TextTest
 from app.evaluation.operators import OPERATORS
 from app.evaluation.parts import Part, Parts
+from app.evaluation.plans.compiling import without_plan
 from app.evaluation.run import RuleError, Run
 from app.evaluation.values import number_text
 
@@ -185,6 +186,7 @@ class Flag:
         *,
         observe: Observe | None = None,
     ) -> None:
+        definition = without_plan(definition)
         self.key = key
         self.references = _NO_REFERENCES
         self.uses_time = False

@@ -16,6 +16,8 @@ from app.evaluation.compiler import Compiler
 from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
 from app.evaluation.parts import Parts
+from app.evaluation.plans.plan import PLAN
+from app.evaluation.plans.validation import check_plan
 from app.evaluation.run import RuleError
 from app.evaluation.targeting import check_rule, member
 from app.evaluation.values import number_text
@@ -61,7 +63,11 @@ def _check_flag(flag: Any) -> Violations:
     names = set(variants) if isinstance(variants, dict) else set()
     if "defaultVariant" in flag:
         yield from _check_variant_name(flag["defaultVariant"], names, "defaultVariant")
-    yield from _check_targeting(flag.get("targeting", {}), names)
+    yield from _check_targeting(flag.get("targeting", {}), names, "targeting")
+    if PLAN in flag:
+        yield from check_plan(
+            flag[PLAN], names, lambda targeting, path: _check_targeting(targeting, names, path)
+        )
     yield from check_metadata(flag.get("metadata", {}))
     yield from _check_guards(flag.get("guards", []), names)
 
@@ -98,15 +104,15 @@ def _check_variant_name(name: Any, names: set[str], path: str) -> Violations:
     yield Violation(path, "must be the name of a variant, or null")
 
 
-def _check_targeting(targeting: Any, names: set[str]) -> Violations:
+def _check_targeting(targeting: Any, names: set[str], path: str) -> Violations:
     if targeting == {}:
         return
     is_well_formed = True
-    for violation in check_rule(targeting, "targeting"):
+    for violation in check_rule(targeting, path):
         is_well_formed = False
         yield violation
     if is_well_formed and names:
-        yield from check_outcomes(targeting, names, "targeting")
+        yield from check_outcomes(targeting, names, path)
 
 
 def check_metadata(metadata: Any) -> Violations:

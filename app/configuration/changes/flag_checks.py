@@ -15,7 +15,13 @@ from typing import Any, NamedTuple
 
 from app.configuration.changes.models import Change, ChangeSet, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_count, run_by_size
-from app.configuration.changes.references import is_segment, names_in, read_segments, rule_of
+from app.configuration.changes.references import (
+    is_segment,
+    names_in,
+    read_segments,
+    rule_of,
+    targeting_of,
+)
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation, as_sentence
@@ -83,7 +89,7 @@ async def check_compiling(
         rules = chain(before.values(), checked.values(), put_segments.values())
         return sorted({name for rule in rules for name in names_in(rule)}.difference(keys))
 
-    with closing(StoredValues(users, after)) as checked:
+    with closing(StoredValues(users, after, targeting_of)) as checked:
         # A small change names few segments, unless other flags use the segments that it changes.
         run = checked.run if users else partial(run_by_size, changes)
         unchanged = await run("compile", names)
@@ -123,7 +129,7 @@ def newly_uncompilable(
 async def _users(
     connection: Connection, environment: str, keys: Sequence[str], changed_segments: Sequence[str]
 ) -> dict[str, str]:
-    """Return the rules of unchanged flags that use a changed segment, as JSON."""
+    """Return the unchanged flags that use a changed segment, as JSON."""
     if not changed_segments:
         return {}
     rows = sql.list_segment_users(
@@ -132,7 +138,7 @@ async def _users(
         segments=changed_segments,
         changed=keys,
     )
-    return {row["key"]: row["targeting"] async for row in rows}
+    return {row["key"]: row["definition"] async for row in rows}
 
 
 def _rules(changes: Sequence[Change], contents: Sequence[Content | None]) -> dict[str, Any]:
@@ -194,7 +200,7 @@ async def _violations(
     connection: Connection, environment: str, flags: StoredValues, now: int
 ) -> list[Violation]:
     def names() -> list[str]:
-        rules = (flag.get("targeting") for flag in flags.values())
+        rules = map(targeting_of, flags.values())
         return sorted({name for rule in rules for name in names_in(rule)})
 
     segments = await read_segments(connection, environment, await flags.run("guards", names))

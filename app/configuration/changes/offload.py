@@ -44,9 +44,18 @@ class StoredValues(Mapping[str, Any]):
     take much memory, and give the garbage collector much to visit.
     """
 
-    def __init__(self, texts: Mapping[str, str], others: Mapping[str, Any] | None = None) -> None:
-        """Take values as JSON text, and others that are already decoded."""
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        others: Mapping[str, Any] | None = None,
+        convert: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Take values as JSON text, and others that are already decoded.
+
+        `convert` is applied to each value that is decoded.
+        """
         self._texts = texts
+        self._convert = convert
         self._others = others or {}
         self._is_closed = False
 
@@ -58,7 +67,10 @@ class StoredValues(Mapping[str, Any]):
         if self._is_closed:
             raise AbandonedError
         text = self._texts.get(key)
-        return self._others[key] if text is None else decode_json(text.encode())
+        if text is None:
+            return self._others[key]
+        value = decode_json(text.encode())
+        return value if self._convert is None else self._convert(value)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._others

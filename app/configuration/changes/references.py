@@ -9,6 +9,7 @@ from app.configuration.changes.models import Change, Content, Kind
 from app.configuration.changes.offload import run_by_size
 from app.database import Connection, sql
 from app.errors import Conflict, Invalid, Violation, as_sentence
+from app.evaluation.plans.compiling import without_plan
 
 _VIOLATIONS_MAX = 20
 
@@ -39,9 +40,14 @@ def rule_of(content: Content) -> Any:
         case Kind.SEGMENT:
             return content.value
         case Kind.FLAG if isinstance(content.value, dict):
-            return content.value.get("targeting")
+            return targeting_of(content.value)
         case _:
             return None
+
+
+def targeting_of(definition: Mapping[str, Any]) -> Any:
+    """Return the targeting of a flag, with that of its plan."""
+    return without_plan(definition).get("targeting")
 
 
 async def check_references(

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.configuration.changes.models import Content, Kind
 from app.environments.models import Environment
+from app.evaluation.plans.compiling import without_plan
 from app.evaluation.targeting import REFERENCE
 from app.evaluation.validation import STATES, check_metadata
 
@@ -33,9 +34,9 @@ def evaluator_document(environment: Environment, entries: Mapping[str, Content])
     document: dict[str, Any] = {
         "$schema": SCHEMA,
         "flags": {
-            key: _members(content.value, segments)
+            key: _members(flag, segments)
             for key, content in entries.items()
-            if content.kind is Kind.FLAG and _is_loadable(content.value)
+            if content.kind is Kind.FLAG and _is_loadable(flag := _plain(content.value))
         },
     }
     if evaluators := segments.evaluators():
@@ -43,6 +44,10 @@ def evaluator_document(environment: Environment, entries: Mapping[str, Content])
     if environment.metadata:
         document["metadata"] = environment.metadata
     return document
+
+
+def _plain(flag: Any) -> Any:
+    return without_plan(flag) if isinstance(flag, dict) else flag
 
 
 def _members(flag: dict[str, Any], segments: "_Segments") -> dict[str, Any]:
