@@ -16,7 +16,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from app.evaluation.plans.periods import Period, period_at, periods
-from app.evaluation.plans.plan import PLAN, Rollout, read_plan
+from app.evaluation.plans.plan import PLAN, RolloutShare, read_plan
 from app.evaluation.values import number_text
 
 _CLOCK = {"var": "$flagd.timestamp"}
@@ -147,7 +147,7 @@ def _rests(group: _Group, otherwise: Any, *, has_key: bool = True) -> list[_Bran
     return branches
 
 
-def _rest(rollout: Rollout | None, others: str, otherwise: Any, has_key: bool) -> Any:  # noqa: FBT001 - private
+def _rest(rollout: RolloutShare | None, others: str, otherwise: Any, has_key: bool) -> Any:  # noqa: FBT001 - private
     if rollout is None or not rollout.percent or others == rollout.variant:
         return otherwise
     if rollout.percent >= _ALL:
@@ -157,7 +157,7 @@ def _rest(rollout: Rollout | None, others: str, otherwise: Any, has_key: bool) -
     return _split(rollout, others)
 
 
-def _variant(rollout: Rollout | None) -> str | None:
+def _variant(rollout: RolloutShare | None) -> str | None:
     return None if rollout is None else rollout.variant
 
 
@@ -174,7 +174,7 @@ def _named(group: _Group, otherwise: Any) -> Any:
     return _Named({"if": [{"!!": [{"var": "targetingKey"}]}, with_key, keyless]})
 
 
-def _split(rollout: Rollout, others: str) -> dict[str, Any]:
+def _split(rollout: RolloutShare, others: str) -> dict[str, Any]:
     scale = 10 ** max(0, -int(rollout.percent.normalize().as_tuple().exponent))
     weight = int(rollout.percent * scale)
     return {"fractional": [[rollout.variant, weight], [others, 100 * scale - weight]]}

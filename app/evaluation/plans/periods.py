@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from app.evaluation.plans.plan import DECIMALS_MAX, Plan, Rollout, Step
+from app.evaluation.plans.plan import DECIMALS_MAX, ReleasePlan, RolloutShare, Step
 
 # Small steps of all movements of a plan together, apart from one for each of its steps.
 _MOVES_MAX = 100
@@ -33,10 +33,10 @@ class Period:
     state: Any
     default: Any
     targeting: Any
-    rollout: Rollout | None
+    rollout: RolloutShare | None
 
 
-def periods(definition: Mapping[str, Any], plan: Plan) -> list[Period]:
+def periods(definition: Mapping[str, Any], plan: ReleasePlan) -> list[Period]:
     """Return the periods in order; the first is the definition before the plan.
 
     Steps after a hold that waits for an approval, or after a pause, have none.
@@ -53,12 +53,12 @@ def period_at(all_periods: Sequence[Period], now: int) -> Period:
     )
 
 
-def remaining(plan: Plan) -> Iterator[Step]:
+def remaining(plan: ReleasePlan) -> Iterator[Step]:
     """Yield the steps that are not skipped."""
     return (step for step in plan.steps if not step.is_skipped)
 
 
-def _of_steps(definition: Mapping[str, Any], plan: Plan) -> list[Period]:
+def _of_steps(definition: Mapping[str, Any], plan: ReleasePlan) -> list[Period]:
     """Return one period for each step that begins. A step inherits what it does not set."""
     period = Period(
         begin=0,
@@ -87,7 +87,7 @@ def _of_steps(definition: Mapping[str, Any], plan: Plan) -> list[Period]:
     return found
 
 
-def _moving(plan: Plan, found: Sequence[Period]) -> Iterator[Period]:
+def _moving(plan: ReleasePlan, found: Sequence[Period]) -> Iterator[Period]:
     """Yield the periods of the steps, and those of the movements between them."""
     moves = [
         _Move.of(plan, period, after)
@@ -113,7 +113,7 @@ class _Move:
     target: Decimal
 
     @classmethod
-    def of(cls, plan: Plan, period: Period, after: Period | None) -> "_Move":
+    def of(cls, plan: ReleasePlan, period: Period, after: Period | None) -> "_Move":
         rollout, resumed = period.rollout, plan.steps[period.step - 1].resumed
         begin, start = period.begin, rollout.percent if rollout is not None else Decimal(0)
         if resumed is not None:
@@ -143,12 +143,12 @@ class _Move:
             rounding = ROUND_FLOOR if self.target > self.start else ROUND_CEILING
             yield self._at(begin, percent.quantize(_QUANTUM, rounding), rollout)
 
-    def _at(self, begin: int, percent: Decimal, rollout: Rollout) -> Period:
+    def _at(self, begin: int, percent: Decimal, rollout: RolloutShare) -> Period:
         rollout = replace(rollout, percent=percent)
         return replace(self.period, begin=begin, begins_step=False, rollout=rollout)
 
 
-def _moves_between(plan: Plan, period: Period, after: Period) -> bool:
+def _moves_between(plan: ReleasePlan, period: Period, after: Period) -> bool:
     """Return whether the percentage moves. Nothing moves towards a step that has a hold."""
     return (
         period.rollout is not None

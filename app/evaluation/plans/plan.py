@@ -18,7 +18,7 @@ DECIMALS_MAX = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollout:
+class RolloutShare:
     """A variant, and the percentage that it gets of the contexts that no rule catches."""
 
     variant: str
@@ -41,7 +41,7 @@ class Step:
     at: int
     state: str | None
     default: str | UnsetType | None
-    rollout: Rollout | None
+    rollout: RolloutShare | None
     targeting: Any
     hold: str | int | None
     is_skipped: bool
@@ -56,14 +56,14 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ReleasePlan:
     name: str
     steps: Sequence[Step]
     is_linear: bool
     paused_at: int | None
 
 
-def read_plan(definition: Mapping[str, Any]) -> Plan | None:
+def read_plan(definition: Mapping[str, Any]) -> ReleasePlan | None:
     """Return the plan of a definition; None without one, and for one that breaks its format.
 
     Only a lenient import, or a release without plans, stores a plan that breaks the format.
@@ -74,7 +74,7 @@ def read_plan(definition: Mapping[str, Any]) -> Plan | None:
     try:
         steps = [_step(number, step) for number, step in enumerate(plan["steps"], start=1)]
         paused_at = plan.get("pausedAt")
-        return Plan(
+        return ReleasePlan(
             name=str(plan.get("name", "")),
             steps=steps,
             is_linear=plan.get("linear") is True,
@@ -104,7 +104,7 @@ def _step(number: int, step: Mapping[str, Any]) -> Step:
         default=step.get("defaultVariant", UNSET),
         rollout=None
         if rollout is None
-        else Rollout(variant=rollout["variant"], percent=percent_of(rollout["percent"])),
+        else RolloutShare(variant=rollout["variant"], percent=percent_of(rollout["percent"])),
         targeting=step.get("targeting", UNSET),
         hold=hold,
         is_skipped=step.get("skipped") is True,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.evaluation.plans.periods import period_at, periods, remaining
-from app.evaluation.plans.plan import APPROVAL, Plan, Rollout, Step, read_plan
+from app.evaluation.plans.plan import APPROVAL, ReleasePlan, RolloutShare, Step, read_plan
 
 
 class Progress(StrEnum):
@@ -29,10 +29,10 @@ class PlanStatus:
     or `next_at`.
     """
 
-    plan: Plan
+    plan: ReleasePlan
     progress: Progress
     step: int
-    rollout: Rollout | None
+    rollout: RolloutShare | None
     next_step: int | None
     next_at: int | None
     changes_at: int | None
@@ -65,7 +65,7 @@ def status_of(definition: Mapping[str, Any], now: int) -> PlanStatus | None:
     )
 
 
-def _progress(plan: Plan, step: int, following: Step | None, now: int) -> Progress:
+def _progress(plan: ReleasePlan, step: int, following: Step | None, now: int) -> Progress:
     if following is None:
         return Progress.DONE
     if plan.paused_at is not None and plan.paused_at <= now:
