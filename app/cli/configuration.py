@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from app.cli import history, transfer
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.entries import delete_entry, find_entry
-from app.cli.help import Commands
+from app.cli.help import Commands, WritingCommand
 from app.cli.history import text_of, write_and_show
 from app.cli.options import AsJson, DryRun, EnvironmentName, Message
 from app.cli.terminal import console, error_console, print_json, show_table
@@ -53,7 +54,7 @@ def get(
     print_json(run_backend(lambda backend: backend.get_entry(environment, key, reveal=reveal)))
 
 
-@cli.command("set")
+@cli.command("set", cls=WritingCommand)
 def set_value(
     environment: EnvironmentName,
     key: Key,
@@ -130,10 +131,13 @@ def _json(given: str) -> Any:
         raise malformed("VALUE", f"{error.violations[0].rule}; --text stores it as text") from None
 
 
-@cli.command("apply")
+@cli.command("apply", cls=WritingCommand)
 def apply(
     environment: EnvironmentName,
     file: Annotated[str, typer.Argument(help="File with the change set, or - for standard input.")],
+    message: Annotated[
+        str, typer.Option("--message", "-m", help="Reason for the change, instead of the file's.")
+    ] = "",
     *,
     dry_run: DryRun = False,
 ) -> None:
@@ -146,12 +150,13 @@ def apply(
     """
     raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     body = decode(raw, NewChangeSet)
+    body = msgspec.structs.replace(body, message=message or body.message)
     write_and_show(
         lambda backend: backend.apply(environment, body, dry_run=dry_run), dry_run=dry_run
     )
 
 
-@cli.command("delete")
+@cli.command("delete", cls=WritingCommand)
 def delete(
     environment: EnvironmentName,
     key: Key,

@@ -2,7 +2,7 @@
 
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
-from app.cli.history import DRY_RUN, show_changes
+from app.cli.history import report_dry_run, show_changes
 from app.cli.terminal import console
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import AppliedChangeSets
@@ -56,7 +56,7 @@ def delete_entry(
     (written,) = run_backend(write).change_sets
     if dry_run:
         show_changes(written.changes, Tense.PLANNED)
-        console.print(DRY_RUN)
+        report_dry_run([written])
         return
     console.print(f"{environment}/{key} is deleted, revision {written.revision}")
     console.print(f"To restore it: {PROGRAM} configuration revert {environment} {written.revision}")

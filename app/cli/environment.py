@@ -7,12 +7,14 @@ import typer
 
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
-from app.cli.help import Commands
-from app.cli.history import DRY_RUN, show_properties, tense_of
+from app.cli.help import Commands, WritingCommand
+from app.cli.history import DRY_RUN, report_dry_run, show_properties, tense_of
 from app.cli.options import AsJson, At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, print_json, shortened, show_table
+from app.configuration.changes.properties import ProtectionPatch
 from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
 from app.configuration.changes.views import AppliedChangeSets
+from app.environments.protection import APPROVALS_MAX, protection_words
 from app.errors import invalid
 from app.http.decoder import parse
 from app.settings import Tier
@@ -45,6 +47,22 @@ Protected = Annotated[
     bool | None,
     typer.Option("--protected/--unprotected", help="Refuse to delete the environment, or not."),
 ]
+Approvals = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=APPROVALS_MAX, help="Approvals that a change of its keys needs. 0: none."
+    ),
+]
+SelfApproval = Annotated[
+    bool | None,
+    typer.Option("--self-approval/--no-self-approval", help="Authors may approve their proposals."),
+]
+Cover = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Prefix of the keys that need approvals, repeatable. * is every key.", metavar="PREFIX"
+    ),
+]
 
 
 @cli.command("list")
@@ -58,9 +76,12 @@ def list_environments(*, as_json: AsJson = False) -> None:
         print_json(environments)
         return
     show_table(
-        ("name", "tier", "revision", "fractional", "protected", "metadata"),
+        ("name", "tier", "revision", "fractional", "protected", "approvals", "metadata"),
         [
-            (e.name, e.tier, e.revision, e.fractional, _yes(e.protected), shortened(e.metadata))
+            (
+                *(e.name, e.tier, e.revision, e.fractional, _yes(e.protected)),
+                *(protection_words(e.protection), shortened(e.metadata)),
+            )
             for e in environments
         ],
     )
@@ -77,8 +98,8 @@ def show(environment: EnvironmentName, revision: Revision = None, at: At = None)
     print_json(run_backend(lambda backend: backend.get_environment(environment, state)))
 
 
-@cli.command("update")
-def update(
+@cli.command("update", cls=WritingCommand)
+def update(  # noqa: PLR0913 - one for each option
     environment: EnvironmentName,
     metadata: Metadata = "{}",
     fractional: Fractional = None,
@@ -88,6 +109,9 @@ def update(
     ] = None,
     message: Message = "",
     *,
+    approvals: Approvals = None,
+    self_approval: SelfApproval = None,
+    cover: Cover = None,
     dry_run: DryRun = False,
 ) -> None:
     """Change the properties of an environment, as one change set.
@@ -99,6 +123,7 @@ def update(
         metadata=_members(metadata),
         fractional=fractional or msgspec.UNSET,
         protected=msgspec.UNSET if protected is None else protected,
+        protection=_protection(approvals, self_approval, cover),
         message=message,
     )
 
@@ -109,7 +134,7 @@ def update(
     (result,) = run_backend(write).change_sets
     show_properties(result.properties, tense_of(dry_run=dry_run))
     if dry_run:
-        console.print(DRY_RUN)
+        report_dry_run([result])
     else:
         console.print(f"{environment} is at revision {result.revision}")
 
@@ -162,6 +187,25 @@ def delete(
         console.print(DRY_RUN)
     else:
         console.print(f"{environment} is deleted; its history ends at revision {closed.revision}")
+
+
+def _protection(
+    approvals: int | None,
+    self_approval: bool | None,  # noqa: FBT001 - the option of the command
+    cover: list[str] | None,
+) -> ProtectionPatch | msgspec.UnsetType | None:
+    """Return the patch of the options: UNSET without one, None to remove the protection."""
+    if approvals == 0:
+        if self_approval is not None or cover:
+            raise typer.BadParameter("--approvals 0 removes the protection: give no other option")
+        return None
+    if approvals is None and self_approval is None and not cover:
+        return msgspec.UNSET
+    return ProtectionPatch(
+        approvals=msgspec.UNSET if approvals is None else approvals,
+        self_approval=msgspec.UNSET if self_approval is None else self_approval,
+        keys=() if cover == ["*"] else tuple(cover) if cover else msgspec.UNSET,
+    )
 
 
 def _yes(value: bool) -> str:  # noqa: FBT001 - its only argument

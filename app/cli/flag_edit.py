@@ -9,7 +9,7 @@ from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.entries import delete_entry, find_flag
 from app.cli.flag_writes import edit_flag, report
-from app.cli.help import Commands
+from app.cli.help import Commands, WritingCommand
 from app.cli.options import DryRun, EnvironmentName, Message
 from app.cli.terminal import console
 from app.configuration.entries.models import NewConfiguration, WriteResult
@@ -34,7 +34,7 @@ Variant = Annotated[
 ]
 
 
-@cli.command("create")
+@cli.command("create", cls=WritingCommand)
 def create(
     environment: EnvironmentName,
     key: Key,
@@ -79,7 +79,7 @@ def show(environment: EnvironmentName, key: Key) -> None:
         console.print(line)
 
 
-@cli.command("target")
+@cli.command("target", cls=WritingCommand)
 def target(
     environment: EnvironmentName,
     key: Key,
@@ -116,7 +116,7 @@ def target(
     edit_flag(environment, key, edit, message)
 
 
-@cli.command("rollout")
+@cli.command("rollout", cls=WritingCommand)
 def rollout(
     environment: EnvironmentName,
     key: Key,
@@ -158,7 +158,7 @@ def rollout(
     edit_flag(environment, key, edit, message)
 
 
-@cli.command("disable")
+@cli.command("disable", cls=WritingCommand)
 def disable(
     environment: EnvironmentName,
     key: Key,
@@ -178,7 +178,7 @@ def disable(
     edit_flag(environment, key, edit, message)
 
 
-@cli.command("enable")
+@cli.command("enable", cls=WritingCommand)
 def enable(
     environment: EnvironmentName, key: Key, variant: Variant = None, message: Message = ""
 ) -> None:
@@ -195,7 +195,7 @@ def enable(
     edit_flag(environment, key, edit, message)
 
 
-@cli.command("delete")
+@cli.command("delete", cls=WritingCommand)
 def delete(
     environment: EnvironmentName,
     key: Key,

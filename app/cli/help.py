@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from app.cli.emergency import begin_emergency, emergency_option
 from app.cli.server_options import SERVER_OPTIONS, begin_command, warn_of_variable
 from app.program import CHECKOUT_PROGRAM, PROGRAM
 
@@ -200,6 +201,19 @@ class RemoteCommand(Command):
     """A command on the database or on a server."""
 
     is_remote = True
+
+
+class WritingCommand(RemoteCommand):
+    """A command whose write a protected environment may refuse. It has the parameter `message`."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.params.append(emergency_option())
+
+    def invoke(self, ctx: Any) -> Any:
+        _check_texts(ctx)
+        begin_emergency(ctx)
+        return super().invoke(ctx)
 
 
 class CommandGroup(_Help, TyperGroup): ...

@@ -1,17 +1,18 @@
 """The commands of `configuration` that show, compare and restore earlier states."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Annotated
 
 import typer
 
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
-from app.cli.help import Commands
+from app.cli.help import Commands, WritingCommand
 from app.cli.options import AsJson, At, DryRun, EnvironmentName, Message, moment
 from app.cli.terminal import console, print_json, shortened, show_table
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import (
+    AppliedChangeSet,
     AppliedChangeSets,
     ChangeSetPage,
     ChangeView,
@@ -21,6 +22,8 @@ from app.configuration.changes.views import (
     PropertiesChangeView,
 )
 from app.configuration.snapshots.snapshot import Configuration
+from app.configuration.transfer.service import ImportResult
+from app.environments.protection import approval_words
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
 from app.flags.change_words.sentences import Sentence, Tense, plain_text
 from app.flags.wording import describe
@@ -66,7 +69,8 @@ def show_history(
             )
         change = "; ".join(map(plain_text, sentences))
         when = f"{item.created_at:%Y-%m-%d %H:%M:%S}"
-        rows.append((item.revision, when, item.actor, change, item.message))
+        why = "; ".join(filter(None, (item.message, approval_words(item.approval))))
+        rows.append((item.revision, when, item.actor, change, why))
     show_table(("revision", "when", "who", "what", "why"), rows)
 
 
@@ -111,7 +115,7 @@ def show_difference(
     show_properties(difference.properties, tense)
 
 
-@cli.command("revert")
+@cli.command("revert", cls=WritingCommand)
 def revert(
     environment: EnvironmentName,
     revision: Annotated[int, typer.Argument(min=1, help="Revision of the change set.")],
@@ -130,7 +134,7 @@ def revert(
     )
 
 
-@cli.command("restore")
+@cli.command("restore", cls=WritingCommand)
 def restore(
     environment: EnvironmentName,
     revision: Annotated[
@@ -155,7 +159,7 @@ def restore(
     )
 
 
-@cli.command("promote")
+@cli.command("promote", cls=WritingCommand)
 def promote(
     environment: Annotated[str, typer.Argument(help="Environment to change.")],
     source: Annotated[str, typer.Argument(help="Environment to copy from.")],
@@ -192,7 +196,15 @@ def write_and_show(
     if not result.change_sets:
         console.print("nothing to change")
     if dry_run:
-        console.print(DRY_RUN)
+        report_dry_run(result.change_sets)
+
+
+def report_dry_run(change_sets: Sequence[AppliedChangeSet | ImportResult]) -> None:
+    """Say that nothing was written, and where the write would need approvals."""
+    for change_set in change_sets:
+        if change_set.approval_required:
+            console.print(f"{change_set.environment} is protected: the change needs approvals")
+    console.print(DRY_RUN)
 
 
 def tense_of(*, dry_run: bool) -> Tense:

@@ -10,8 +10,8 @@ import typer
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.cli.backend import run_backend
-from app.cli.help import Commands
-from app.cli.history import DRY_RUN, show_changes, show_properties, tense_of
+from app.cli.help import Commands, WritingCommand
+from app.cli.history import report_dry_run, show_changes, show_properties, tense_of
 from app.cli.options import At, DryRun, EnvironmentName, Message, Revision, moment
 from app.cli.terminal import console, progress_display
 from app.configuration.transfer.document_reader import format_of
@@ -57,7 +57,7 @@ def export_environment(
         console.print(f"not exported, as {chosen} cannot hold them: {names}")
 
 
-@cli.command("import")
+@cli.command("import", cls=WritingCommand)
 def import_document(
     environment: EnvironmentName,
     file: Annotated[
@@ -118,7 +118,7 @@ def _report(imported: ImportResult, *, dry_run: bool) -> None:
         f"{len(imported.deleted)} deleted, {imported.unchanged} unchanged"
     )
     if dry_run:
-        console.print(DRY_RUN)
+        report_dry_run([imported])
     elif imported.created or imported.updated or imported.deleted or imported.properties:
         console.print(f"{imported.environment} is at revision {imported.revision}")
 

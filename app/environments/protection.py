@@ -53,6 +53,15 @@ def protection_words(protection: Protection | None) -> str:
     return f"{text}, authors may approve" if protection.self_approval else text
 
 
+def approval_words(approval: Approval | None) -> str:
+    """Return what allowed a change set, for people. Empty if it needed no approval."""
+    if approval is None:
+        return ""
+    if approval.emergency:
+        return "emergency, without approval"
+    return f"proposal {approval.proposal}, approved by {', '.join(approval.approvers) or '-'}"
+
+
 def protection_of(column: Any) -> Protection | None:
     return None if column is None else msgspec.convert(column, Protection)
 

@@ -5,6 +5,7 @@ import msgspec
 
 from app.errors import (
     AppError,
+    ApprovalRequired,
     ForeseenError,
     RetryLater,
     Stale,
@@ -14,7 +15,8 @@ from app.errors import (
 )
 from app.http.problems import CONTENT_TYPE, STATUS, Problem
 
-_CLASSES = {status.value: kind for kind, status in STATUS.items()}
+# ApprovalRequired has members for servers only.
+_CLASSES = {status.value: kind for kind, status in STATUS.items() if kind is not ApprovalRequired}
 _MAY_BE_WRITTEN = " The write may have succeeded: read the entry before you repeat the command."
 _UNAUTHENTICATED = " Check that the token is one of this server, and has not expired."
 # The first that matches.

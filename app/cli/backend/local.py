@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from app.access.events import AccessEvent
 from app.cli.actor import operator, origin
+from app.cli.backend.authority import authority, record_changes, record_emergency
 from app.cli.backend.interface import Backend, Export
 from app.cli.backend.local_administration import LocalAdministration
 from app.configuration.changes import history, plans, writes
-from app.configuration.changes.administration import record_administration
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.intents import intents_of
@@ -115,30 +115,39 @@ class LocalBackend(LocalAdministration):
             expected=ExpectedVersion(version=version or None),
             refusal=refusal,
         )
-        return await self._database.transact(
-            lambda connection: entries.write(
+
+        async def write(connection: Connection) -> WriteResult:
+            written = await entries.write(
                 *(connection, environment, operation),
                 actor=operator(),
                 message=new.message,
                 vault=self._vault,
+                authority=authority(),
             )
-        )
+            await record_emergency(connection, self._log, [written])
+            return written
+
+        return await self._database.transact(write)
 
     async def delete_entry(
         self, environment: str, key: str, version: int, message: str, *, dry_run: bool
     ) -> AppliedChangeSets:
         expected = ExpectedVersion(version=version)
         operation = Operation(key=entries.check_stored_key(key), content=None, expected=expected)
-        return await transact(
-            self._database,
-            lambda connection: writes.apply(
+        intents = {environment: Intent(operations=[operation])}
+
+        async def write(connection: Connection) -> AppliedChangeSets:
+            applied = await writes.apply(
                 connection,
-                {environment: Intent(operations=[operation])},
+                intents,
                 actor=operator(),
                 message=message,
-            ),
-            dry_run=dry_run,
-        )
+                authority=authority(dry_run=dry_run),
+            )
+            await record_changes(connection, self._log, applied)
+            return applied
+
+        return await transact(self._database, write, dry_run=dry_run)
 
     async def apply(
         self, environment: str, body: NewChangeSet, *, dry_run: bool
@@ -148,9 +157,14 @@ class LocalBackend(LocalAdministration):
 
         async def write(connection: Connection) -> AppliedChangeSets:
             applied = await writes.apply(
-                connection, intents, actor=operator(), message=body.message, vault=self._vault
+                connection,
+                intents,
+                actor=operator(),
+                message=body.message,
+                vault=self._vault,
+                authority=authority(dry_run=dry_run),
             )
-            await record_administration(connection, self._log, applied, origin())
+            await record_changes(connection, self._log, applied)
             return applied
 
         return await transact(self._database, write, dry_run=dry_run)
@@ -207,8 +221,9 @@ class LocalBackend(LocalAdministration):
                 actor=operator(),
                 message=message,
                 vault=self._vault,
+                authority=authority(dry_run=dry_run),
             )
-            await record_administration(connection, self._log, applied, origin())
+            await record_changes(connection, self._log, applied)
             return applied
 
         return await transact(self._database, write, dry_run=dry_run)
@@ -241,9 +256,9 @@ class LocalBackend(LocalAdministration):
             lenient=options.lenient,
             secrets=options.secrets,
         )
-        return await transact(
-            self._database,
-            lambda connection: transfer.import_document(
+
+        async def write(connection: Connection) -> ImportResult:
+            imported = await transfer.import_document(
                 *(connection, environment, document),
                 mode=options.mode,
                 actor=operator(),
@@ -253,9 +268,12 @@ class LocalBackend(LocalAdministration):
                 checkers=self._checkers,
                 # An operator with the database and the key ring can read all secrets anyway.
                 may_reveal=True,
-            ),
-            dry_run=options.dry_run,
-        )
+                authority=authority(dry_run=options.dry_run),
+            )
+            await record_emergency(connection, self._log, [imported])
+            return imported
+
+        return await transact(self._database, write, dry_run=options.dry_run)
 
     async def list_usage(self, environment: str) -> list[FlagUse]:
         async with self._database.connection() as connection:

@@ -5,6 +5,7 @@ from app.access.local_credentials import token_key
 from app.access.models import EVERY_ENVIRONMENT, Grant
 from app.access.token_views import IssuedToken, NewToken, TokenView
 from app.cli.actor import operator, origin
+from app.cli.backend.authority import authority, record_changes
 from app.configuration.changes import administration, writes
 from app.configuration.changes.intents import patch_of
 from app.configuration.changes.past import Moment, environment_at
@@ -54,9 +55,13 @@ class LocalAdministration:
 
         async def write(connection: Connection) -> AppliedChangeSets:
             applied = await writes.apply(
-                connection, {name: intent}, actor=operator(), message=patch.message
+                connection,
+                {name: intent},
+                actor=operator(),
+                message=patch.message,
+                authority=authority(dry_run=dry_run),
             )
-            await administration.record_administration(connection, self._log, applied, origin())
+            await record_changes(connection, self._log, applied)
             return applied
 
         return await transact(self._database, write, dry_run=dry_run)

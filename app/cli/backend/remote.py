@@ -12,6 +12,7 @@ from app.access.token_views import IssuedToken, NewToken, RotationRequest, Token
 from app.cli.backend.http_client import HttpClient
 from app.cli.backend.http_errors import ServerError
 from app.cli.backend.interface import Backend, Export
+from app.cli.emergency import is_emergency
 from app.cli.server_options import Server
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.past import Moment
@@ -80,7 +81,7 @@ class RemoteBackend:
             _environment(name),
             AppliedChangeSets,
             body=patch,
-            query={"dry_run": dry_run},
+            query={"dry_run": dry_run, "emergency": is_emergency()},
             headers=_if_match(version),
         )
 
@@ -119,7 +120,12 @@ class RemoteBackend:
     ) -> WriteResult:
         headers = _if_match(version) if version else {"If-None-Match": "*"}
         return await self._client.write(
-            "PUT", _entry(environment, key), WriteResult, body=new, headers=headers
+            "PUT",
+            _entry(environment, key),
+            WriteResult,
+            body=new,
+            query={"emergency": is_emergency()},
+            headers=headers,
         )
 
     async def delete_entry(
@@ -190,7 +196,7 @@ class RemoteBackend:
             f"{_environment(environment)}/{path}",
             AppliedChangeSets,
             body=body,
-            query={"dry_run": dry_run},
+            query={"dry_run": dry_run, "emergency": is_emergency()},
         )
 
     async def export(
@@ -223,6 +229,7 @@ class RemoteBackend:
                 "lenient": options.lenient,
                 "secret": ",".join(options.secrets) or None,
                 "dry_run": options.dry_run,
+                "emergency": is_emergency(),
             },
             headers={"Content-Type": MEDIA_TYPES[options.format]},
         )

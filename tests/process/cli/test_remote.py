@@ -108,6 +108,17 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("environment", "delete", "team-a", "--version", "1", "--dry-run"),
     ("environment", "delete", "team-a", "--version", "1", "-m", "The team moved"),
     ("environment", "show", "team-a"),
+    ("environment", "update", "development", "--self-approval", "--cover", "a/", "--dry-run"),
+    ("environment", "update", "development", "--approvals", "2", "--cover", "a/"),
+    ("environment", "update", "development", "--approvals", "0", "--cover", "a/"),
+    ("environment", "update", "development", "--cover", "*"),
+    ("environment", "list"),
+    ("configuration", "set", "development", "a/b", "1"),
+    ("configuration", "set", "development", "a/b", "1", "--emergency", " "),
+    ("configuration", "set", "development", "a/b", "1", "--emergency", "now", "-m", "why"),
+    ("configuration", "restore", "development", "0", "--dry-run"),
+    ("configuration", "restore", "development", "0"),
+    ("environment", "delete", "development", "--version", "2"),
     ("token", "create", "ci", "--environment", "local", "--expires-days", "9"),
     ("token", "create", "ci", "--environment", "nowhere"),
     ("token", "create", "ci"),
@@ -184,6 +195,20 @@ async def test_token_commands_work_on_a_server(call: Call) -> None:
         1,
         True,
     )
+
+
+async def test_emergency_needs_scope_on_a_server(run: Run, call: Call) -> None:
+    protect = ("environment", "update", "local", "--approvals", "1")
+    emergency = ("configuration", "set", "local", "n", "1", "--emergency", "outage")
+    for runner in (run, call):
+        assert runner(*protect).code == 0
+
+    local, remote = run(*emergency), call(*emergency)
+    history = run("configuration", "history", "local", "n", COLUMNS="200")
+
+    assert (local.code, remote.code) == (0, 1), local
+    assert "needs a token with the scope publish" in remote.errors
+    assert "outage; emergency, without approval" in history.output
 
 
 async def test_command_is_shown_as_the_work_of_the_token(call: Call) -> None:
