@@ -33,6 +33,7 @@ def filled(path: str, environment: str = "local") -> str:
         "key": "k",
         "name": "console.css",
         "path": "unknown",
+        "proposal": "1",
         "revision": "1",
         "ticket": "t",
         "version": "0",

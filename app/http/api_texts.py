@@ -19,7 +19,8 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `type` is the media type of the answer, if the operation has several.
     `shows_part`: the real answer has more properties, items or lines.
-    `after`: the operations whose first examples are sent before this one.
+    `after`: the operations whose first examples are sent before this one. "OPERATION: TITLE" names
+    another example.
     `then`: the operations whose first examples are sent while the answer is a stream.
     """
 

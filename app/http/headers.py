@@ -2,11 +2,11 @@
 
 
 def entity_tag(version: int, epoch: str) -> str:
-    """Return the ETag of an entry.
+    """Return the ETag of an entry. What has no epoch has its version alone.
 
     It contains the epoch, because after a restored backup the same version may have other content.
     """
-    return f'"{version}-{epoch[:8]}"'
+    return f'"{version}-{epoch[:8]}"' if epoch else f'"{version}"'
 
 
 def revision_header(epoch: str, revision: int) -> dict[str, str]:

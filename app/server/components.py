@@ -23,6 +23,7 @@ from app.components import Component, FunctionComponent
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.group_commit import GROUP_COMMIT, GroupCommit
 from app.configuration.changes.write_requests import CHECKS
+from app.configuration.proposals.watch import CHANGE_OF_PROPOSALS, WATCH, ProposalWatch
 from app.configuration.snapshots.broadcast import STREAMS, Broadcast
 from app.configuration.snapshots.disk import Disk
 from app.configuration.snapshots.disk_copy import DiskCopy
@@ -121,6 +122,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[USAGE] = Usage(database)
     app[RATES] = EvaluationRates(app[USAGE])
     app[PREVIEWS] = Previews(checks)
+    app[WATCH] = ProposalWatch(database, vault, checks, access_log, on_event=follower.wake)
     app[BUDGET] = BodyBudget(settings.http.bodies_bytes_max)
     app[DURATIONS] = Durations()
     app[STREAMS] = Broadcast(follower, lifecycle)
@@ -163,6 +165,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         FunctionComponent("collector", run=memory.run),
         app[TOKEN_USE],
         disk_copy,
+        app[WATCH],
         app[USAGE],
         app[RATES],
     ]
@@ -170,7 +173,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         components += _once_per_service(settings, database, key)
     if settings.database.pooler is Pooler.NONE:
         # A pooler passes on no notifications: behind one, only the poll finds changes.
-        hint = partial(_hint, follower, directory)
+        hint = partial(_hint, follower, directory, app[WATCH])
         components.append(
             FunctionComponent(
                 "listener",
@@ -225,12 +228,16 @@ def _once_per_service(settings: Settings, database: Database, key: Secret) -> It
         yield Drill(settings, key)
 
 
-def _hint(follower: Follower, directory: TokenDirectory, payload: str) -> None:
+def _hint(
+    follower: Follower, directory: TokenDirectory, watch: ProposalWatch, payload: str
+) -> None:
     """Pass on a notification. An empty payload means that notifications may have been missed."""
     environment, _, revision = payload.rpartition(":")
     if environment and revision.isascii() and revision.isdecimal() and len(revision) < 19:
         follower.notice(environment, int(revision))
-    elif payload != CHANGE_OF_TOKENS:
+    elif payload not in {CHANGE_OF_TOKENS, CHANGE_OF_PROPOSALS}:
         follower.hint()
     if payload in {"", CHANGE_OF_TOKENS}:
         directory.hint()
+    if payload in {"", CHANGE_OF_PROPOSALS}:
+        watch.hint()

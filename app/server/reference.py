@@ -107,7 +107,7 @@ def _example(example: Example, operations: Mapping[str, _Operation]) -> Iterator
     operation = operations[example.operation]
     heading = example.title or "Example"
     if example.after:
-        summaries = (operations[name].summary for name in example.after)
+        summaries = (operations[name.partition(":")[0]].summary for name in example.after)
         links = (f"[{text}](#{text.lower().replace(' ', '-')})" for text in summaries)
         relation = "with the token" if "Authorization" in example.headers else "after the example"
         heading += f", {relation} of {' and '.join(links)}"

@@ -36,6 +36,17 @@ from app.configuration.changes.views import (
 )
 from app.configuration.entries import handlers as configurations
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, WriteResult
+from app.configuration.proposals import handlers as proposals
+from app.configuration.proposals.event_stream import stream_proposal_events
+from app.configuration.proposals.requests import (
+    Comment,
+    NewProposal,
+    ProposalPatch,
+    ProposalRemark,
+    ProposalSchedule,
+    Rejection,
+)
+from app.configuration.proposals.views import ProposalEventData, ProposalPage, ProposalView
 from app.configuration.snapshots.change_event import ChangeEventData
 from app.configuration.snapshots.change_stream import stream_events
 from app.configuration.snapshots.snapshot import Configuration
@@ -83,6 +94,7 @@ _CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
 _HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
 _ISSUED = "/v1/tokens/{id}"
+_PROPOSAL = "/v1/proposals/{proposal:[0-9]{1,18}}"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
 
 _PROBE = (200, 503)
@@ -92,6 +104,7 @@ _DRY_RUN = ("dry_run",)
 # Of the writes that an environment can be protected from.
 _WRITE = ("dry_run", "emergency")
 _REPEATABLE = ("Idempotency-Key",)
+_DECISION = ("If-Match", "Idempotency-Key")
 _REVISION = ("Flagstone-Revision",)
 _STALE = ("Flagstone-Stale",)
 _MOMENT = _REVISION + _STALE
@@ -236,6 +249,31 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/migrations", audit.list_migrations, Scope.READ, MigrationList),
     Route("GET", _ENVIRONMENT + "/diff", changes.get_difference, Scope.READ, Difference,
           query=("from", "to", "against", "after", "limit"), is_large=True),
+
+    Route("GET", "/v1/proposals", proposals.list_proposals, Scope.READ, ProposalPage,
+          query=("state", "environment", "author", *_PAGE)),
+    Route("POST", "/v1/proposals", proposals.create_proposal, Scope.WRITE, ProposalView,
+          body=NewProposal, statuses=(201,), conditions=_REPEATABLE, headers=("Location",),
+          is_large=True),
+    Route("GET", "/v1/proposals/events", stream_proposal_events, Scope.READ, ProposalEventData,
+          conditions=("Last-Event-ID",), gives=("text/event-stream",)),
+    Route("GET", _PROPOSAL, proposals.get_proposal, Scope.READ, ProposalView),
+    Route("PATCH", _PROPOSAL, proposals.edit_proposal, Scope.WRITE, ProposalView, also=_READS,
+          body=ProposalPatch, takes=wire.MERGE_PATCH, conditions=_DECISION, is_large=True),
+    Route("POST", _PROPOSAL + "/submit", proposals.submit_proposal, Scope.WRITE, ProposalView,
+          also=_READS, body=ProposalRemark, conditions=_REPEATABLE, is_large=True),
+    Route("POST", _PROPOSAL + "/approve", proposals.approve_proposal, Scope.WRITE, ProposalView,
+          also=_READS, body=ProposalRemark, conditions=_DECISION, is_large=True),
+    Route("POST", _PROPOSAL + "/reject", proposals.reject_proposal, Scope.WRITE, ProposalView,
+          also=_READS, body=Rejection, conditions=_REPEATABLE),
+    Route("POST", _PROPOSAL + "/comment", proposals.comment_on_proposal, Scope.WRITE, ProposalView,
+          also=_READS, body=Comment, conditions=_REPEATABLE),
+    Route("POST", _PROPOSAL + "/withdraw", proposals.withdraw_proposal, Scope.WRITE, ProposalView,
+          also=_READS, body=ProposalRemark, conditions=_REPEATABLE),
+    Route("POST", _PROPOSAL + "/schedule", proposals.schedule_proposal, Scope.WRITE, ProposalView,
+          also=_READS, body=ProposalSchedule, conditions=_DECISION, is_large=True),
+    Route("POST", _PROPOSAL + "/apply", proposals.apply_proposal, Scope.WRITE, ProposalView,
+          also=_READS, body=ProposalRemark, conditions=_DECISION, is_large=True),
 
     Route("GET", "/v1/tokens", tokens.list_tokens, Scope.ADMIN, TokenPage,
           query=("after", "limit")),

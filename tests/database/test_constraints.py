@@ -27,6 +27,10 @@ _ACCESS_TEXTS = [
 ]
 
 # The rows that the bad statements refer to.
+_PROPOSAL = (
+    "insert into proposals (id, environments, title, operations, state, author) "
+    "overriding system value values (1, '{local}', 't', '[]', 'open', 'a')"
+)
 _CHANGE_SET = (
     "insert into change_sets (environment, revision, kind, actor) values ('local', 1, 'edit', 'a')"
 )
@@ -178,6 +182,39 @@ def _access(**given: str) -> str:
     return _insert("access_log", row | given)
 
 
+def _proposal(**given: str) -> str:
+    row = {
+        "environments": "'{local}'",
+        "title": "'t'",
+        "operations": "'[]'",
+        "state": "'open'",
+        "author": "''",
+    }
+    return _insert("proposals", row | given)
+
+
+def _event(**given: str) -> str:
+    row = {
+        "proposal_id": "1",
+        "version": "1",
+        "event": "'created'",
+        "actor": "''",
+        "environments": "'{local}'",
+    }
+    return _insert("proposal_events", row | given)
+
+
+def _proposal_secret(**given: str) -> str:
+    row = {
+        "proposal_id": "1",
+        "environment": "'local'",
+        "key": "'k'",
+        "version": "1",
+        "sealed": "''",
+    }
+    return _insert("proposal_secrets", row | given)
+
+
 def _fingerprint(**given: str) -> str:
     row = {
         "action": "'migrated'",
@@ -238,7 +275,7 @@ GOOD = {
     ],
     "change_sets": [
         _change_set(kind=f"'{kind}'")
-        for kind in ("edit", "revert", "restore", "promote", "import", "scheduled")
+        for kind in ("edit", "revert", "restore", "promote", "import", "scheduled", "proposal")
     ]
     + [_change_set(approval="""'{"emergency": true}'""")],
     "changes": [
@@ -260,6 +297,25 @@ GOOD = {
     "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin,relay,publish}'")],
     "sessions": [_session(), _all(_token(), _session(token_id="'0123456789abC'"))],
     "sign_in_codes": [_code(), _code(scopes="'{evaluate,read,write,reveal,admin,publish}'")],
+    "proposals": [
+        _proposal(),
+        _proposal(title=f"'{'é' * 200}'", message=f"'{'é' * 1000}'"),
+        _proposal(
+            state="'scheduled'",
+            apply_at="current_timestamp",
+            expires_after_seconds="0",
+            scheduled_by="''",
+        ),
+        _proposal(state="'applied'", applied="'{}'"),
+    ],
+    "proposal_events": [
+        _all(_PROPOSAL, _event(event=f"'{event}'", text=f"'{'é' * 2000}'"))
+        for event in (
+            *("created", "submitted", "edited", "approved", "rejected", "commented"),
+            *("scheduled", "unscheduled", "applied", "failed", "withdrawn"),
+        )
+    ],
+    "proposal_secrets": [_all(_PROPOSAL, _proposal_secret())],
     "idempotency_keys": [_answer(), _answer(key=f"'{'~' * 200}'"), _answer(key="'!'")],
 }
 
@@ -471,6 +527,37 @@ BAD = {
     "sign_in_codes_environments_given": [
         _code(environments=value) for value in ("'{}'", "'{null}'", """'{""}'""")
     ],
+    "proposals_pkey": [_all(*(["alter table proposals alter id restart", _proposal()] * 2))],
+    "proposals_environments_named": [_proposal(environments="'{}'")],
+    "proposals_title_bounded": [_proposal(title="''"), _proposal(title=f"'{'a' * 201}'")],
+    "proposals_message_bounded": [_proposal(message=f"'{'a' * 1001}'")],
+    "proposals_operations_array": [_proposal(operations="'{}'")],
+    "proposals_version_positive": [_proposal(version="0")],
+    "proposals_state_known": [_proposal(state="'closed'")],
+    "proposals_schedule_complete": [
+        _proposal(state="'scheduled'"),
+        _proposal(apply_at="current_timestamp"),
+    ],
+    "proposals_expiry_not_negative": [
+        _proposal(apply_at="current_timestamp", expires_after_seconds="-1", scheduled_by="''")
+    ],
+    "proposals_required_object": [_proposal(required="'[]'")],
+    "proposals_applied_complete": [
+        _proposal(state="'applied'"),
+        _proposal(applied="'{}'"),
+        _proposal(state="'applied'", applied="'[]'"),
+    ],
+    "proposal_events_pkey": [
+        _all(_PROPOSAL, *(["alter table proposal_events alter id restart", _event()] * 2))
+    ],
+    "proposal_events_proposal_fkey": [_event(proposal_id="0")],
+    "proposal_events_event_known": [_all(_PROPOSAL, _event(event="'closed'"))],
+    "proposal_events_version_positive": [_all(_PROPOSAL, _event(version="0"))],
+    "proposal_events_environments_named": [_all(_PROPOSAL, _event(environments="'{}'"))],
+    "proposal_events_text_bounded": [_all(_PROPOSAL, _event(text=f"'{'a' * 2001}'"))],
+    "proposal_secrets_pkey": [_all(_PROPOSAL, _proposal_secret(), _proposal_secret())],
+    "proposal_secrets_proposal_fkey": [_proposal_secret(proposal_id="0")],
+    "proposal_secrets_version_positive": [_all(_PROPOSAL, _proposal_secret(version="0"))],
     "idempotency_keys_pkey": [_all(_answer(), _answer())],
     "idempotency_keys_key_well_formed": [
         _answer(key=key) for key in ("''", "'a b'", "'é'", r"E'a\t'", f"'{'a' * 201}'")

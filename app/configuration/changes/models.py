@@ -34,6 +34,7 @@ class ChangeKind(StrEnum):
     IMPORT = "import"
     SCHEDULED = "scheduled"
     DELETE = "delete"
+    PROPOSAL = "proposal"
 
 
 ABSENT = ExpectedVersion()

@@ -37,7 +37,13 @@ from app.threads import free_later, in_turn
 # These restore old entries, whose keys may break the current rules.
 _UNDOING = {ChangeKind.REVERT, ChangeKind.RESTORE}
 # A key may have another kind in the past or in the source environment.
-_KIND_CHANGING = {ChangeKind.REVERT, ChangeKind.RESTORE, ChangeKind.PROMOTE}
+# A proposal may have been made from such a write, and its reviewers see the change.
+_KIND_CHANGING = {
+    ChangeKind.REVERT,
+    ChangeKind.RESTORE,
+    ChangeKind.PROMOTE,
+    ChangeKind.PROPOSAL,
+}
 
 _VIOLATIONS_MAX = 20
 # More operations are checked in a thread.

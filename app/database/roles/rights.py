@@ -24,6 +24,9 @@ TABLES = {
     # Only commands of the operator, as the owner, change or destroy a data key.
     "data_keys": "select, insert",
     "access_log": "select, insert",
+    "proposals": "select, insert, update",
+    "proposal_events": "select, insert",
+    "proposal_secrets": "select, insert, delete",
     "schema_fingerprints": "select",
 }
 SEQUENCES = {"health_check_id_seq": "usage"}

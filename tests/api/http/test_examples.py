@@ -25,7 +25,9 @@ from tests.api.sse import Stream
 from tests.conftest import Service
 
 TEXTS = ApiTexts(API_TEXTS)
-FIRST = {example.operation: example for example in reversed(TEXTS.examples)}
+FIRST = {example.operation: example for example in reversed(TEXTS.examples)} | {
+    f"{example.operation}: {example.title}": example for example in TEXTS.examples
+}
 # Method and path by operation ID.
 OPERATIONS = {
     operation["operationId"]: (method, path)
@@ -33,7 +35,7 @@ OPERATIONS = {
     for method, operation in operations.items()
 }
 MISSING = "(missing)"
-EVENTS = frozenset({"change", "message"})
+EVENTS = frozenset({"change", "message", "proposal"})
 
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -53,14 +55,15 @@ VARYING = {
     "name": r"\d{13}-\w+",
     "epoch": _UUID,
     "etag": rf"{_UUID}:\d+",
-    "id": rf"({_TOKEN_ID})|{_UUID}|\d+",
+    "id": rf"({_TOKEN_ID})|{_UUID}|(\d+)",
+    "proposal": r"\d+",
     "token_id": _TOKEN_ID,
     "replaced_by": _TOKEN_ID,
     "resource": _TOKEN_ID,
     "text": rf"(fs_srv_{_TOKEN_ID}_{_SECRET_TEXT})",
     "url": rf"http://127\.0\.0\.1:\d+/ofrep/v1/streams/({_SECRET_TEXT})",
     "request_id": "[0-9a-f]{28}",
-    "actor": rf"token:{_TOKEN_ID}",
+    **dict.fromkeys(("actor", "author", "approvers", "scheduled_by"), rf"token:{_TOKEN_ID}"),
     "created_by": rf"token:{_TOKEN_ID}",
     "instance": ".+",
 }

@@ -23,6 +23,7 @@ RIGHTS = {
     "1795890000401-AddEnvironmentDeletionTriggers": "8888517f54b6c007",
     "1795903575587-CreateSignInCodesTable": "9baf2309fa86d6a2",
     "1795904948554-CreateFlagUsageHoursTable": "ab9a9bbfadfaa970",
+    "1795941324255-ValidateChangeSetKinds": "4392e1920a068605",
 }
 
 

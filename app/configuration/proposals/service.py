@@ -1,0 +1,407 @@
+"""Create, edit, decide and apply proposals, in the caller's transaction.
+
+Every transition locks the row of the proposal, so of two at the same moment the second sees the
+result of the first. An edit makes a new version; approvals are of one version. Lock order: the
+proposal, then its environments by name, then the events.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import msgspec
+
+from app.access.events import AccessEvent, Origin
+from app.access.log import AccessLog
+from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
+from app.configuration.changes.administration import check_administration, record_administration
+from app.configuration.changes.views import AppliedChangeSets, made_view
+from app.configuration.proposals import approvals, store
+from app.configuration.proposals.models import COMMENTED, CREATED, Proposal, environments_of
+from app.configuration.proposals.requests import AnyOperation, NewProposal, ProposalPatch
+from app.configuration.proposals.states import Action, ProposalState, after
+from app.configuration.proposals.trial import Checked, Trial, apply_intent
+from app.database import Connection, sql
+from app.errors import AppError, Conflict, Forbidden, Invalid, Stale, Violation, invalid
+from app.http.conditions import ExpectedVersion
+from app.secrets.vault import Vault
+
+# A limit of the conversation, so that a proposal can be read at once.
+EVENTS_MAX = 500
+_VIOLATIONS_MAX = 20
+# A clock of a client may be behind.
+_LATE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who changes a proposal, with which rights, and the access log that records it."""
+
+    name: str
+    grant: Grant
+    origin: Origin
+    log: AccessLog
+
+
+def is_visible(proposal: Proposal, grant: Grant) -> bool:
+    """Return whether a token may read a part of the proposal.
+
+    A deleted environment is not the one that has its name now.
+    """
+    if EVERY_ENVIRONMENT in grant.environments:
+        return True
+    return not proposal.is_outdated and any(map(grant.covers, proposal.environments))
+
+
+async def find(connection: Connection, id_: int, grant: Grant, *, lock: bool = False) -> Proposal:
+    """Return a proposal that the token may read in part. Raises NotFound."""
+    proposal = await store.find(connection, id_, lock=lock)
+    if not is_visible(proposal, grant):
+        raise store.unknown_proposal()
+    return proposal
+
+
+def require_all(grant: Grant, environments: Sequence[str]) -> None:
+    """Require a token for every environment. Raises Forbidden."""
+    if not all(map(grant.covers, environments)):
+        raise Forbidden("environment_foreign", "The token is not for every environment named.")
+
+
+def check_environments(operations: Sequence[AnyOperation], default: str | None) -> None:
+    """Check that each operation names its environment, if there is no default. Raises Invalid."""
+    if default is None and (
+        violations := [
+            Violation(f"operations[{position}].environment", "must be given, or environment")
+            for position, operation in enumerate(operations)
+            if not operation.environment
+        ]
+    ):
+        raise Invalid.of("operations_invalid", violations[:_VIOLATIONS_MAX])
+
+
+def edited(
+    proposal: Proposal, patch: ProposalPatch, operations: Sequence[AnyOperation]
+) -> Proposal:
+    """Return the proposal with an edit. The operations have the values of their secrets."""
+    return replace(
+        proposal,
+        title=proposal.title if patch.title is msgspec.UNSET else patch.title,
+        message=proposal.message if patch.message is msgspec.UNSET else patch.message,
+        operations=operations,
+        environments=environments_of(operations),
+    )
+
+
+def check_version(proposal: Proposal, expected: ExpectedVersion | None) -> None:
+    """Raise Stale when the caller has seen another version of the proposal."""
+    if expected is not None and not expected.is_met(proposal.version, ""):
+        rule = f"is at version {proposal.version}"
+        raise Stale(
+            f"The proposal {rule}. Read it again.",
+            version=proposal.version,
+            epoch="",
+            violations=[Violation("proposal", rule)],
+        )
+
+
+async def create(
+    connection: Connection, vault: Vault, body: NewProposal, trial: Trial | None, actor: Actor
+) -> int:
+    """Store a proposal, and return its ID. With a trial it is submitted at once."""
+    by = actor.name
+    id_ = await store.insert(
+        connection,
+        vault,
+        title=body.title,
+        message=body.message,
+        operations=body.operations,
+        state=ProposalState.DRAFT if trial is None else ProposalState.OPEN,
+        author=by,
+        required={} if trial is None else trial.required,
+    )
+    names = environments_of(body.operations)
+    if trial is not None:
+        await _settle(connection, await store.find(connection, id_), trial.required)
+    await store.add_event(connection, id_, CREATED, version=1, actor=by, environments=names)
+    if trial is not None:
+        await _record(actor, connection, id_, Action.SUBMIT, names)
+        await store.add_event(
+            connection, id_, Action.SUBMIT, version=1, actor=by, environments=names
+        )
+    return id_
+
+
+async def edit(
+    connection: Connection,
+    vault: Vault,
+    proposal: Proposal,
+    new: Proposal,
+    trial: Trial | None,
+    actor: Actor,
+    *,
+    expected: ExpectedVersion,
+) -> None:
+    """Store an edit, which ends approvals and a schedule. A trial is of a submitted proposal."""
+    current = await _locked(connection, proposal, actor.grant, expected)
+    require_all(actor.grant, [*current.environments, *new.environments])
+    state = after(Action.EDIT, current.state)
+    _check_events(current)
+    if (trial is None) != (state is ProposalState.DRAFT):
+        raise Conflict("proposal_changed", "The proposal was changed meanwhile. Try again.")
+    required = {} if trial is None else trial.required
+    version = current.version + 1
+    new = replace(new, state=state)
+    await store.replace(connection, vault, new, new.operations, version=version, required=required)
+    if trial is not None:
+        await _settle(connection, await store.find(connection, proposal.id), required)
+    await store.add_event(
+        connection,
+        proposal.id,
+        Action.EDIT,
+        version=version,
+        actor=actor.name,
+        environments=sorted({*current.environments, *new.environments}),
+    )
+
+
+async def submit(
+    connection: Connection, proposal: Proposal, trial: Trial, actor: Actor, text: str
+) -> None:
+    current = await _locked(connection, proposal, actor.grant)
+    require_all(actor.grant, current.environments)
+    state = after(Action.SUBMIT, current.state)
+    _check_events(current)
+    await _settle(connection, replace(current, state=state), trial.required)
+    await _add(connection, current, Action.SUBMIT, actor, text)
+
+
+async def approve(
+    connection: Connection,
+    proposal: Proposal,
+    trial: Trial,
+    actor: Actor,
+    text: str,
+    *,
+    expected: ExpectedVersion,
+) -> None:
+    """Approve the version that the caller has seen. Raises Stale for another one."""
+    current = await _locked(connection, proposal, actor.grant, expected)
+    state = after(Action.APPROVE, current.state)
+    _check_events(current)
+    names = await approvals.approvable(connection, current, actor.name, actor.grant)
+    await _record(actor, connection, current.id, Action.APPROVE, names)
+    await store.add_event(
+        connection,
+        current.id,
+        Action.APPROVE,
+        version=current.version,
+        actor=actor.name,
+        environments=names,
+        text=text,
+    )
+    with_approval = await store.find(connection, current.id)
+    await _settle(connection, replace(with_approval, state=state), trial.required)
+
+
+async def reject(connection: Connection, id_: int, actor: Actor, reason: str) -> None:
+    current = await find(connection, id_, actor.grant, lock=True)
+    state = after(Action.REJECT, current.state)
+    await store.set_state(connection, current, state, reason=reason[:1_000])
+    names = [name for name in current.environments if actor.grant.covers(name)]
+    await _add(connection, current, Action.REJECT, actor, reason, names)
+
+
+async def comment(connection: Connection, id_: int, actor: Actor, text: str) -> None:
+    current = await find(connection, id_, actor.grant, lock=True)
+    _check_events(current)
+    names = [name for name in current.environments if actor.grant.covers(name)]
+    await store.add_event(
+        connection,
+        current.id,
+        COMMENTED,
+        version=current.version,
+        actor=actor.name,
+        environments=names,
+        text=text,
+    )
+
+
+async def withdraw(connection: Connection, id_: int, actor: Actor, text: str) -> None:
+    """Withdraw a proposal. Only its authors and administrators may. Raises Forbidden."""
+    current = await find(connection, id_, actor.grant, lock=True)
+    require_all(actor.grant, current.environments)
+    state = after(Action.WITHDRAW, current.state)
+    known = await approvals.people(connection, {*current.authors, actor.name})
+    authors = {known[author].name for author in current.authors}
+    is_author = known[actor.name].name in authors
+    if not is_author and not actor.grant.allows(Scope.ADMIN):
+        raise Forbidden(
+            "not_author", "Only its authors can withdraw a proposal. Reject it instead."
+        )
+    await store.set_state(connection, current, state)
+    await _add(connection, current, Action.WITHDRAW, actor, text)
+
+
+async def schedule(
+    connection: Connection,
+    proposal: Proposal,
+    trial: Trial,
+    actor: Actor,
+    *,
+    expected: ExpectedVersion,
+    apply_at: datetime,
+    expires_after_seconds: int,
+) -> None:
+    """Schedule an approved proposal. Raises Conflict when approvals are missing."""
+    current = await _locked(connection, proposal, actor.grant, expected)
+    require_all(actor.grant, current.environments)
+    state = after(Action.SCHEDULE, current.state)
+    _check_events(current)
+    if lacking := await approvals.missing(connection, current, trial.required):
+        raise approvals.approvals_missing(lacking)
+    delay = await sql.get_delay(connection, at=apply_at)
+    if delay < -_LATE_SECONDS:
+        raise invalid("apply_at", "must not be in the past")
+    check_administration(await _views(trial), actor.grant)
+    await sql.schedule_proposal(
+        connection,
+        id=current.id,
+        state=state,
+        apply_at=apply_at,
+        expires_after_seconds=expires_after_seconds,
+        scheduled_by=actor.name,
+    )
+    text = f"for {apply_at.isoformat()}"
+    await _add(connection, current, Action.SCHEDULE, actor, text)
+
+
+async def unschedule(
+    connection: Connection, id_: int, actor: Actor, *, expected: ExpectedVersion
+) -> None:
+    current = await find(connection, id_, actor.grant, lock=True)
+    check_version(current, expected)
+    require_all(actor.grant, current.environments)
+    state = after(Action.UNSCHEDULE, current.state)
+    await sql.schedule_proposal(
+        connection,
+        id=current.id,
+        state=state,
+        apply_at=None,
+        expires_after_seconds=None,
+        scheduled_by=None,
+    )
+    await _settle(connection, replace(current, state=state), current.required)
+    await _add(connection, current, Action.UNSCHEDULE, actor)
+
+
+async def apply(
+    connection: Connection,
+    checked: Checked,
+    vault: Vault,
+    actor: Actor,
+    *,
+    expected: ExpectedVersion | None = None,
+    text: str = "",
+) -> AppliedChangeSets:
+    """Apply a proposal: one change set in each environment, and its mark, in one transaction."""
+    current = await _locked(connection, checked.proposal, actor.grant, expected)
+    require_all(actor.grant, current.environments)
+    state = after(Action.APPLY, current.state)
+    known = await approvals.authorities(connection, current)
+    written = []
+    # Ordered by name, as in every write of several environments, so that two cannot deadlock.
+    for name, intent in sorted(checked.intents.items()):
+        change_set = await apply_intent(
+            connection,
+            current,
+            name,
+            intent,
+            actor=actor.name,
+            vault=vault,
+            authority=known[name],
+        )
+        written.append(await made_view(change_set))
+    views = AppliedChangeSets(change_sets=written)
+    check_administration(views, actor.grant)
+    await record_administration(connection, actor.log, views, actor.origin)
+    revisions = {change_set.environment: change_set.revision for change_set in written}
+    await store.set_state(connection, current, state, applied=revisions)
+    await _add(connection, current, Action.APPLY, actor, text)
+    return views
+
+
+async def fail(connection: Connection, proposal: Proposal, error: AppError, actor: Actor) -> None:
+    """Mark a scheduled proposal that cannot be applied, with the reason."""
+    state = after(Action.FAIL, proposal.state)
+    await store.set_state(connection, proposal, state, reason=error.message[:1_000])
+    await _add(connection, proposal, Action.FAIL, actor, error.message)
+
+
+async def _locked(
+    connection: Connection,
+    proposal: Proposal,
+    grant: Grant,
+    expected: ExpectedVersion | None = None,
+) -> Proposal:
+    """Lock a proposal that was read before. Raises Stale when it was edited since."""
+    current = await find(connection, proposal.id, grant, lock=True)
+    check_version(current, expected)
+    check_version(current, ExpectedVersion(version=proposal.version))
+    return current
+
+
+async def _settle(connection: Connection, proposal: Proposal, required: Mapping[str, int]) -> None:
+    """Store the state: approved instead of open when no approval is missing."""
+    state = proposal.state
+    if state is ProposalState.OPEN and not await approvals.missing(connection, proposal, required):
+        state = ProposalState.APPROVED
+    await store.set_state(connection, proposal, state, required=required)
+
+
+def _check_events(proposal: Proposal) -> None:
+    if len(proposal.events) >= EVENTS_MAX:
+        raise Conflict(
+            "proposal_full",
+            f"The proposal has {EVENTS_MAX} events. Withdraw it, and create a new one.",
+        )
+
+
+async def _views(trial: Trial) -> AppliedChangeSets:
+    return AppliedChangeSets(
+        change_sets=[await made_view(change_set) for change_set in trial.change_sets.values()]
+    )
+
+
+async def _add(
+    connection: Connection,
+    proposal: Proposal,
+    action: Action,
+    actor: Actor,
+    text: str = "",
+    names: list[str] | None = None,
+) -> None:
+    names = list(proposal.environments) if names is None else names
+    await _record(actor, connection, proposal.id, action, names)
+    await store.add_event(
+        connection,
+        proposal.id,
+        action,
+        version=proposal.version,
+        actor=actor.name,
+        environments=names,
+        text=text,
+    )
+
+
+async def _record(
+    actor: Actor, connection: Connection, id_: int, action: Action, names: list[str]
+) -> None:
+    """Write the action to the access log, once for each environment. Raises Unavailable."""
+    for name in names:
+        access = actor.origin.did(
+            AccessEvent.ADMINISTRATION,
+            environment=name,
+            resource=f"proposal {id_}",
+            detail=action.value,
+        )
+        await actor.log.record(connection, access)

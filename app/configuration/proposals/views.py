@@ -1,0 +1,153 @@
+"""The JSON shapes of proposals in responses. A token sees only the parts of its environments."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from app.access.models import Grant
+from app.configuration.changes.approvals import Authority, missing_approvals
+from app.configuration.proposals import approvals
+from app.configuration.proposals.models import Proposal, ProposalEvent
+from app.configuration.proposals.requests import AnyOperation
+from app.configuration.proposals.states import IN_REVIEW, ProposalState
+from app.database import Connection
+from app.environments import service as environments
+from app.environments.models import Environment
+
+
+class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A proposal in a list.
+
+    `version` counts its edits; an approval is of one version. `hidden_environments` is the number
+    of its environments that the token is not for. `applied` has the revision in each environment.
+    """
+
+    id: int
+    environments: list[str]
+    hidden_environments: int
+    title: str
+    message: str
+    state: ProposalState
+    version: int
+    author: str
+    created_at: datetime
+    updated_at: datetime
+    apply_at: datetime | None
+    expires_after_seconds: int | None
+    scheduled_by: str | None
+    reason: str | None
+    applied: dict[str, int] | None
+    operations_count: int
+
+
+class EnvironmentApprovals(msgspec.Struct, frozen=True, kw_only=True):
+    """The approvals in one environment: how many it needs and lacks, and whose count now."""
+
+    environment: str
+    required: int
+    missing: int
+    approvers: list[str]
+
+
+class ProposalView(ProposalSummary, frozen=True, kw_only=True):
+    """A proposal with its operations, approvals and events. A secret has the value null."""
+
+    operations: list[AnyOperation]
+    approvals: list[EnvironmentApprovals]
+    events: list[ProposalEvent]
+
+
+class ProposalPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of proposals, the latest first. `next` is the `before` of the next page, or null."""
+
+    items: list[ProposalSummary]
+    next: int | None
+
+
+class ProposalEventData(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of a `proposal` event: what happened to a proposal, without its contents."""
+
+    id: int
+    proposal: int
+    event: str
+    version: int
+    actor: str
+    environments: list[str]
+    at: datetime
+    title: str
+    state: ProposalState
+
+
+async def view(connection: Connection, proposal: Proposal, grant: Grant) -> ProposalView:
+    """Return what a token may see of a proposal."""
+    names = _covered(proposal.environments, grant)
+    fields = {name: getattr(proposal, name) for name in _STORED}
+    return ProposalView(
+        **fields,
+        **_shown(proposal.environments, proposal.applied, grant),
+        operations_count=len(proposal.operations),
+        operations=[item for item in proposal.operations if item.environment in names],
+        approvals=await _approvals(connection, proposal, names),
+        events=[
+            msgspec.structs.replace(event, environments=_covered(event.environments, grant))
+            for event in proposal.events
+            if any(map(grant.covers, event.environments))
+        ],
+    )
+
+
+def summary(row: Mapping[str, Any], grant: Grant) -> ProposalSummary:
+    fields = {name: row[name] for name in _STORED} | {"state": ProposalState(row["state"])}
+    return ProposalSummary(
+        **fields,
+        **_shown(row["environments"], row["applied"], grant),
+        operations_count=row["operations_count"],
+    )
+
+
+_STORED = (
+    *("id", "title", "message", "state", "version", "author", "created_at", "updated_at"),
+    *("apply_at", "expires_after_seconds", "scheduled_by", "reason"),
+)
+
+
+def _shown(names: Any, applied: Mapping[str, int] | None, grant: Grant) -> dict[str, Any]:
+    covered = _covered(names, grant)
+    return {
+        "environments": covered,
+        "hidden_environments": len(names) - len(covered),
+        "applied": applied and {name: applied[name] for name in covered if name in applied},
+    }
+
+
+def _covered(names: Any, grant: Grant) -> list[str]:
+    return [name for name in names if grant.covers(name)]
+
+
+async def _approvals(
+    connection: Connection, proposal: Proposal, names: list[str]
+) -> list[EnvironmentApprovals]:
+    """Return the approvals of a proposal in review. Later the history has those that counted."""
+    if proposal.state not in IN_REVIEW:
+        return []
+    known = await approvals.authorities(connection, proposal)
+    existing = {item.name: item for item in await environments.list_all(connection)}
+    return [
+        _environment_approvals(existing[name], proposal.required.get(name, 0), known[name])
+        for name in names
+        if name in existing
+    ]
+
+
+def _environment_approvals(
+    environment: Environment, required: int, authority: Authority
+) -> EnvironmentApprovals:
+    protection = environment.protection if required else None
+    return EnvironmentApprovals(
+        environment=environment.name,
+        required=protection.approvals if protection is not None else 0,
+        missing=missing_approvals(protection, authority) if protection is not None else 0,
+        approvers=sorted(authority.approvers),
+    )

@@ -1,0 +1,5 @@
+drop table proposal_secrets;
+
+drop table proposal_events;
+
+drop table proposals;

@@ -1,0 +1,13 @@
+-- Expand: change sets of the kind proposal. The new constraint allows more than the old one.
+-- type: schema
+-- phase: core
+-- squawk-ignore-file ban-drop-constraint
+alter table change_sets
+    drop constraint change_sets_kind_known,
+    add constraint change_sets_kind_known
+        check (
+            kind
+            in (
+                'edit', 'revert', 'restore', 'promote', 'import', 'scheduled', 'delete', 'proposal'
+            )
+        ) not valid;

@@ -1,0 +1,333 @@
+-- Proposals, their events, and the sealed secrets of those that are not decided.
+-- Owner: configuration/proposals/.
+
+-- name: insert_proposal(environments, title, message, operations, state, author, required)$
+insert into proposals (environments, title, message, operations, state, author, required)
+values (
+    :environments, :title, :message, :operations::jsonb, :state, :author, :required::jsonb
+)
+returning id;
+
+-- name: insert_proposal_event(proposal_id, version, event, actor, environments, text)!
+-- The caller holds lock_proposal_events, so that ids have the order of the commits: a stream reads
+-- the events after the last id that it has sent.
+insert into proposal_events (proposal_id, version, event, actor, environments, text)
+values (:proposal_id, :version, :event, :actor, :environments, :text);
+
+-- name: lock_proposal_events()$
+-- Taken last in a transaction: a commit waits for no other lock after it.
+select pg_advisory_xact_lock(1701736042)::text;
+
+-- name: announce_proposals()$
+select pg_notify('flagstone', 'proposals')::text;
+
+-- name: find_proposal(id)^
+-- `is_outdated` says that one of the environments was deleted since, even if there is another one of
+-- the same name.
+select
+    proposals.id,
+    proposals.environments,
+    proposals.title,
+    proposals.message,
+    proposals.operations,
+    proposals.version,
+    proposals.state,
+    proposals.author,
+    proposals.created_at,
+    proposals.updated_at,
+    proposals.apply_at,
+    proposals.expires_after_seconds,
+    proposals.scheduled_by,
+    proposals.reason,
+    proposals.required,
+    proposals.applied,
+    (
+        select count(*) < cardinality(proposals.environments)
+        from environments
+        where environments.name = any(proposals.environments)
+          and environments.deleted_at is null
+          and environments.created_at <= proposals.created_at
+    ) as is_outdated
+from proposals
+where proposals.id = :id;
+
+-- name: lock_proposal(id)$
+select id
+from proposals
+where id = :id
+for no key update;
+
+-- name: update_proposal(id, environments, title, message, operations, version, state, required)!
+-- An edit. It ends a schedule.
+update proposals
+set environments = :environments,
+    title = :title,
+    message = :message,
+    operations = :operations::jsonb,
+    version = :version,
+    state = :state,
+    required = :required::jsonb,
+    apply_at = null,
+    expires_after_seconds = null,
+    scheduled_by = null,
+    reason = null,
+    updated_at = current_timestamp
+where id = :id;
+
+-- name: update_proposal_state(id, state, required, reason, applied)!
+-- A null `required` leaves it as it is.
+update proposals
+set state = :state,
+    required = coalesce(:required::jsonb, required),
+    reason = :reason,
+    applied = :applied::jsonb,
+    updated_at = current_timestamp
+where id = :id;
+
+-- name: schedule_proposal(id, state, apply_at, expires_after_seconds, scheduled_by)!
+update proposals
+set state = :state,
+    apply_at = :apply_at,
+    expires_after_seconds = :expires_after_seconds,
+    scheduled_by = :scheduled_by,
+    updated_at = current_timestamp
+where id = :id;
+
+-- name: list_proposals(before, states, environment, author, visible, page_size)
+-- The latest first. Null filters match all. `visible` are the environments of the token, null for
+-- every environment. A proposal for a deleted environment is not for another one of the same name.
+select
+    proposals.id,
+    proposals.environments,
+    proposals.title,
+    proposals.message,
+    proposals.version,
+    proposals.state,
+    proposals.author,
+    proposals.created_at,
+    proposals.updated_at,
+    proposals.apply_at,
+    proposals.expires_after_seconds,
+    proposals.scheduled_by,
+    proposals.reason,
+    proposals.required,
+    proposals.applied,
+    jsonb_array_length(proposals.operations) as operations_count
+from proposals
+where proposals.id < :before
+  and (:states::text[] is null or proposals.state = any(:states::text[]))
+  and (:environment::text is null or :environment = any(proposals.environments))
+  and (:author::text is null or proposals.author = :author)
+  and (
+      :visible::text[] is null
+      or exists (
+          select
+          from environments
+          where environments.name = any(proposals.environments)
+            and environments.name = any(:visible::text[])
+            and environments.created_at <= proposals.created_at
+      )
+  )
+order by proposals.id desc
+limit :page_size;
+
+-- name: count_proposals()
+-- For the metrics.
+select
+    state,
+    count(*) as proposals
+from proposals
+where state in ('draft', 'open', 'approved', 'scheduled')
+group by state;
+
+-- name: list_proposal_events(proposal_id)
+select
+    id,
+    version,
+    event,
+    actor,
+    environments,
+    text,
+    at
+from proposal_events
+where proposal_id = :proposal_id
+order by id;
+
+-- name: list_proposal_events_after(after, visible, page_size)
+-- For the streams. `visible` are the environments of the token, null for every environment.
+select
+    proposal_events.id,
+    proposal_events.proposal_id,
+    proposal_events.version,
+    proposal_events.event,
+    proposal_events.actor,
+    proposal_events.environments,
+    proposal_events.at,
+    proposals.title,
+    proposals.state
+from proposal_events
+join proposals on proposals.id = proposal_events.proposal_id
+where proposal_events.id > :after
+  and (
+      :visible::text[] is null
+      or exists (
+          select
+          from environments
+          where environments.name = any(proposal_events.environments)
+            and environments.name = any(:visible::text[])
+            and environments.created_at <= proposals.created_at
+      )
+  )
+order by proposal_events.id
+limit :page_size;
+
+-- name: insert_proposal_secrets(proposal_id, version, environments, keys, sealed)!
+insert into proposal_secrets (proposal_id, environment, key, version, sealed)
+select
+    :proposal_id,
+    secret.environment,
+    secret.key,
+    :version,
+    secret.sealed
+from unnest(:environments::text[], :keys::text[], :sealed::bytea[])
+    as secret (environment, key, sealed);
+
+-- name: delete_proposal_secrets(proposal_id)!
+delete from proposal_secrets
+where proposal_id = :proposal_id;
+
+-- name: list_proposal_secrets(proposal_id)
+select
+    environment,
+    key,
+    version,
+    sealed
+from proposal_secrets
+where proposal_id = :proposal_id;
+
+-- name: list_proposal_bases(environment, keys, versions)
+-- The contents that the author of a proposal saw: what each key had at a version.
+select
+    requested.key,
+    written.after_kind as kind,
+    written.after_value as value,
+    written.after_sealed as sealed,
+    written.after_schema as schema,
+    written.after_description as description,
+    written.after_version as version
+from unnest(:keys::text[], :versions::bigint[]) as requested (key, version)
+join lateral (
+    select
+        changes.after_kind,
+        changes.after_value,
+        changes.after_sealed,
+        changes.after_schema,
+        changes.after_description,
+        changes.after_version
+    from changes
+    where changes.environment = :environment
+      and changes.key = requested.key
+      and changes.after_version = requested.version
+    order by changes.revision desc
+    limit 1
+) as written on true;
+
+-- name: lock_due_proposal(id, version)^
+-- Returns null if another replica applies it, or if it was edited or is no longer scheduled. The clock
+-- of the database decides what is due.
+select
+    apply_at,
+    scheduled_by,
+    expires_after_seconds,
+    extract(epoch from clock_timestamp() - apply_at)::float8 as late_seconds
+from proposals
+where id = :id
+  and version = :version
+  and state = 'scheduled'
+  and apply_at <= clock_timestamp()
+for no key update skip locked;
+
+-- name: watch_proposals(due_max)^
+-- The scheduled proposals that are due, the seconds until the next one, and the latest event.
+select
+    array(
+        select id
+        from proposals
+        where state = 'scheduled'
+          and apply_at <= clock_timestamp()
+        order by apply_at
+        limit :due_max
+    ) as due,
+    (
+        select extract(epoch from min(apply_at) - clock_timestamp())::float8
+        from proposals
+        where state = 'scheduled'
+          and apply_at > clock_timestamp()
+    ) as next_seconds,
+    (
+        select coalesce(max(id), 0)
+        from proposal_events
+    ) as latest_event;
+
+-- name: get_delay(at)$
+-- The seconds until a time, by the clock of the database.
+select extract(epoch from :at::timestamptz - clock_timestamp())::float8;
+
+-- name: list_holders(actors)
+-- The token that each actor has now: a rotated token was replaced by another one. `root` is the
+-- first of them, so that two tokens of one person are one person.
+with recursive back as (
+    select
+        requested.id as requested,
+        tokens.id,
+        0 as steps
+    from unnest(:actors::text[]) as requested (id)
+    join tokens on tokens.id = requested.id
+    union all
+    select
+        back.requested,
+        tokens.id,
+        back.steps + 1
+    from back
+    join tokens on tokens.replaced_by = back.id
+    where back.steps < 1000
+),
+onward as (
+    select
+        requested.id as requested,
+        tokens.id,
+        tokens.replaced_by,
+        0 as steps
+    from unnest(:actors::text[]) as requested (id)
+    join tokens on tokens.id = requested.id
+    union all
+    select
+        onward.requested,
+        tokens.id,
+        tokens.replaced_by,
+        onward.steps + 1
+    from onward
+    join tokens on tokens.id = onward.replaced_by
+    where onward.steps < 1000
+)
+select
+    onward.requested as id,
+    (
+        select back.id
+        from back
+        where back.requested = onward.requested
+        order by back.steps desc
+        limit 1
+    ) as root,
+    tokens.revoked_at is null
+    and coalesce(least(tokens.expires_at, tokens.retires_at), 'infinity') > current_timestamp
+        as is_usable,
+    tokens.scopes,
+    array(
+        select named.environment
+        from unnest(tokens.environments) as named (environment)
+        where named.environment <> all(tokens.lapsed)
+    ) as environments
+from onward
+join tokens on tokens.id = onward.id
+where onward.replaced_by is null;
