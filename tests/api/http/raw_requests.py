@@ -41,24 +41,34 @@ class _Client(asyncio.Protocol):
         self.is_closed = True
         self.change.set()
 
-    async def wait_for_answer(self, method: str) -> None:
-        """Wait until there is a final answer, or until the connection is closed."""
-        while not self.is_closed and all(a.status < 200 for a in _parse(self.received, method)):
+    async def wait_for_answers(self, method: str, number: int) -> None:
+        """Wait for this number of final answers, or until the connection is closed."""
+        while not self.is_closed and self._count(method) < number:
             self.change.clear()
             await self.change.wait()
 
+    def _count(self, method: str) -> int:
+        return sum(answer.status >= 200 for answer in _parse(self.received, method))
 
-async def exchange(url: str, parts: Sequence[bytes], *, method: str = "GET") -> list[RawAnswer]:
-    """Send the parts one after the other, then `END` after the first answer. Return all answers."""
+
+async def exchange(
+    url: str, parts: Sequence[bytes], *, method: str = "GET", is_pipelined: bool = True
+) -> list[RawAnswer]:
+    """Send the parts one after the other, then `END` after the first answer. Return all answers.
+
+    Unless `is_pipelined`, each part is a request, and the next one is sent after its answer.
+    """
     host, port = url.removeprefix("http://").split(":")
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(HANG_SECONDS):
         _, client = await loop.create_connection(_Client, host, int(port))
-        for part in parts:
+        for number, part in enumerate(parts, 1):
             client.transport.write(part)
+            if not is_pipelined:
+                await client.wait_for_answers(method, number)
             # Then the parts do not arrive together.
             await asyncio.sleep(_PAUSE_SECONDS)
-        await client.wait_for_answer(method)
+        await client.wait_for_answers(method, 1)
         client.transport.write(END)
         while not client.is_closed:
             client.change.clear()
