@@ -385,3 +385,70 @@ set sealed = resealed.sealed
 from unnest(:keys::text[], :sealed::bytea[]) as resealed (key, sealed)
 where configurations.environment = :environment
   and configurations.key = resealed.key;
+
+-- name: list_flag_users(environment, flags, changed)
+-- Flags that need these flags, directly or through others, except those that the change set
+-- touches. A flag needs another one where its JSON has a member `flag`: the key, or a list that
+-- begins with the key. Some of the members are data of guards, which the service leaves out.
+with recursive needing as materialized (
+    select
+        configurations.key,
+        coalesce(need.arguments ->> 0, need.arguments #>> '{}') as flag
+    from configurations
+    cross join lateral jsonb_path_query(configurations.value, '$.**."flag"') as need (arguments)
+    where configurations.environment = :environment
+      and configurations.kind = 'flag'
+),
+affected (key) as (
+    select needed.key collate "C"
+    from jsonb_array_elements_text(:flags::jsonb) as needed (key)
+    union
+    select needing.key
+    from affected
+    join needing on needing.flag = affected.key
+)
+select
+    configurations.key,
+    configurations.value
+from configurations
+join affected on affected.key = configurations.key
+where configurations.environment = :environment
+  and configurations.kind = 'flag'
+  and configurations.key not in (
+    select touched.key
+    from jsonb_array_elements_text(:changed::jsonb) as touched (key)
+  );
+
+-- name: list_needed_flags(environment, flags, changed)
+-- These flags and all that they need, directly or through others, except those that the change set
+-- touches.
+with recursive needed (key, value) as (
+    select
+        flags.key,
+        flags.value
+    from configurations as flags
+    where flags.environment = :environment
+      and flags.kind = 'flag'
+      and flags.key in (
+        select asked.key
+        from jsonb_array_elements_text(:flags::jsonb) as asked (key)
+      )
+    union
+    select
+        flags.key,
+        flags.value
+    from needed
+    cross join lateral jsonb_path_query(needed.value, '$.**."flag"') as need (arguments)
+    join configurations as flags
+        on flags.environment = :environment
+        and flags.kind = 'flag'
+        and flags.key = coalesce(need.arguments ->> 0, need.arguments #>> '{}')
+        and flags.key not in (
+            select touched.key
+            from jsonb_array_elements_text(:changed::jsonb) as touched (key)
+        )
+)
+select
+    needed.key,
+    needed.value
+from needed;

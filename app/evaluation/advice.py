@@ -9,7 +9,16 @@ import msgspec
 from app.errors import Violation
 from app.evaluation.targeting import member
 
-_MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata", "guards")
+_MEMBERS = (
+    "state",
+    "variants",
+    "defaultVariant",
+    "targeting",
+    "metadata",
+    "guards",
+    "prerequisites",
+    "offVariant",
+)
 _NAMES_MAX = 20
 
 
@@ -21,6 +30,8 @@ def flag_advice(flag: Any) -> Iterator[Violation]:
         for known in _MEMBERS:
             if _is_near(name, known):
                 yield Violation(name, f"has no effect; did you mean {known}?")
+    if "offVariant" in flag and not flag.get("prerequisites"):
+        yield Violation("offVariant", "has no effect without prerequisites")
     yield from rule_advice(flag.get("targeting"), "targeting")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,10 +23,17 @@ from app.evaluation.nodes import (
     value_at,
 )
 from app.evaluation.parts import Analysis, Part, Parts
-from app.evaluation.run import RuleError
+from app.evaluation.run import FlagCircleError, RuleError
 from app.evaluation.transitions import instants
 
+if TYPE_CHECKING:
+    from app.evaluation.engine import Flag, FlagOf
+
 DEPTH_MAX = 64
+# A flag may need a flag that needs another one, and so on, this many times.
+FLAG_LEVELS_MAX = 16
+# Operators `flag` in deeper rules of a chain would exceed the depth of Python's calls.
+FLAG_DEPTH_MAX = 16
 NODES_MAX = 2_000
 # Values in one list, and in all lists of a flag. The plain values of a list are one node together.
 LIST_VALUES_MAX = 10_000
@@ -48,9 +55,10 @@ Observe = Callable[[str, str, Any, Closure], Closure]
 class Compiler:
     """Compiles the rules of one flag.
 
-    `segments` are what `$ref` may name. `resolve` turns the result of the rule into the flag's
-    answer; for literals it runs at compile time. `parts` has the parts that other flags share; none
-    are shared without it. After compilation, `analysis` has the facts about the rule.
+    `segments` are what `$ref` may name, and `flag_of` returns what `flag` may name. `resolve` turns
+    the result of the rule into the flag's answer; for literals it runs at compile time. `parts` has
+    the parts that other flags share; none are shared without it. After compilation, `analysis` has
+    the facts about the rule.
     """
 
     flag_key: str
@@ -58,6 +66,7 @@ class Compiler:
     fractional: str
     operators: Mapping[str, "Build"]
     resolve: Callable[[Any], Any]
+    flag_of: "FlagOf"
     observe: Observe | None = None
     parts: Parts | None = None
     analysis: Analysis = field(default_factory=Analysis)
@@ -106,14 +115,14 @@ class Compiler:
         if self.parts is None or self._within or not isinstance(rule, dict):
             return self.compile(rule, location)
         key = blake2b(msgspec.json.encode(rule), digest_size=_DIGEST_BYTES).digest()
-        return self._shared(key, partial(self.compile, rule, location))
+        return self.compile_part(key, partial(self.compile, rule, location))
 
-    def _shared(self, key: Hashable, compile_part: Callable[[], Node]) -> Node:
+    def compile_part(self, key: Hashable, compile_part: Callable[[], Node]) -> Node:
         """Return the part of this key, which is compiled when there is no current one."""
         if self.parts is None:
             return compile_part()
         part = self.parts.get(key)
-        if part is None or not part.is_current(self.segments):
+        if part is None or not part.is_current(self.segments, self.flag_of):
             return self._compiled(key, compile_part, self.parts)
         if not self._has_room_for(part):
             # Compile it again for the error, which says where the limit is exceeded.
@@ -147,6 +156,8 @@ class Compiler:
             self.nodes + part.nodes <= NODES_MAX
             and self.values + part.values <= VALUES_MAX
             and self._depth + part.depth <= _DEEPEST
+            # The part may have the operator `flag`, which is refused at a greater depth.
+            and not (part.analysis.flags and self._depth + part.depth > FLAG_DEPTH_MAX)
         )
 
     def add_transitions(
@@ -215,16 +226,46 @@ class Compiler:
             if location.is_result or not isinstance(raw, str):
                 return self._reference(raw, location)
             key = (raw, location.is_scoped)
-            return self._shared(key, partial(self._reference, raw, location))
+            return self.compile_part(key, partial(self._reference, raw, location))
         build = self.operators.get(name)
         if build is None:
             raise RuleError(f"{location.path}: is not a known operator")
         node = build(self, raw, location)
         if node.text_test is not None:
             self.analysis.text_tests += (node.text_test,)
+        return self.observed(name, raw, location, node)
+
+    def observed(self, operator: str, raw: Any, location: Location, node: Node) -> Node:
+        """Return a node that reports its result to the observer, if there is one."""
         if self.observe is None:
             return node
-        return Node(self.observe(location.path, name, raw, node.run))
+        return Node(self.observe(location.path, operator, raw, node.run))
+
+    def needed_flag(self, key: str, location: Location) -> "Flag":
+        """Return another flag that the rule needs, and record what depends on it."""
+        if self._within:
+            raise RuleError(f"{location.path}: a segment cannot need a flag")
+        if self._depth > FLAG_DEPTH_MAX:
+            raise RuleError(f"{location.path}: must not stand deeper than {FLAG_DEPTH_MAX}")
+        # Missing flags too: once they exist, the rule can be compiled.
+        self.analysis.references |= {key}
+        self.analysis.needs_flags = True
+        flag = self.flag_of(key)
+        if flag is None:
+            raise RuleError(f"{location.path}: there is no such flag")
+        self.analysis.references |= flag.references
+        if flag.is_circular:
+            raise FlagCircleError(f"{location.path}: the flags need each other in a circle")
+        if flag.levels >= FLAG_LEVELS_MAX:
+            rule = f"more than {FLAG_LEVELS_MAX} flags need each other in a chain"
+            raise RuleError(f"{location.path}: {rule}")
+        self.analysis.flags += (flag,)
+        self.analysis.flag_levels = max(self.analysis.flag_levels, flag.levels + 1)
+        if flag.uses_time:
+            self.analysis.clocks += 1
+            self.analysis.clocks_compared += flag.transitions_are_known
+            self.analysis.transitions |= set(flag.transitions)
+        return flag
 
     def _reference(self, name: Any, location: Location) -> Node:
         """Compile a segment in the place of its reference, with the same data."""

@@ -3,7 +3,7 @@
 The order of decisions and the reasons follow flagd; the JSON of an outcome follows OFREP.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,35 +11,47 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from app.evaluation.compiler import Compiler, Observe
-from app.evaluation.nodes import Closure, Location, TextTest
+from app.evaluation.flag_operator import unmet_prerequisites
+from app.evaluation.logic import chosen
+from app.evaluation.nodes import Closure, Location, Node, TextTest, literal
 from app.evaluation.operators import OPERATORS
 from app.evaluation.parts import Part, Parts
 from app.evaluation.plans.compiling import without_plan
-from app.evaluation.run import RuleError, Run
+from app.evaluation.run import FlagCircleError, RuleError, Run
 from app.evaluation.values import number_text
 
 if TYPE_CHECKING:
     from app.evaluation.choices import Choice
 
 
+# Returns the compiled flag of a key, None if there is no such flag.
+FlagOf = Callable[[str], "Flag | None"]
+
+
+def no_flag(_key: str) -> "Flag | None":
+    """Return None: a flag of this set cannot need another one."""
+
+
 class FlagSet(NamedTuple):
     """The segments, the generation of bucketing, the metadata and the compiled parts that all flags
-    share. Without `parts` each flag is compiled alone.
+    share, and the flags that others may need. Without `parts` each flag is compiled alone.
     """
 
     segments: Mapping[str, Any]
     fractional: str
     metadata: Mapping[str, Any]
     parts: Parts | None = None
+    flag_of: FlagOf = no_flag
 
 
 class Reason(StrEnum):
-    """The reason of an outcome, as OFREP defines it."""
+    """The reason of an outcome, as OFREP defines it. It permits others, such as the last one."""
 
     STATIC = "STATIC"
     DEFAULT = "DEFAULT"
     TARGETING_MATCH = "TARGETING_MATCH"
     DISABLED = "DISABLED"
+    PREREQUISITE_FAILED = "PREREQUISITE_FAILED"
 
 
 class ErrorCode(StrEnum):
@@ -101,7 +113,7 @@ class _Outcomes:
             self.default_body = self._body(reason=Reason.DISABLED, variant="")
         elif state != "ENABLED":
             self.default_body = self.failed("The flag is neither enabled nor disabled.")
-        elif not targeting:
+        elif not targeting and not definition.get("prerequisites"):
             self.default_body = self._of_default(Reason.STATIC, definition)
         else:
             self.default_body = self._of_default(Reason.DEFAULT, definition)
@@ -123,6 +135,13 @@ class _Outcomes:
             return self.failed("The rule's outcome is no variant of the flag.", ErrorCode.GENERAL)
         return body
 
+    def of_unmet_prerequisite(self, name: Any, definition: Mapping[str, Any]) -> bytes:
+        """Return the outcome of the variant of this name; without a name it has no value."""
+        reason = Reason.PREREQUISITE_FAILED
+        if name is None or name == "":
+            return self._body(reason=reason, variant="")
+        return self._of_named(reason, name, definition, "off variant")
+
     def encoded(self, body: bytes) -> EncodedOutcome:
         if self._encoded is None:
             self._encoded = {}
@@ -137,12 +156,18 @@ class _Outcomes:
 
     def _of_default(self, reason: Reason, definition: Mapping[str, Any]) -> bytes:
         """Return the outcome of the default variant; without a default it has no value."""
-        default, variants = definition.get("defaultVariant"), _mapping(definition.get("variants"))
+        default = definition.get("defaultVariant")
         if default is None or default == "":
             return self._body(reason=Reason.DEFAULT, variant="")
-        if not isinstance(default, str) or default not in variants:
-            return self.failed("The default variant is no variant of the flag.")
-        return self._of_variant(reason, default, variants[default])
+        return self._of_named(reason, default, definition, "default variant")
+
+    def _of_named(
+        self, reason: Reason, name: Any, definition: Mapping[str, Any], role: str
+    ) -> bytes:
+        variants = _mapping(definition.get("variants"))
+        if not isinstance(name, str) or name not in variants:
+            return self.failed(f"The {role} is no variant of the flag.")
+        return self._of_variant(reason, name, variants[name])
 
     def _of_variant(self, reason: Reason, name: str, value: Any) -> bytes:
         if value is None:
@@ -158,7 +183,10 @@ class Flag:
     """A compiled flag. Its outcomes are shared between callers and never change.
 
     `rule` returns the body of an outcome for a context and a run, or raises. A flag without a rule
-    always has the same outcome. `references` are the segments of the rule, missing ones too.
+    always has the same outcome. `references` are the segments and flags that the rule uses,
+    directly or through others, missing ones too. `needs_flags` says that it uses flags, `levels` is
+    the length of the longest chain of them, and `nodes` the size of the rule without them.
+    `is_circular` says that the flag fails because it needs itself, or needs a flag that does.
     `uses_time` says that the outcome may change with the time: at the seconds in `transitions`, and
     at others too unless `transitions_are_known`. `text_test` is set when the rule only tests
     whether one attribute is one of some strings; otherwise `choice` is set when it chooses among
@@ -169,7 +197,11 @@ class Flag:
         "_outcomes",
         "_parts",
         "choice",
+        "is_circular",
         "key",
+        "levels",
+        "needs_flags",
+        "nodes",
         "references",
         "rule",
         "text_test",
@@ -186,9 +218,14 @@ class Flag:
         *,
         observe: Observe | None = None,
     ) -> None:
+        # A plan has no effect on what the flag gives while a prerequisite does not hold.
+        off_variant = definition.get("offVariant") or definition.get("defaultVariant")
         definition = without_plan(definition)
         self.key = key
         self.references = _NO_REFERENCES
+        self.needs_flags = False
+        self.is_circular = False
+        self.levels = self.nodes = 0
         self.uses_time = False
         self.transitions: Sequence[int] = ()
         self.transitions_are_known = True
@@ -197,18 +234,20 @@ class Flag:
         self._parts: Sequence[Part] = ()
         self.rule: Closure | None = None
         self._outcomes = _Outcomes(key, definition, flag_set.metadata)
-        targeting = definition.get("targeting")
-        if definition.get("state") == "ENABLED" and targeting:
+        if definition.get("state") == "ENABLED" and (
+            definition.get("targeting") or definition.get("prerequisites")
+        ):
             compiler = Compiler(
                 flag_key=key,
                 segments=flag_set.segments,
                 fractional=flag_set.fractional,
                 operators=OPERATORS,
                 resolve=self._outcomes.of_result,
+                flag_of=flag_set.flag_of,
                 observe=observe,
                 parts=None if observe else flag_set.parts,
             )
-            self._compile(targeting, compiler)
+            self._compile(definition, off_variant, compiler)
 
     def evaluate(self, context: Mapping[str, Any], now: int) -> EncodedOutcome:
         """Return the outcome for a context at a time (Unix seconds). Never raises."""
@@ -240,18 +279,17 @@ class Flag:
             return self._outcomes.failed(details, ErrorCode.GENERAL)
         return body
 
-    def _compile(self, targeting: Any, compiler: Compiler) -> None:
+    def _compile(self, definition: Mapping[str, Any], off_variant: Any, compiler: Compiler) -> None:
         try:
-            if compiler.observe is None:
-                node = compiler.compile(targeting, Location("targeting", is_result=True))
-            else:
-                # The observer must see the results of the rule, not the encoded answers.
-                node = compiler.resolved(compiler.compile(targeting, Location("targeting")))
+            node = self._rule(definition, off_variant, compiler)
             self.rule, self.choice = node.run, node.choice
         except RuleError as error:
             self._outcomes.default_body = self._outcomes.failed(f"{error}.")
+            self.is_circular = isinstance(error, FlagCircleError)
         analysis = compiler.analysis
         self.references = analysis.references
+        self.needs_flags = analysis.needs_flags
+        self.levels, self.nodes = analysis.flag_levels, compiler.nodes
         self.uses_time = analysis.clocks > 0
         self.transitions = tuple(sorted(analysis.transitions))
         self.transitions_are_known = analysis.clocks == analysis.clocks_compared
@@ -260,6 +298,21 @@ class Flag:
             self.choice = None
         # Other flags can use these parts as long as this flag holds them in memory.
         self._parts = analysis.parts
+
+    def _rule(self, definition: Mapping[str, Any], off_variant: Any, compiler: Compiler) -> Node:
+        unmet = unmet_prerequisites(compiler, definition.get("prerequisites") or [])
+        # Without targeting, a flag whose prerequisites hold gives its default variant.
+        targeting = definition.get("targeting") or None
+        if compiler.observe is None:
+            node = compiler.compile(targeting, Location("targeting", is_result=True))
+        else:
+            # The observer must see the results of the rule, not the encoded answers.
+            node = compiler.resolved(compiler.compile(targeting, Location("targeting")))
+        if not unmet:
+            return node
+        off = self._outcomes.of_unmet_prerequisite(off_variant, definition)
+        answer = literal(off, is_resolved=True)
+        return chosen([(condition, answer) for condition in unmet], node)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

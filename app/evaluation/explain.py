@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from app.evaluation.engine import Flag, FlagSet, Outcome
+from app.evaluation.engine import ErrorCode, Flag, FlagSet, Outcome, Reason
+from app.evaluation.flag_operator import needed_variant
 from app.evaluation.flagd_operators import draw
 from app.evaluation.nodes import MISSING, Closure
 from app.evaluation.run import RuleError, Run
@@ -40,18 +41,30 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     shares: list[Share]
 
 
+class NeededFlag(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of the other flag that the operator `flag` names; no variant is null."""
+
+    key: str
+    variant: str | None
+    reason: Reason | None
+    error_code: ErrorCode | None
+    error_details: str | None
+
+
 class EvaluationStep(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An operator that ran; `steps` are the operators of its operands, in the order they ran.
 
     `operands` are their values, up to the first that was not evaluated. `if`, `and` and `or` have
-    none, because `steps` show which operands ran. `outcome` is the result. A long value is replaced
-    by a remark. `error` says why there is no outcome.
+    none, because `steps` show which operands ran. `needed` is the outcome of the other flag that
+    `flag` names. `outcome` is the result. A long value is replaced by a remark. `error` says why
+    there is no outcome.
     """
 
     place: str
     operator: str
     operands: list[Any] = []
     split: Split | None = None
+    needed: NeededFlag | None = None
     outcome: Any = msgspec.UNSET
     error: str | None = None
     steps: list["EvaluationStep"] = []
@@ -75,7 +88,7 @@ def explain(
     steps_max: int = STEPS_MAX,
 ) -> Explanation:
     """Compile a flag again with an observer of each operator, and evaluate it."""
-    trace = _Trace(key, flag_set.fractional, steps_max)
+    trace = _Trace(key, flag_set, steps_max)
     flag = Flag(key, definition, flag_set, observe=trace.observe)
     outcome = flag.evaluate(context, now).outcome
     return Explanation(outcome=outcome, steps=trace.steps, is_complete=trace.is_complete)
@@ -89,13 +102,14 @@ class _Frame(NamedTuple):
 
 
 class _Trace:
-    def __init__(self, flag_key: str, fractional: str, steps_max: int) -> None:
+    def __init__(self, flag_key: str, flag_set: FlagSet, steps_max: int) -> None:
         self._steps_max = steps_max
         self.steps: list[EvaluationStep] = []
         self.is_complete = True
         self._size = 0
         self._flag_key = flag_key
-        self._fractional = fractional
+        self._fractional = flag_set.fractional
+        self._flag_of = flag_set.flag_of
         self._open = [_Frame(self.steps, {})]
 
     def observe(self, path: str, operator: str, raw: Any, closure: Closure) -> Closure:
@@ -127,9 +141,25 @@ class _Trace:
             if operator == "fractional" and values:
                 # A separate run: the explanation must not spend steps of the evaluation.
                 step.split = self._split(values, Run(run.context, run.now))
+            if operator == "flag":
+                step.needed = self._needed(raw, Run(run.context, run.now))
             return outcome
 
         return observed
+
+    def _needed(self, raw: Any, run: Run) -> NeededFlag | None:
+        arguments = needed_variant(raw)
+        flag = self._flag_of(arguments[0]) if arguments is not None else None
+        if flag is None:
+            return None
+        outcome = flag.evaluate_run(run).outcome
+        return NeededFlag(
+            key=flag.key,
+            variant=outcome.variant or None,
+            reason=outcome.reason,
+            error_code=outcome.error_code,
+            error_details=outcome.error_details,
+        )
 
     def _split(self, values: list[Any], run: Run) -> Split | None:
         result = draw(values, self._fractional, self._flag_key, run)

@@ -17,10 +17,17 @@ def _if(compiler: Compiler, raw: Any, location: Location) -> Node:
     if location.is_result and not otherwise.is_resolved:
         otherwise = compiler.resolved(otherwise)
     pairs = list(zip(nodes[::2], nodes[1::2], strict=True))
-    node = _either(*pairs[0], otherwise) if len(pairs) == 1 else _first_met(pairs, otherwise)
-    if not location.is_result:
-        return node
-    return node._replace(is_resolved=True, choice=choice_of_if(pairs, otherwise))
+    return chosen(pairs, otherwise) if location.is_result else _chosen(pairs, otherwise)
+
+
+def chosen(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
+    """Compile conditions and the resolved answers of a flag as a rule."""
+    choice = choice_of_if(pairs, otherwise)
+    return _chosen(pairs, otherwise)._replace(is_resolved=True, choice=choice)
+
+
+def _chosen(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
+    return _either(*pairs[0], otherwise) if len(pairs) == 1 else _first_met(pairs, otherwise)
 
 
 def _parts_of_if(compiler: Compiler, raw: Any, location: Location) -> list[Node]:

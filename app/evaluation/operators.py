@@ -4,6 +4,7 @@ from app.evaluation.arrays import ARRAYS
 from app.evaluation.comparisons import COMPARISONS
 from app.evaluation.compiler import Build
 from app.evaluation.data_access import ACCESS
+from app.evaluation.flag_operator import FLAGS
 from app.evaluation.flagd_operators import FLAGD
 from app.evaluation.logic import LOGIC
 from app.evaluation.numbers import NUMBERS
@@ -17,4 +18,5 @@ OPERATORS: dict[str, Build] = {
     **TEXTS,
     **ARRAYS,
     **FLAGD,
+    **FLAGS,
 }

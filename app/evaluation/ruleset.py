@@ -10,6 +10,7 @@ import msgspec
 
 from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.flag_compiler import FlagCompiler
 from app.evaluation.parts import Parts, parts_in_use
 from app.evaluation.shared_mapping import SharedMapping
 from app.evaluation.transitions import Transitions
@@ -34,8 +35,9 @@ class Ruleset:
     """Immutable. `flags` are in the order of their keys, and `bulk` evaluates all of them.
 
     `definitions` are the sources of the flags as JSON, at a tenth of the size of objects. `states`
-    are the hashes of the rules, and `timed` the flags whose outcomes may change with the time.
-    `parts` are shared by its flags and those of later rulesets.
+    are the hashes of the rules, `timed` the flags whose outcomes may change with the time, and
+    `needing` the flags that need others. `parts` are shared by its flags and those of later
+    rulesets.
     """
 
     fractional: str
@@ -47,6 +49,7 @@ class Ruleset:
     states: SharedMapping[int] = field(default_factory=SharedMapping)
     states_digest: int = 0
     timed: Mapping[str, Flag] = field(default_factory=dict)
+    needing: Mapping[str, Flag] = field(default_factory=dict)
     parts: Parts = field(default_factory=parts_in_use)
 
     @cached_property
@@ -66,6 +69,11 @@ class Ruleset:
             is_known=all(flag.transitions_are_known for flag in self.timed.values()),
         )
 
+    @property
+    def flag_set(self) -> FlagSet:
+        """What a flag of these rules is compiled with."""
+        return FlagSet(self.segments, self.fractional, self.metadata, flag_of=self.flags.get)
+
     def has_settings(self, fractional: str, metadata: Mapping[str, Any]) -> bool:
         """Return whether the rules have this generation of bucketing and this metadata."""
         # Compare JSON, because True equals 1 in Python.
@@ -76,6 +84,16 @@ class Ruleset:
         if not segments:
             return set()
         return {key for key, flag in self.flags.items() if not flag.references.isdisjoint(segments)}
+
+    def with_dependents(self, keys: set[str]) -> set[str]:
+        """Return keys, and the flags that need one of them, directly or through others."""
+        waiting, count = dict(self.needing), -1
+        # One pass suffices, except for a circle: its flags know a part of what they need.
+        while waiting and len(waiting) != count:
+            count = len(waiting)
+            keys = keys | {k for k, flag in waiting.items() if not flag.references.isdisjoint(keys)}
+            waiting = {key: flag for key, flag in waiting.items() if key not in keys}
+        return keys
 
     def with_settings(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
         """Return the rules compiled for another generation of bucketing or other metadata."""
@@ -105,7 +123,7 @@ class Ruleset:
             else:
                 definitions[key] = msgspec.json.encode(rule.value)
         moved = {key for key in touched if key in self.segments or key in segments}
-        stale = touched.keys() | self.users(moved)
+        stale = self.with_dependents(touched.keys() | self.users(moved))
         changed = replace(self, states=self.states.changed(states, touched), states_digest=digest)
         return changed._with(  # noqa: SLF001 - same class
             self.definitions.changed(definitions, touched), segments, stale
@@ -116,23 +134,28 @@ class Ruleset:
     ) -> "Ruleset":
         """Return the rules with these definitions; compile the stale ones."""
         stale = list(stale)
-        compiled = {
-            key: self._compiled(key, definitions[key], segments)
-            for key in stale
-            if key in definitions
-        }
+        compiler = FlagCompiler(
+            FlagSet(segments, self.fractional, self.metadata, self.parts),
+            lambda key: (decode_definition(definitions[key]) or {}) if key in definitions else None,
+            flags=self.flags,
+            stale=set(stale),
+        )
+        compiled = {key: flag for key in stale if (flag := compiler.flag_of(key)) is not None}
         flags = self.flags.changed(compiled, stale)
         timed = {key: flag for key, flag in self.timed.items() if flags.get(key) is flag}
         timed |= {key: flag for key, flag in compiled.items() if flag.uses_time}
+        needing = {key: flag for key, flag in self.needing.items() if flags.get(key) is flag}
+        needing |= {key: flag for key, flag in compiled.items() if flag.needs_flags}
         bulk = self.bulk.with_changes(flags, stale)
         return replace(
-            self, flags=flags, bulk=bulk, segments=segments, definitions=definitions, timed=timed
+            self,
+            flags=flags,
+            bulk=bulk,
+            segments=segments,
+            definitions=definitions,
+            timed=timed,
+            needing=needing,
         )
-
-    def _compiled(self, key: str, raw: bytes, segments: Mapping[str, Any]) -> Flag:
-        definition = decode_definition(raw)
-        flag_set = FlagSet(segments, self.fractional, self.metadata, self.parts)
-        return Flag(key, definition if isinstance(definition, dict) else {}, flag_set)
 
 
 def _state(rule: Rule) -> int:

@@ -5,7 +5,10 @@ reading strings, converting lists to strings. So neither can block the event loo
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.evaluation.engine import Flag
 
 # A step takes about 0.2 µs, so a run takes at most a few milliseconds.
 STEPS_MAX = 20_000
@@ -17,19 +20,25 @@ class RuleError(Exception):
     """A rule cannot be compiled or evaluated. Clients may see the text."""
 
 
+class FlagCircleError(RuleError):
+    """A flag needs itself, directly or through others, or needs such a flag."""
+
+
 class Run:
     """One evaluation: its context, its time (Unix seconds) and its remaining steps.
 
     `hashed_key` caches the bytes to hash of the targeting key; empty when there is no key.
+    `variants` caches the variants of flags that others need, with the steps of their evaluation.
     """
 
-    __slots__ = ("context", "hashed_key", "now", "steps")
+    __slots__ = ("context", "hashed_key", "now", "steps", "variants")
 
     def __init__(self, context: Mapping[str, Any], now: int, steps: int = STEPS_MAX) -> None:
         self.context = context
         self.now = now
         self.steps = steps
         self.hashed_key: bytes | None = None
+        self.variants: dict[Flag, tuple[str | None, int]] | None = None
 
     def spend(self, steps: int) -> None:
         """Spend steps. Raises RuleError when the budget is used up."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.errors import Violation
 from app.evaluation.compiler import LIST_VALUES_MAX
+from app.evaluation.flag_operator import needed_variant
 from app.names import is_stored_key
 
 # The depth of JSON, so that the checks below cannot recurse too deep. `validation.py` checks the
@@ -205,6 +206,12 @@ def _weight(bucket: Any) -> int:
             return 0
 
 
+def _check_flag(operand: Any, path: str) -> Violations:
+    needed = needed_variant(operand)
+    if needed is None or not is_stored_key(needed[0]) or needed[1] == "":
+        yield Violation(path, "must be a list of the key of a flag and, optionally, a variant")
+
+
 _OPERATORS: dict[str, Check] = {
     "var": _check_variable,
     "missing": _check_names,
@@ -217,6 +224,7 @@ _OPERATORS: dict[str, Check] = {
     "ends_with": _arguments(2, 2, _check_text),
     "sem_ver": _check_versions,
     "fractional": _check_fractional,
+    "flag": _check_flag,
 }
 _OPERATORS |= dict.fromkeys(("==", "===", "!=", "!==", ">", ">=", "%", "/", "in"), _arguments(2, 2))
 _OPERATORS |= dict.fromkeys(("map", "filter", "all", "none", "some"), _arguments(2, 2))

@@ -13,6 +13,8 @@ from typing import Any
 from app.errors import Violation
 from app.evaluation.bucketing import GENERATIONS
 from app.evaluation.compiler import Compiler
+from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.needs import needs_in
 from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
 from app.evaluation.parts import Parts
@@ -21,12 +23,15 @@ from app.evaluation.plans.validation import check_plan
 from app.evaluation.run import RuleError
 from app.evaluation.targeting import check_rule, member
 from app.evaluation.values import number_text
+from app.names import is_stored_key
 
 VIOLATIONS_MAX = 20
 VARIANT_NAME_MAX = 255
 
 STATES = ("ENABLED", "DISABLED")
+PREREQUISITES_MAX = 20
 _GUARD_MEMBERS = {"context", "variant", "name"}
+_PREREQUISITE_MEMBERS = {"flag", "variant"}
 # flagd finds a variant by the JSON of its name, without quotes and with HTML escaped.
 _UNSAFE = re.compile("[\"'\\\\<>&\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TYPES = ((bool,), (str,), (int, float), (dict,))
@@ -34,6 +39,8 @@ _TYPES = ((bool,), (str,), (int, float), (dict,))
 _SHOWN_MAX = 300
 # The choice does not matter: every generation of bucketing compiles the same rules.
 _ANY_GENERATION = next(iter(GENERATIONS))
+# Another flag has no effect on whether a rule compiles; other checks find out whether it exists.
+_ANY_FLAG = Flag("", {}, FlagSet({}, _ANY_GENERATION, {}))
 
 Violations = Iterator[Violation]
 _COMPARISONS = {"==", "===", "!=", "!==", ">", ">=", "<", "<=", "sem_ver"}
@@ -49,7 +56,18 @@ def check_flag(value: Any) -> list[Violation]:
 
 def check_segment(value: Any) -> list[Violation]:
     """Return the first 20 violations of a segment; fields are paths within it."""
-    return list(islice(check_rule(value, ""), VIOLATIONS_MAX))
+    return list(islice(_check_segment(value), VIOLATIONS_MAX))
+
+
+def _check_segment(segment: Any) -> Violations:
+    is_well_formed = True
+    for violation in check_rule(segment, ""):
+        is_well_formed = False
+        yield violation
+    if is_well_formed and any(needs_in(segment)):
+        yield Violation(
+            "", "must not use the operator flag, which only the targeting of a flag may"
+        )
 
 
 def _check_flag(flag: Any) -> Violations:
@@ -68,6 +86,9 @@ def _check_flag(flag: Any) -> Violations:
         yield from check_plan(
             flag[PLAN], names, lambda targeting, path: _check_targeting(targeting, names, path)
         )
+    yield from _check_prerequisites(flag.get("prerequisites", []))
+    if "offVariant" in flag:
+        yield from _check_variant_name(flag["offVariant"], names, "offVariant")
     yield from check_metadata(flag.get("metadata", {}))
     yield from _check_guards(flag.get("guards", []), names)
 
@@ -113,6 +134,28 @@ def _check_targeting(targeting: Any, names: set[str], path: str) -> Violations:
         yield violation
     if is_well_formed and names:
         yield from check_outcomes(targeting, names, path)
+
+
+def _check_prerequisites(prerequisites: Any) -> Violations:
+    """Check the prerequisites, an extension of flagd: variants that other flags must give."""
+    if not isinstance(prerequisites, list) or len(prerequisites) > PREREQUISITES_MAX:
+        yield Violation("prerequisites", f"must be a list of at most {PREREQUISITES_MAX}")
+        return
+    flags: set[str] = set()
+    for position, prerequisite in enumerate(prerequisites):
+        path = f"prerequisites[{position}]"
+        if not isinstance(prerequisite, dict) or prerequisite.keys() != _PREREQUISITE_MEMBERS:
+            yield Violation(path, "must be an object with the members flag and variant")
+            continue
+        key, variant = prerequisite["flag"], prerequisite["variant"]
+        if not (isinstance(key, str) and is_stored_key(key)):
+            yield Violation(f"{path}.flag", "must be the key of a flag")
+        elif key in flags:
+            yield Violation(f"{path}.flag", "must not be repeated")
+        else:
+            flags.add(key)
+        if not (isinstance(variant, str) and variant):
+            yield Violation(f"{path}.variant", "must be the name of a variant of that flag")
 
 
 def check_metadata(metadata: Any) -> Violations:
@@ -163,6 +206,7 @@ def compile_violation(
         fractional=_ANY_GENERATION,
         operators=OPERATORS,
         resolve=lambda result: result,
+        flag_of=lambda _key: _ANY_FLAG,
         parts=parts,
     )
     try:
@@ -197,7 +241,8 @@ def _outcomes(rule: Any, path: str) -> Outcomes:
         return
     [(operator, operand)] = rule.items()
     inner = f"{path}.{operator}"
-    if operator in _TRUTHS:
+    # With one argument, the result of `flag` is a variant of the other flag.
+    if operator in _TRUTHS or (operator == "flag" and type(operand) is list and operand[1:]):
         yield True, path
         yield False, path
     elif operator == "if":

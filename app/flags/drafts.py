@@ -8,6 +8,14 @@ from typing import Any
 
 from app.configuration.changes.flag_checks import newly_uncompilable
 from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.prerequisites import (
+    added_needs,
+    check_added_needs,
+    check_still_needed,
+    facts_of,
+    flags_of,
+    lost_variants,
+)
 from app.configuration.changes.references import (
     check_added,
     is_segment,
@@ -22,6 +30,7 @@ from app.configuration.entries.service import check_key
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import AppError, Invalid, RetryLater, Violation, as_sentence
 from app.evaluation.engine import FlagSet
+from app.evaluation.flag_compiler import FlagCompiler
 from app.evaluation.ruleset import Ruleset, decode_definition
 from app.flags.segment_users import flags_using, referring_keys
 
@@ -54,23 +63,27 @@ class Draft:
 
     @cached_property
     def flags(self) -> list[str]:
-        """The flags of the draft, then all others that use a segment of the draft."""
+        """The flags of the draft, then all others that use a segment or flag of the draft."""
         return [*self._own_flags(), *self.users]
 
     @cached_property
     def users(self) -> list[str]:
-        users = flags_using(self.rules, self.changed_segments)
-        return [key for key in users if key not in self.after]
+        users = {*flags_using(self.rules, self.changed_segments), *self._own_flags()}
+        return sorted(self.rules.with_dependents(users) - self.after.keys())
 
     @cached_property
     def flag_set(self) -> FlagSet:
-        """The segments after the draft, with the environment's bucketing and metadata."""
+        """The segments and flags after the draft, with the environment's bucketing and metadata."""
         segments = dict(self.rules.segments)
         for key in self.changed_segments:
             segments.pop(key, None)
             if (content := self.after[key]) is not None and is_segment(content):
                 segments[key] = content.value
-        return FlagSet(segments, self.rules.fractional, self.rules.metadata)
+        flag_set = FlagSet(segments, self.rules.fractional, self.rules.metadata)
+        stale = {*self.after, *self.users}
+        return FlagCompiler(
+            flag_set, self.definition_after, flags=self.rules.flags, stale=stale
+        ).flag_set
 
     def definition_before(self, key: str) -> Any:
         """Return the stored definition of a flag, None if there is none."""
@@ -116,6 +129,7 @@ def find_reference_error(draft: Draft) -> AppError | None:
     """Return why the API would refuse the references of the draft."""
     try:
         _check_references(draft)
+        _check_prerequisites(draft)
     except AppError as error:
         return error
     return None
@@ -138,9 +152,9 @@ def find_compile_error(draft: Draft, is_over: Callable[[], bool]) -> AppError | 
 def guarded_flags(draft: Draft) -> Iterator[tuple[str, Any]]:
     """Yield the flags whose guards the API would evaluate, with their definitions.
 
-    They are those of the draft, or all flags if the draft has a segment, in the order of keys.
+    They are those that the draft affects, or all if it has a segment, in the order of keys.
     """
-    keys: Iterable[str] = draft.after
+    keys: Iterable[str] = {*draft.after, *draft.users}
     if any(is_segment(content) for content in draft.after.values()):
         guarded = (key for key, raw in draft.rules.definitions.items() if b'"guards"' in raw)
         keys = {*keys, *guarded}
@@ -171,6 +185,21 @@ def _check_references(draft: Draft) -> None:
         segments.pop(key, None)
     segments |= {key: referring[key] for key in referring if is_segment(draft.after[key])}
     check_added(added, segments)
+
+
+def _check_prerequisites(draft: Draft) -> None:
+    before, after = flags_of(draft.before), flags_of(draft.after)
+    lost = lost_variants(before, after)
+    stored = {key: facts_of(draft.definition_before(key)) for key in draft.rules.needing}
+    others = {key: facts for key, facts in stored.items() if key not in draft.after}
+    check_still_needed(lost, others)
+    added = added_needs(before, after, lost)
+    names = {need.flag for needs in added.values() for need in needs}
+    for key in names - others.keys() - draft.after.keys():
+        if key in draft.rules.definitions:
+            others[key] = facts_of(draft.definition_before(key))
+    if added:
+        check_added_needs(added, {**others, **after})
 
 
 def _names(contents: Mapping[str, Content | None]) -> dict[str, set[str]]:

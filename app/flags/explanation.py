@@ -8,7 +8,7 @@ from typing import Any
 
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.past import Moment, entries_at, environment_at
-from app.configuration.changes.references import referenced_names
+from app.configuration.changes.references import used_names
 from app.configuration.snapshots.snapshot import Snapshot
 from app.database import Connection
 from app.environments import service as environments
@@ -16,6 +16,7 @@ from app.environments.models import Environment
 from app.errors import NotFound
 from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.explain import explain
+from app.evaluation.flag_compiler import FlagCompiler
 from app.evaluation.ruleset import decode_definition
 from app.flags.sampling import (
     SAMPLE_KEYS,
@@ -42,7 +43,7 @@ def source_now(snapshot: Snapshot, key: str) -> FlagSource:
     if key not in rules.definitions:
         raise unknown_flag()
     definition = decode_definition(rules.definitions[key])
-    return _source(snapshot.environment, definition, rules.segments)
+    return _source(snapshot.environment, definition, rules.flag_set)
 
 
 async def source_at(
@@ -61,7 +62,10 @@ async def source_at(
     if flag is None or flag.kind is not Kind.FLAG:
         raise unknown_flag()
     segments = {name: c.value for name, c in contents.items() if c.kind is Kind.SEGMENT}
-    return _source(environment, flag.value, segments)
+    definitions = {name: c.value for name, c in contents.items() if c.kind is Kind.FLAG}
+    flag_set = FlagSet(segments, environment.fractional, environment.metadata)
+    compiler = FlagCompiler(flag_set, definitions.get)
+    return _source(environment, flag.value, compiler.flag_set)
 
 
 async def _with_references(
@@ -76,7 +80,7 @@ async def _with_references(
         entries = await entries_at(connection, environment, revision, sorted(missing))
         new = {entry.key: entry.content for entry in entries.values() if entry.content is not None}
         contents |= new
-        names = {name for content in new.values() for name in referenced_names(content)}
+        names = {name for content in new.values() for name in used_names(content)}
         missing = names - requested
     return contents
 
@@ -111,11 +115,11 @@ def unknown_flag() -> NotFound:
     return NotFound("flag_unknown", "There is no such flag.")
 
 
-def _source(environment: Environment, definition: Any, segments: Mapping[str, Any]) -> FlagSource:
+def _source(environment: Environment, definition: Any, flag_set: FlagSet) -> FlagSource:
     return FlagSource(
         revision=environment.revision,
         definition=definition if isinstance(definition, dict) else {},
-        flag_set=FlagSet(segments, environment.fractional, environment.metadata),
+        flag_set=flag_set,
     )
 
 

@@ -1,13 +1,13 @@
 """A flag before and after a draft: the outcomes of contexts and of sampled keys, side by side."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from app.configuration.changes.json_patch import are_equal
-from app.evaluation.engine import Flag, FlagSet, Outcome
+from app.evaluation.engine import Flag, Outcome
 from app.evaluation.explain import Explanation, explain, shown
 from app.flags.drafts import Draft
 from app.flags.preview_views import ContextPreview, Movement, SamplePreview, SampleRequest
@@ -21,11 +21,10 @@ class FlagPair:
     """A flag now and after a draft, compiled. None where it does not exist."""
 
     def __init__(self, draft: Draft, key: str) -> None:
-        rules = draft.rules
-        flag_set_before = FlagSet(rules.segments, rules.fractional, rules.metadata)
         self._key = key
+        self._draft = draft
         self._sources = (
-            (draft.definition_before(key), flag_set_before),
+            (draft.definition_before(key), draft.rules.flag_set),
             (draft.definition_after(key), draft.flag_set),
         )
         self._flags = [
@@ -57,7 +56,7 @@ class FlagPair:
     def sample(
         self, request: SampleRequest, now: int, is_over: Callable[[], bool]
     ) -> SamplePreview:
-        targetings = [_object(definition).get("targeting") for definition, _ in self._sources]
+        targetings = [_object(definition).get("targeting") for definition in self._definitions()]
         attributes = (
             [request.attribute]
             if request.attribute is not None
@@ -73,6 +72,14 @@ class FlagPair:
             attributes=attributes,
             movements=movements,
         )
+
+    def _definitions(self) -> Iterator[Any]:
+        """Yield the definitions of the flag, and of the flags that it needs."""
+        for (definition, _), flag in zip(self._sources, self._flags, strict=True):
+            yield definition
+            for key in flag.references if flag is not None and flag.needs_flags else ():
+                yield self._draft.definition_before(key)
+                yield self._draft.definition_after(key)
 
     def _movements(self, counts: Mapping[tuple[bytes, ...], int]) -> list[Movement]:
         """Return the counts by the names of the outcomes, the most frequent first."""

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from app.configuration.changes.flag_checks import broken_guards
 from app.configuration.snapshots.snapshot import EncodedEntry, Snapshot
 from app.errors import Invalid
-from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.engine import Flag
 from app.evaluation.ruleset import decode_definition
 from app.flags.summary import FlagSummary, summary_of
 from app.threads import in_thread
@@ -139,12 +139,10 @@ def _broken_guard(snapshot: Snapshot, key: str, now: int) -> str:
     if _GUARDS not in raw:
         return ""
     definition = decode_definition(raw)
-    rules, environment = snapshot.rules, snapshot.environment
-    flag_set = FlagSet(rules.segments, environment.fractional, environment.metadata)
     if not isinstance(definition, dict) or not definition.get("guards"):
         return ""
     try:
-        broken = next(broken_guards([(key, definition)], flag_set, now), None)
+        broken = next(broken_guards([(key, definition)], snapshot.rules.flag_set, now), None)
     except Invalid:
         return "takes too long"
     return broken.rule if broken is not None else ""

@@ -39,6 +39,8 @@ from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment, EnvironmentList
 from app.errors import NotFound
 from app.evaluation.engine import FlagSet
+from app.evaluation.flag_compiler import FlagCompiler
+from app.evaluation.needs import needs_of
 from app.flags.explanation import FlagSource, unknown_flag
 from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUsage, FlagUse
@@ -254,11 +256,33 @@ class RemoteBackend:
             raise unknown_flag()
         segments = await self.list_entries(environment, state.revision, kind=Kind.SEGMENT)
         rules = {segment.key: segment.value for segment in segments}
+        flags = await self._needed_flags(environment, state.revision, entry.value)
+        flag_set = FlagSet(rules, state.fractional, state.metadata)
         return FlagSource(
             revision=state.revision,
             definition=entry.value if isinstance(entry.value, dict) else {},
-            flag_set=FlagSet(rules, state.fractional, state.metadata),
+            flag_set=FlagCompiler(flag_set, flags.get).flag_set,
         )
+
+    async def _needed_flags(
+        self, environment: str, revision: int, definition: Any
+    ) -> dict[str, Any]:
+        """Return the definitions of the flags that a definition needs, directly or not."""
+        flags: dict[str, Any] = {}
+        waiting = [need.flag for need in needs_of(definition)]
+        requested = set(waiting)
+        while waiting:
+            key = waiting.pop()
+            try:
+                entry = await self.get_entry(environment, key, revision)
+            except NotFound:
+                continue
+            if entry.kind == Kind.FLAG:
+                flags[key] = entry.value
+                names = {need.flag for need in needs_of(entry.value)} - requested
+                waiting += names
+                requested |= names
+        return flags
 
     async def preview(self, environment: str, request: PreviewRequest) -> Preview:
         path = f"{_environment(environment)}/preview"

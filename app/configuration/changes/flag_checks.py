@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from app.configuration.changes.models import Change, ChangeSet, Content, Kind
 from app.configuration.changes.offload import StoredValues, run_by_count, run_by_size
+from app.configuration.changes.prerequisites import read_needed_flags
 from app.configuration.changes.references import (
     is_segment,
     names_in,
@@ -26,6 +27,8 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation, as_sentence
 from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.flag_compiler import FlagCompiler
+from app.evaluation.needs import needs_of
 from app.evaluation.parts import all_parts
 from app.evaluation.run import STEPS_MAX, Run
 from app.evaluation.validation import compile_violation
@@ -199,14 +202,19 @@ def has_guards(content: Content) -> bool:
 async def _violations(
     connection: Connection, environment: str, flags: StoredValues, now: int
 ) -> list[Violation]:
-    def names() -> list[str]:
+    def names() -> tuple[list[str], list[str]]:
         rules = map(targeting_of, flags.values())
-        return sorted({name for rule in rules for name in names_in(rule)})
+        needs = (need.flag for flag in flags.values() for need in needs_of(flag))
+        return sorted({name for rule in rules for name in names_in(rule)}), sorted({*needs})
 
-    segments = await read_segments(connection, environment, await flags.run("guards", names))
+    used, needs = await flags.run("guards", names)
+    needed = await read_needed_flags(connection, environment, needs)
+    used += [name for flag in needed.values() for name in names_in(flag)]
+    segments = await read_segments(connection, environment, set(used))
     properties = (await environments.get(connection, environment)).properties
     flag_set = FlagSet(segments, properties.fractional, properties.metadata)
-    broken = broken_guards(flags.items(), flag_set, now)
+    compiler = FlagCompiler(flag_set, needed.get)
+    broken = broken_guards(flags.items(), compiler.flag_set, now)
     return await flags.run("guards", lambda: list(islice(broken, _VIOLATIONS_MAX)))
 
 

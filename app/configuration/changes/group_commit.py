@@ -27,6 +27,7 @@ from app.configuration.changes.rows import lock_entries
 from app.configuration.changes.service import check_keys, prepare
 from app.database import Connection, Database
 from app.errors import AppError, Unavailable
+from app.evaluation.needs import needs_of
 from app.http.keys import CURRENT_SPAN
 
 _WRITES_MAX = 32
@@ -185,14 +186,20 @@ GROUP_COMMIT: web.AppKey[GroupCommit | None] = web.AppKey("group_commit")
 def is_groupable(operation: Operation) -> bool:
     """Return whether a write can share a transaction.
 
-    It puts one small setting, or one flag without guards: guards are checked on the stored state.
+    It puts one small setting, or one flag without guards and needs: they are checked against the
+    stored state of other flags.
     """
     content = operation.content
     return (
         content is not None
         and not operation.is_lenient
         and (
-            content.kind is Kind.SETTING or (content.kind is Kind.FLAG and not has_guards(content))
+            content.kind is Kind.SETTING
+            or (
+                content.kind is Kind.FLAG
+                and not has_guards(content)
+                and not any(needs_of(content.value))
+            )
         )
         and _size(content) <= _VALUE_BYTES_MAX
     )

@@ -7,10 +7,10 @@ import msgspec
 
 from app.configuration.changes import history, past
 from app.configuration.changes.json_patch import have_same_content
-from app.configuration.changes.models import ChangeKind, Entry, Operation
+from app.configuration.changes.models import ChangeKind, Entry, Kind, Operation
 from app.configuration.changes.past import Moment
 from app.configuration.changes.properties import Intent, patch_towards
-from app.configuration.changes.references import is_segment, referenced_names
+from app.configuration.changes.references import used_names
 from app.configuration.changes.rows import all_pages, content_of
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -101,7 +101,8 @@ async def promote(
 ) -> ChangePlan:
     """Plan to make keys of the target equal to the source. Locks the target.
 
-    Includes the segments that the keys use, directly or through others. Properties are not changed.
+    Includes the segments that the keys use and the flags that they need, directly or through
+    others. Properties are not changed.
     A secret needs the scope reveal, because another token may reveal it in the target. Raises
     Forbidden, and NotFound for keys that neither environment has.
     """
@@ -120,7 +121,9 @@ async def promote(
         )
     operations = await in_turn(
         "compare",
-        lambda: _operations(source_entries, entries, sorted(with_segments(chosen, source_entries))),
+        lambda: _operations(
+            source_entries, entries, sorted(with_dependencies(chosen, source_entries))
+        ),
     )
     free_later(source_entries, entries, operations)
     if not may_reveal and any(item.content and item.content.sealed for item in operations):
@@ -133,8 +136,8 @@ async def promote(
     )
 
 
-def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
-    """Return the keys and the segments that they use, directly or through others."""
+def with_dependencies(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
+    """Return the keys, and the segments and flags that they use, directly or through others."""
     complete: set[str] = set()
     waiting = list(keys)
     while waiting:
@@ -145,9 +148,16 @@ def with_segments(keys: set[str], entries: Mapping[str, Entry]) -> set[str]:
         entry = entries.get(key)
         if entry is None or entry.content is None:
             continue
-        names = referenced_names(entry.content)
-        waiting += [name for name in names if name in entries and is_segment(entries[name].content)]
+        waiting += [name for name in used_names(entry.content) if _is_rule(entries.get(name))]
     return complete
+
+
+def _is_rule(entry: Entry | None) -> bool:
+    return (
+        entry is not None
+        and entry.content is not None
+        and entry.content.kind in {Kind.FLAG, Kind.SEGMENT}
+    )
 
 
 async def _all(connection: Connection, environment: str) -> dict[str, Entry]:

@@ -9,6 +9,7 @@ from app.configuration.changes.models import Change, Content, Kind
 from app.configuration.changes.offload import run_by_size
 from app.database import Connection, sql
 from app.errors import Conflict, Invalid, Violation, as_sentence
+from app.evaluation.needs import needs_of
 from app.evaluation.plans.compiling import without_plan
 
 _VIOLATIONS_MAX = 20
@@ -19,6 +20,13 @@ References = Mapping[str, set[str]]
 def referenced_names(content: Content) -> Iterator[str]:
     """Yield the names in every {"$ref": NAME} of a flag's targeting or of a segment."""
     return names_in(rule_of(content))
+
+
+def used_names(content: Content) -> Iterator[str]:
+    """Yield the segments and flags that a flag or segment uses directly."""
+    yield from referenced_names(content)
+    if content.kind is Kind.FLAG:
+        yield from (need.flag for need in needs_of(content.value))
 
 
 def names_in(rule: Any) -> Iterator[str]:

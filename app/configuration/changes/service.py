@@ -21,6 +21,7 @@ from app.configuration.changes.models import (
     PropertiesChange,
 )
 from app.configuration.changes.offload import run_by_size
+from app.configuration.changes.prerequisites import check_prerequisites
 from app.configuration.changes.properties import PropertiesPatch, patched
 from app.configuration.changes.proposed import approval_required, proposed_operations
 from app.configuration.changes.references import check_references
@@ -137,12 +138,9 @@ async def prepare(  # noqa: PLR0913 - all but three by name
             message,
         )
     changes = await seal_secrets(connection, vault or Vault(), head.name, changes)
-    warnings = await check_references(
-        connection,
-        head.name,
-        changes,
-        lenient=all(operation.is_lenient for operation in operations),
-    )
+    lenient = all(operation.is_lenient for operation in operations)
+    warnings = await check_references(connection, head.name, changes, lenient=lenient)
+    warnings += await check_prerequisites(connection, head.name, changes, lenient=lenient)
     change_set = ChangeSet(
         environment=head.name,
         revision=head.revision + 1,

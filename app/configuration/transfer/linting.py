@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.configuration.changes.flag_checks import broken_guards
 from app.configuration.changes.models import Content, Kind
+from app.configuration.changes.prerequisites import check_added_needs, flags_of
 from app.configuration.changes.properties import check_size
 from app.configuration.changes.references import (
     cycle_violations,
@@ -27,6 +28,7 @@ from app.configuration.transfer.document_reader import read_file
 from app.configuration.transfer.documents import Document, Format, shown
 from app.errors import AppError, Violation
 from app.evaluation.engine import FlagSet
+from app.evaluation.flag_compiler import FlagCompiler
 from app.evaluation.validation import compile_violation
 
 
@@ -55,6 +57,7 @@ def lint_file(
         check_size(document.metadata or {})
     except AppError as error:
         problems += error.violations
+    problems += _of_needs(document.entries, _keys_of(problems, document.entries))
     problems += _of_rules(document.entries, _keys_of(problems, document.entries))
     problems += _of_guards(document, _keys_of(problems, document.entries), fractional, now)
     return Lint(entries=len(document.entries), problems=problems, warnings=warnings)
@@ -109,6 +112,13 @@ def _of_rules(entries: Mapping[str, Content], wrong: set[str]) -> list[Violation
     return [*problems, *islice(filter(None, violations), VIOLATIONS_MAX)]
 
 
+def _of_needs(entries: Mapping[str, Content], wrong: set[str]) -> list[Violation]:
+    """Return needs of unknown flags and variants, circles and chains that are too long."""
+    flags = flags_of(entries)
+    needs = {key: facts.needs for key, facts in flags.items() if key not in wrong}
+    return check_added_needs(needs, flags, lenient=True)
+
+
 def _of_guards(document: Document, wrong: set[str], fractional: str, now: int) -> list[Violation]:
     entries = document.entries
     flags = [
@@ -120,7 +130,9 @@ def _of_guards(document: Document, wrong: set[str], fractional: str, now: int) -
         and entry.value.get("guards")
     ]
     segments = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
-    violations = broken_guards(flags, FlagSet(segments, fractional, document.metadata or {}), now)
+    flag_set = FlagSet(segments, fractional, document.metadata or {})
+    definitions = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.FLAG}
+    violations = broken_guards(flags, FlagCompiler(flag_set, definitions.get).flag_set, now)
     try:
         return list(islice(violations, VIOLATIONS_MAX))
     except AppError as error:

@@ -271,7 +271,8 @@ async def test_dry_run_is_refused_like_the_change(service: Service) -> None:
 async def test_references_are_read_once_if_any(service: Service) -> None:
     """A chain of segments of any length needs one statement.
 
-    A changed segment needs two more: for flags that use it, and for guards.
+    A changed segment needs two more: for flags that use it, and for guards. A removed flag needs
+    one more: for flags that need it.
     """
     chain = [
         put_segment("s0", STAFF),
@@ -296,7 +297,7 @@ async def test_references_are_read_once_if_any(service: Service) -> None:
     ]
 
     assert [statements - cost[0] for statements in cost] == [0, 0, 2, 2]
-    assert [statements - removal[0] for statements in removal] == [0, 0, 2]
+    assert [statements - removal[0] for statements in removal] == [0, 1, 3]
 
 
 async def _statements(service: Service, contents: dict[str, Content | None]) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.evaluation.compiler import Compiler
-from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.engine import Flag, FlagOf, FlagSet, no_flag
 from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
 from app.evaluation.run import Run
@@ -23,6 +23,7 @@ def result(
     segments: Mapping[str, Any] | None = None,
     fractional: str = "v3",
     run: Run | None = None,
+    flag_of: FlagOf = no_flag,
 ) -> Any:
     """Evaluate a rule for a context. Raises RuleError.
 
@@ -36,6 +37,7 @@ def result(
         fractional=fractional,
         operators=OPERATORS,
         resolve=lambda given: given,
+        flag_of=flag_of,
     )
     compiled = compiler.compile(rule, Location("rule", is_scoped=not is_context))
     return compiled.run(data, run or Run(data if is_context else {}, NOW))

@@ -6,21 +6,25 @@ from typing import Any
 
 import pytest
 
+from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.operators import OPERATORS
 from app.evaluation.targeting import check_rule
+from tests.factories import flag
 from tests.paths import ROOT
 from tests.unit.evaluation.rules import result, same
 
 PAGE = (ROOT / "docs/operators.md").read_text()
 RULES = (ROOT / "docs/flags.md").read_text().partition("\n## Rules\n")[2]
 CONTEXT: dict[str, Any] = json.loads(PAGE.partition("```json\n")[2].partition("```")[0])
+PAYMENTS = Flag("payments", flag(defaultVariant="on"), FlagSet({}, "v3", {}))
 EXAMPLES = re.findall(r"^\| [^|]*\| `({.+})` \| `(.+)` \|$", PAGE, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("rule", "expected"), EXAMPLES)
 def test_documented_example_gives_its_result(rule: str, expected: str) -> None:
     assert list(check_rule(json.loads(rule), "")) == []
-    assert same(result(json.loads(rule), CONTEXT), json.loads(expected))
+    given = result(json.loads(rule), CONTEXT, flag_of={"payments": PAYMENTS}.get)
+    assert same(given, json.loads(expected))
 
 
 def test_documented_operators_are_all_operators() -> None:
