@@ -304,6 +304,34 @@ where environment = :environment
 order by key
 limit :page_size;
 
+-- name: list_entries_of_key(environments, key)
+-- The entry of one key in several environments.
+select
+    id::text as id,
+    environment,
+    key,
+    kind,
+    value,
+    sealed is not null as sealed,
+    schema,
+    description,
+    version,
+    updated_revision,
+    created_at,
+    updated_at
+from configurations
+where environment = any(:environments::text[])
+  and key = :key;
+
+-- name: count_entries_by_kind(environments)
+select
+    environment,
+    kind,
+    count(*) as entries
+from configurations
+where environment = any(:environments::text[])
+group by environment, kind;
+
 -- name: list_entry_origins(environment, after, page_size)
 -- Each entry with its last change. Sealed values are compared by their commitments, since both may
 -- have been resealed at different times. Times are text, since some have no Python equivalent.

@@ -161,3 +161,49 @@ select
     null,
     null
 from head;
+
+-- name: list_preload_order()
+-- The environments with the number of their entries, in the order in which a new process loads
+-- them: those that were evaluated last come first, and then the smallest.
+select
+    environments.name as environment,
+    coalesce(sizes.entries, 0) as entries
+from environments
+left join (
+    select
+        configurations.environment,
+        count(*) as entries
+    from configurations
+    group by configurations.environment
+) as sizes
+    on sizes.environment = environments.name
+left join (
+    select
+        flag_usage.environment,
+        max(flag_usage.last_evaluated_at) as at
+    from flag_usage
+    group by flag_usage.environment
+) as evaluated
+    on evaluated.environment = environments.name
+where environments.deleted_at is null
+order by
+    date_trunc('hour', evaluated.at) desc nulls last,
+    entries,
+    environments.name;
+
+-- name: list_swapped(environments, revisions, hashes)
+-- The environments whose history lacks a change set that was read before: a backup was restored
+-- without a new epoch.
+select known.environment
+from unnest(
+    :environments::text[],
+    :revisions::bigint[],
+    :hashes::text[]
+) as known (environment, revision, hash)
+where not exists (
+    select 1
+    from change_sets
+    where change_sets.environment = known.environment
+      and change_sets.revision = known.revision
+      and change_sets.hash is not distinct from decode(known.hash, 'hex')
+);

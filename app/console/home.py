@@ -18,7 +18,7 @@ async def get_console(request: web.Request) -> web.Response:
 
 async def get_environment(request: web.Request) -> web.Response:
     """Lead to the flags of an environment. Raises NotFound."""
-    environment = request.app[FOLLOWER].get(request.match_info["environment"]).environment
+    environment = request.app[FOLLOWER].require(request.match_info["environment"])
     return redirect(frame(request).url_in(environment.name, "flags"))
 
 

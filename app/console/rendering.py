@@ -208,7 +208,7 @@ def _visible(request: web.Request, caller: Caller | None) -> Iterator[Environmen
     follower = request.app[FOLLOWER]
     if caller is None or not follower.is_loaded:
         return
-    every = [snapshot.environment for snapshot in follower.loaded().values()]
+    every = follower.environments().values()
     for environment in sorted(every, key=lambda item: (_TIERS.index(item.tier), item.name)):
         if caller.grant.covers(environment.name):
             yield environment

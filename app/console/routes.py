@@ -7,6 +7,7 @@ from aiohttp import web
 
 from app.access.models import Scope
 from app.access.sessions.guard import guarded_page
+from app.configuration.snapshots.reading import with_snapshot
 from app.console import home, sign_in
 from app.console.access import session_pages, token_pages
 from app.console.changes import handlers as changes
@@ -201,7 +202,10 @@ def add_console(app: web.Application) -> None:
     app[PAST_STATES] = PastStates()
     for entry in PAGES:
         scopes = None if entry.scope is None else [entry.scope, *entry.also]
-        handler = guarded_page(entry.handler, scopes)
+        handler = entry.handler
+        if entry.path.startswith(_ENVIRONMENT):
+            handler = with_snapshot(handler)
+        handler = guarded_page(handler, scopes)
         if entry.is_large:
             handler = with_large_data(handler)
         if entry.method != "GET":

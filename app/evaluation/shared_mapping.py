@@ -20,28 +20,28 @@ _INSERTED_KEYS_MAX = 20
 class SharedMapping(Mapping[str, Value]):
     """A mapping in the order of its keys, with sections by the hash of the key."""
 
-    __slots__ = ("_mask", "_sections", "sorted_keys")
+    __slots__ = ("_mask", "sections", "sorted_keys")
 
     def __init__(
         self, sections: Sequence[dict[str, Value]] = ({},), sorted_keys: Sequence[str] = ()
     ) -> None:
         # The number of sections is a power of two.
-        self._sections = sections
+        self.sections = sections
         self._mask = len(sections) - 1
         self.sorted_keys = sorted_keys
 
     def __getitem__(self, key: str) -> Value:
-        return self._sections[hash(key) & self._mask][key]
+        return self.sections[hash(key) & self._mask][key]
 
     def __contains__(self, key: object) -> bool:
-        return key in self._sections[hash(key) & self._mask]
+        return key in self.sections[hash(key) & self._mask]
 
     @overload
     def get(self, key: str, /) -> Value | None: ...
     @overload
     def get(self, key: str, /, default: Value | Default) -> Value | Default: ...
     def get(self, key: str, /, default: Any = None) -> Any:
-        return self._sections[hash(key) & self._mask].get(key, default)
+        return self.sections[hash(key) & self._mask].get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.sorted_keys)
@@ -69,6 +69,23 @@ class SharedMapping(Mapping[str, Value]):
                 del sections[number][key]
         return SharedMapping(sections, sorted_keys)
 
+    def changes_since(
+        self, before: "SharedMapping[Value]"
+    ) -> tuple[dict[str, Value], list[str]] | None:
+        """Return the items that are not in an earlier mapping, and the keys that are gone.
+
+        Items are compared by identity. None if the sections differ in number.
+        """
+        if len(self.sections) != len(before.sections):
+            return None
+        put: dict[str, Value] = {}
+        removed: list[str] = []
+        for section, earlier in zip(self.sections, before.sections, strict=True):
+            if section is not earlier:
+                put |= {k: item for k, item in section.items() if earlier.get(k) is not item}
+                removed += [key for key in earlier if key not in section]
+        return put, removed
+
     def _sorted_keys(self, added: Sequence[str], gone: set[str]) -> Sequence[str]:
         if not added and not gone:
             return self.sorted_keys
@@ -86,10 +103,10 @@ class SharedMapping(Mapping[str, Value]):
     def _copied_sections(self, size: int) -> tuple[list[dict[str, Value]], int]:
         """Return sections for a number of items, shared with this mapping unless that grew."""
         count = 1 << (size // _SECTION_ITEMS).bit_length()
-        if count == len(self._sections):
-            return list(self._sections), self._mask
+        if count == len(self.sections):
+            return list(self.sections), self._mask
         sections: list[dict[str, Value]] = [{} for _ in range(count)]
-        for section in self._sections:
+        for section in self.sections:
             for key, value in section.items():
                 sections[hash(key) & (count - 1)][key] = value
         return sections, count - 1

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 from aiohttp import hdrs, web
@@ -16,6 +17,7 @@ from app.components import Component, gauge
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.snapshots.source import SnapshotSource
+from app.errors import NotFound
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse, encoded
 from app.relay import protocol
@@ -54,26 +56,34 @@ class Feed(Component):
     def metrics(self) -> Iterable[Metric]:
         yield gauge("flagstone_relay_streams", "Open streams of relays.", self.streams)
 
-    async def prepare(self) -> None:
-        """Digest all environments, large ones in a thread. Later snapshots continue the digest."""
-        for snapshot in list(self.source.loaded().values()):
-            await _digest(snapshot)
+    async def prepare(self, grant: Grant) -> None:
+        """Load and digest the environments of a grant, large ones in a thread.
 
-    @property
-    def is_prepared(self) -> bool:
-        """Whether `state` takes little time. After a new epoch it would digest all entries."""
-        return not any(map(_is_slow, self.source.loaded().values()))
+        A relay has all of them in memory, so it asks for all. Raises Unavailable. Later snapshots
+        continue the digest.
+        """
+        for name in self._names(grant):
+            # An environment that was deleted meanwhile is no part of the state.
+            with suppress(NotFound):
+                await _digest(await self.source.read(name))
+
+    def is_prepared(self, grant: Grant) -> bool:
+        """Whether `state` can be made now, and takes little time.
+
+        After a new epoch it would digest all entries.
+        """
+        loaded = self.source.loaded()
+        return not any(name not in loaded or _is_slow(loaded[name]) for name in self._names(grant))
+
+    def _names(self, grant: Grant) -> list[str]:
+        return [name for name in self.source.environments() if grant.covers(name)]
 
     def state(self, grant: Grant) -> UpstreamState:
         """Return the state for the environments of a grant. Raises Unavailable."""
         return UpstreamState(
             format=protocol.FORMAT,
             depth=self._depth(),
-            environments={
-                name: snapshot.position
-                for name, snapshot in self.source.loaded().items()
-                if grant.covers(name)
-            },
+            environments={name: self.source.get(name).position for name in self._names(grant)},
             tokens=self.tokens(grant)[0],
             stale_seconds=round(self.source.stale_seconds, 1),
             now=self._credentials.now,
@@ -124,9 +134,9 @@ async def _digest(snapshot: Snapshot) -> None:
 async def get_state(request: web.Request) -> web.Response:
     """Get the positions of all environments, and the entity tag of the tokens."""
     wire.read_query(request, set())
-    feed = request.app[FEED]
-    await feed.prepare()
-    return wire.answer(feed.state(request[CALLER].grant))
+    feed, grant = request.app[FEED], request[CALLER].grant
+    await feed.prepare(grant)
+    return wire.answer(feed.state(grant))
 
 
 async def stream_states(request: web.Request) -> web.StreamResponse:
@@ -138,9 +148,10 @@ async def stream_states(request: web.Request) -> web.StreamResponse:
 
     def next_messages() -> bytes | None:
         nonlocal sent, sent_tokens, sent_at
-        if not feed.is_prepared:
+        grant = request.app[TOKENS].authenticate(token).grant
+        if not feed.is_prepared(grant):
             return None
-        state = feed.state(request.app[TOKENS].authenticate(token).grant)
+        state = feed.state(grant)
         changed: dict[str, str | None] = dict.fromkeys(sent.keys() - state.environments.keys())
         changed |= {
             name: position
@@ -158,7 +169,7 @@ async def stream_states(request: web.Request) -> web.StreamResponse:
         return b"event: state\ndata: %b\n\n" % msgspec.json.encode(news)
 
     async def prepared_messages() -> bytes:
-        await feed.prepare()
+        await feed.prepare(request.app[TOKENS].authenticate(token).grant)
         return next_messages() or b""
 
     feed.streams += 1
@@ -175,7 +186,7 @@ async def stream_states(request: web.Request) -> web.StreamResponse:
 async def get_update(request: web.Request) -> web.StreamResponse:
     """Get an environment: the changes after a revision if they are in memory, else all entries."""
     query = wire.read_query(request, {"after"})
-    snapshot = request.app[FEED].source.get(request.match_info["environment"])
+    snapshot = await request.app[FEED].source.read(request.match_info["environment"])
     await _digest(snapshot)
     etag = f'"{snapshot.digest}"'
     if conditions.is_not_modified(request, etag):

@@ -8,7 +8,7 @@ was cut, and a database that was replaced. Then it reads the environment in full
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
@@ -227,7 +227,7 @@ class UpstreamSource(SnapshotSource):
                     await self._fetch(name, position)
             gone = self._snapshots.keys() - self._positions.keys()
             if gone:
-                self._replace({n: s for n, s in self._snapshots.items() if n not in gone})
+                self._serve_all({n: s for n, s in self._snapshots.items() if n not in gone})
             if self.has_all():
                 self._confirm()
 
@@ -250,7 +250,18 @@ class UpstreamSource(SnapshotSource):
         self._behind_since.pop(name, None)
         if known is not None:
             self._record(name, known, advance)
-        self._replace({**self._snapshots, name: advance.snapshot})
+        self._serve_all({**self._snapshots, name: advance.snapshot})
+
+    def _serve_all(self, snapshots: Mapping[str, Snapshot]) -> None:
+        self._replace(snapshots, {name: s.environment for name, s in snapshots.items()})
+
+    async def fetch(self, environment: str) -> Snapshot:
+        """Read all environments: a relay has all that its token reaches in memory.
+
+        It must serve them while the upstream is away.
+        """
+        await self.refresh()
+        return self.get(environment)
 
     async def _fetch(self, name: str, position: str) -> None:
         known = self._snapshots.get(name)

@@ -83,7 +83,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     key = token_key(settings)
     database = Database(settings.database, Primary(settings.data_dir))
     server = DatabaseServer(settings)
-    follower = Follower(database)
+    follower = Follower(database, settings.snapshot_idle_seconds)
     # Wakes the streams, so that a stream whose token was revoked ends.
     directory = TokenDirectory(database, key, on_change=follower.wake)
     access_log = AccessLog(

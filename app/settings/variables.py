@@ -285,6 +285,10 @@ class Settings:
         "Folder of the embedded PostgreSQL, the local token and key ring, and the snapshots.")
     snapshot_on_disk: bool = variable("SNAPSHOT_ON_DISK", parsers.boolean, "true",
         "Store an encrypted snapshot in DATA_DIR, to start from while the database is down.")
+    snapshot_idle_seconds: float = variable(
+        "SNAPSHOT_IDLE_SECONDS", parsers.seconds(0, 604_800), "3600",
+        "An environment that was not asked for in this time is dropped from memory, if all in "
+        "memory have more than 20,000 entries; 0 loads all at the start and drops none.")
     group_commit: bool = variable("GROUP_COMMIT", parsers.boolean, "true",
         "Let writes to one environment that wait at the same moment share a transaction.")
     log: LogSettings

@@ -37,9 +37,7 @@ async def list_environments(request: web.Request) -> web.Response:
     wire.read_query(request, set())
     grant, follower = request[CALLER].grant, request.app[FOLLOWER]
 
-    items = [
-        snapshot.environment for name, snapshot in follower.loaded().items() if grant.covers(name)
-    ]
+    items = [head for name, head in follower.environments().items() if grant.covers(name)]
 
     return wire.answer(EnvironmentList(items=items), headers=stale_header(request))
 

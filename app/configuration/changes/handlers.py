@@ -95,7 +95,7 @@ async def create_change_set(request: web.Request) -> web.Response:
     for name in {operation.environment or environment for operation in body.operations}:
         _require(request, name)
     # The path must name an existing environment even if each operation names another.
-    request.app[FOLLOWER].get(environment)
+    request.app[FOLLOWER].require(environment)
     check = request.app[CHECKS].run(
         contents_of(body), lambda check: intents_of(body, environment, check)
     )

@@ -60,7 +60,8 @@ def hot_configurations(request: web.Request, _: bytes) -> EncodedResponse | None
     if not _FILTERS.issuperset(request.query):
         return None
     filters = _read_filters(wire.read_query(request, _FILTERS))
-    return _page(request, request.app[FOLLOWER].get(request.match_info["environment"]), filters)
+    snapshot = request.app[FOLLOWER].peek(request.match_info["environment"])
+    return None if snapshot is None else _page(request, snapshot, filters)
 
 
 def _read_filters(query: Mapping[str, str]) -> dict[str, Any]:
@@ -97,7 +98,8 @@ def hot_configuration(request: web.Request, _: bytes) -> EncodedResponse | None:
     """Answer a read without parameters as `get_configuration` does."""
     if "?" in request.raw_path:
         return None
-    return _current(request, request.app[FOLLOWER].get(request.match_info["environment"]))
+    snapshot = request.app[FOLLOWER].peek(request.match_info["environment"])
+    return None if snapshot is None else _current(request, snapshot)
 
 
 def _current(request: web.Request, snapshot: Snapshot) -> EncodedResponse:

@@ -1,14 +1,17 @@
 """Encrypted snapshot files: the state to start from while the database is away.
 
-Each file is a generation. It is written under another name, flushed and renamed. The last three
-generations are retained. A file that cannot be opened (incomplete, changed, of another key or tier)
-is skipped for the one before. Processes may share the folder: the one with the lock writes.
+A generation lists the environments, with the file that has the entries of each, and the entries
+that changed since that file was written. A file of entries is never written again, and removed when
+no generation names it. Every file is written under another name, flushed and renamed. The last
+three generations are retained. A file that cannot be opened (incomplete, changed, of another key or
+tier) is skipped for the one before. Processes may share the folder: the one with the lock writes.
 """
 
 import fcntl
 import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +30,27 @@ log = logger(__name__)
 GENERATIONS = 3
 FOLDER = "snapshots"
 _ENDING = ".snapshot"
+_ENTRIES_ENDING = ".entries"
 # Raise the number when an older release cannot read the format.
-_MAGIC = b"flagstone-snapshot-1\n"
+_MAGIC = b"flagstone-snapshot-2\n"
+# The generations of earlier releases have all entries, and name no other file.
+_MAGICS = (_MAGIC, b"flagstone-snapshot-1\n")
+_ENTRIES_MAGIC = b"flagstone-entries-1\n"
 
 
 class SavedEnvironment(msgspec.Struct, frozen=True, kw_only=True):
+    """An environment in a generation.
+
+    `base` is the file with its entries, empty if `entries` has all, and None if they are not on the
+    disk. `entries` and `removed` are the changes since the base. `behind_since` is the Unix time
+    since when the environment has had a later revision than the entries.
+    """
+
     environment: Environment
     entries: list[Configuration]
+    removed: list[str] = []
+    base: str | None = ""
+    behind_since: float | None = None
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +80,8 @@ class Disk:
         self._folder = data_dir / FOLDER
         self._box = Box(derive(key, Purpose.DISK_SNAPSHOTS))
         # A file of staging must not be served in production, even under the same key.
-        self._context = _MAGIC + tier.encode()
+        self._tier = tier.encode()
+        self._context = _MAGIC + self._tier
         self._lock: int | None = None
 
     def acquire(self) -> bool:
@@ -93,12 +111,27 @@ class Disk:
         generations = self._generations()
         number = _number(generations[0]) + 1 if generations else 1
         path = self._folder / f"{number:012d}{_ENDING}"
-        draft = path.with_suffix(".draft")
+        self._write_file(path, _MAGIC, self._context, portions)
+        for old in self._generations()[GENERATIONS:]:
+            old.unlink(missing_ok=True)
+
+    def write_entries(self, name: str, portions: Iterable[bytes]) -> None:
+        """Write a file of entries: a line of JSON for each. Raises OSError."""
+        path = self._folder / f"{name}{_ENTRIES_ENDING}"
+        self._write_file(path, _ENTRIES_MAGIC, self._entries_context(name), portions)
+
+    def has_entries(self, name: str) -> bool:
+        return (self._folder / f"{name}{_ENTRIES_ENDING}").exists()
+
+    def _write_file(
+        self, path: Path, magic: bytes, context: bytes, portions: Iterable[bytes]
+    ) -> None:
+        draft = path.with_name(f"{path.name}.draft")
         try:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_MAGIC)
-                for portion in self._box.closed(portions, self._context):
+                file.write(magic)
+                for portion in self._box.closed(portions, context):
                     file.write(portion)
                 file.flush()
                 os.fsync(file.fileno())
@@ -106,13 +139,21 @@ class Disk:
         finally:
             draft.unlink(missing_ok=True)
         self._flush_folder()
-        for old in self._generations()[GENERATIONS:]:
-            old.unlink(missing_ok=True)
 
     def remove_older(self) -> None:
         """Remove every generation but the latest. Raises OSError."""
         for old in self._generations()[1:]:
             old.unlink(missing_ok=True)
+
+    def remove_unused(self) -> None:
+        """Remove the files of entries that no generation names. Raises OSError."""
+        used: set[str | None] = set()
+        for path in self._generations():
+            with suppress(BoxError, msgspec.MsgspecError):
+                used |= {saved.base for saved in self._open(path.read_bytes()).environments}
+        for path in self._folder.glob(f"*{_ENTRIES_ENDING}"):
+            if path.name.removesuffix(_ENTRIES_ENDING) not in used:
+                path.unlink(missing_ok=True)
 
     def confirm(self) -> bool:
         """Set the time of the latest file to now. Return whether there is one. Raises OSError."""
@@ -133,15 +174,59 @@ class Disk:
             return SavedState(state=state, age_seconds=max(0.0, age_seconds), file=path.name)
         return None
 
+    def read_environment(self, name: str) -> SavedState | None:
+        """Return a state with one environment and its entries, from the latest that can be read."""
+        for path in self._generations():
+            try:
+                modified_at = path.stat().st_mtime
+                state = self._open(path.read_bytes())
+                saved = next((e for e in state.environments if e.environment.name == name), None)
+                if saved is None:
+                    return None
+                if saved.base is None:
+                    continue
+                state = State(environments=[self.complete(saved)], tokens=())
+            except (OSError, BoxError, msgspec.MsgspecError) as error:
+                log.warning("snapshot_unreadable", file=path.name, error=type(error).__name__)
+                continue
+            since = min(modified_at, saved.behind_since or modified_at)
+            return SavedState(
+                state=state, age_seconds=max(0.0, time.time() - since), file=path.name
+            )
+        return None
+
+    def complete(self, saved: SavedEnvironment) -> SavedEnvironment:
+        """Return the environment with all its entries. Raises OSError, BoxError, MsgspecError."""
+        if not saved.base:
+            return saved
+        raw = (self._folder / f"{saved.base}{_ENTRIES_ENDING}").read_bytes()
+        if not raw.startswith(_ENTRIES_MAGIC):
+            raise BoxError("is not a file of entries of this release")
+        content = self._box.open(raw[len(_ENTRIES_MAGIC) :], self._entries_context(saved.base))
+        # Line by line, so that the thread releases the interpreter in between.
+        entries = {
+            entry.key: entry
+            for line in content.splitlines()
+            for entry in (msgspec.json.decode(line, type=Configuration),)
+        }
+        entries |= {entry.key: entry for entry in saved.entries}
+        for key in saved.removed:
+            entries.pop(key, None)
+        return msgspec.structs.replace(saved, entries=list(entries.values()), removed=[], base="")
+
+    def _entries_context(self, name: str) -> bytes:
+        return self._context + b"/" + name.encode()
+
     def release(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
 
     def _open(self, raw: bytes) -> State:
-        if not raw.startswith(_MAGIC):
+        magic = next((magic for magic in _MAGICS if raw.startswith(magic)), None)
+        if magic is None:
             raise BoxError("is not a snapshot of this release")
-        content = self._box.open(raw[len(_MAGIC) :], self._context)
+        content = self._box.open(raw[len(magic) :], magic + self._tier)
         return msgspec.json.decode(content, type=State)
 
     def _generations(self) -> list[Path]:

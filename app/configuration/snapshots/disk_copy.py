@@ -1,37 +1,42 @@
-"""The last known state on disk: written after each change, and served when the database is away."""
+"""The last known state on disk: written after each change, and served when the database is away.
+
+It has all environments, also those that are not in memory. Their entries are copied from the
+database, without compiling them.
+"""
 
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
 from app import memory
 from app.access.credentials import Credentials
-from app.access.models import Token
 from app.components import Component, HealthCheck, ReportScope, Status
-from app.configuration.snapshots.disk import Disk, SavedState, State
+from app.configuration.snapshots.disk import Disk, SavedEnvironment, SavedState
+from app.configuration.snapshots.disk_writer import DiskWriter, Served
 from app.configuration.snapshots.snapshot import Snapshot, build
-from app.configuration.snapshots.source import SnapshotSource
-from app.errors import reason
+from app.configuration.snapshots.source import SavedSnapshot, SnapshotSource
+from app.crypto.box import BoxError
+from app.environments.models import Environment
+from app.errors import AppError, reason
 from app.log import logger
 from app.tasks import wait_at_most
 from app.threads import in_thread
 
 log = logger(__name__)
 
-# Encrypting a portion takes about 0.1 ms, during which the event loop waits for the interpreter.
-_PORTION_BYTES = 64 * 1024
 _PAGE_ENTRIES = 500
-
-Served = tuple[Mapping[str, Snapshot], Mapping[str, Token]]
-
 # Changes often follow one another, so several are written at once.
 _BATCH_SECONDS = 1.0
 # Also without a change of a snapshot: tokens may have changed, and the file must not look old.
 _CONFIRM_SECONDS = 3.0
+# An environment that is not in memory is copied at most this often, and at most so many in a round.
+_COPY_SECONDS = 60.0
+_COPIES_AT_ONCE = 10
 
 
 class DiskCopy(Component):
@@ -43,10 +48,15 @@ class DiskCopy(Component):
         self._disk = disk
         self._follower = follower
         self._tokens = tokens
+        self._writer = DiskWriter(disk) if disk is not None else None
         self._written: Served | None = None
         # At the end of the process the event loop writes, while a thread may still be writing.
         self._writing = threading.Lock()
+        # When the environments that are not in memory were last copied.
+        self._copied_at: dict[str, float] = {}
         self.failure: str | None = None
+        if disk is not None:
+            follower.read_saved = self.read_saved
 
     async def run(self) -> None:
         if self._disk is None:
@@ -66,7 +76,8 @@ class DiskCopy(Component):
         """Write the state in memory, unless the file has it. Never raises for the disk."""
         served = self._served()
         try:
-            await in_thread("write snapshot", lambda: self._write(served))
+            if await in_thread("write snapshot", lambda: self._write(served)):
+                await self._copy_absent(served)
         except OSError as error:
             failure = reason(error)
             if failure != self.failure:
@@ -82,38 +93,108 @@ class DiskCopy(Component):
 
     def _served(self) -> Served | None:
         """Return the state that the database has confirmed, or None while it is away."""
-        if not self._follower.is_loaded or self._follower.stale_seconds:
+        follower = self._follower
+        if not follower.is_loaded or follower.stale_seconds:
             return None
-        return self._follower.loaded(), self._tokens.usable
+        heads = follower.environments()
+        return Served(
+            heads={name: heads[name] for name in follower.uses.by_recent_use(heads)},
+            snapshots=follower.confirmed(),
+            tokens=self._tokens.usable,
+            relay_key=self._tokens.saved_key,
+        )
 
-    def _write(self, served: Served | None) -> None:
-        if served is None or self._disk is None or not self._disk.acquire():
-            return
+    def _write(self, served: Served | None) -> bool:
+        """Write a generation unless the last one is equal. Return whether this process writes."""
+        if served is None or self._disk is None or self._writer is None:
+            return False
+        if not self._disk.acquire():
+            return False
         # Snapshots are compared by identity: each change makes a new one.
         with self._writing:
-            if served == self._written and self._disk.confirm():
-                return
-            self._disk.write(encoded(*served, self._tokens.saved_key))
-            if self._written is not None and self._written[0].keys() - served[0].keys():
-                # A later start must not serve a deleted environment.
-                self._disk.remove_older()
-            self._written = served
+            if served != self._written or not self._disk.confirm():
+                self._writer.write(served)
+                self._written = served
+        return True
+
+    async def _copy_absent(self, served: Served | None) -> None:
+        """Copy environments that are not in memory and have changed. Raises OSError."""
+        writer = self._writer
+        if served is None or writer is None:
+            return
+        now = time.monotonic()
+        names = [
+            name
+            for name in writer.missing(served)
+            if now - self._copied_at.get(name, -_COPY_SECONDS) >= _COPY_SECONDS
+        ]
+        self._copied_at = {n: at for n, at in self._copied_at.items() if n in served.heads}
+        for name in names[:_COPIES_AT_ONCE]:
+            self._copied_at[name] = now
+            try:
+                environment, lines = await self._follower.read_lines(name)
+            except AppError:
+                continue
+            work = partial(self._write_lines, writer, environment, lines)
+            await in_thread("write snapshot", work)
+
+    def _write_lines(
+        self, writer: DiskWriter, environment: Environment, lines: Sequence[bytes]
+    ) -> None:
+        with self._writing:
+            writer.write_lines(environment, lines)
+            self._written = None
+
+    async def read_saved(self, environment: str) -> SavedSnapshot | None:
+        """Return the last known snapshot of an environment, or None."""
+        disk = self._disk
+        if disk is None:
+            return None
+        saved = await in_thread("read snapshot", lambda: disk.read_environment(environment))
+        if saved is None:
+            return None
+        of_one = saved.state.environments[0]
+        snapshot = await in_thread("compile", lambda: memory.frozen(lambda: _built(of_one)))
+        return SavedSnapshot(
+            snapshot=snapshot,
+            confirmed_at=time.monotonic() - saved.age_seconds,
+            is_behind=of_one.behind_since is not None,
+        )
 
     async def serve_last_known(self) -> bool:
         """Serve the state on disk if no refresh has succeeded yet. Return whether it is served."""
-        if self._disk is None:
+        disk = self._disk
+        if disk is None:
             return False
         # The first refresh waits for these snapshots, and reads what has changed since.
         async with self._follower.refreshing:
             if self._follower.is_loaded:
                 return False
-            saved = await in_thread("read snapshot", self._disk.read)
+            saved = await in_thread("read snapshot", disk.read)
             if saved is None:
                 return False
             snapshots = await in_thread(
-                "compile", lambda: memory.frozen(lambda: _built(saved.state))
+                "compile", lambda: memory.frozen(lambda: self._all_built(disk, saved))
             )
             return self._adopt(snapshots, saved)
+
+    def _all_built(self, disk: Disk, saved: SavedState) -> dict[str, Snapshot]:
+        """Return the snapshots that stay in memory when idle. Those used last come first."""
+        snapshots: dict[str, Snapshot] = {}
+        free = self._follower.uses.warm_entries
+        for of_one in saved.state.environments:
+            if of_one.base is None:
+                continue
+            try:
+                complete = disk.complete(of_one)
+            except (OSError, BoxError, msgspec.MsgspecError):
+                # It is loaded from an older generation when it is asked for.
+                continue
+            free -= len(complete.entries)
+            if free < 0:
+                break
+            snapshots[of_one.environment.name] = _built(complete)
+        return snapshots
 
     def _adopt(self, snapshots: Mapping[str, Snapshot], saved: SavedState) -> bool:
         """Serve the saved state unless a refresh has succeeded in the meantime."""
@@ -121,51 +202,29 @@ class DiskCopy(Component):
             return False
         if not self._tokens.is_loaded:
             self._tokens.restore(saved.state.tokens, saved.state.relay_key)
-        self._follower.adopt(snapshots, confirmed_at=time.monotonic() - saved.age_seconds)
+        environments, now = saved.state.environments, time.time()
+        self._follower.adopt(
+            snapshots,
+            [of_one.environment for of_one in environments],
+            confirmed_at=time.monotonic() - saved.age_seconds,
+            saved_at={
+                of_one.environment.name: time.monotonic() - (now - of_one.behind_since)
+                for of_one in environments
+                if of_one.behind_since is not None and of_one.environment.name in snapshots
+            },
+        )
         log.warning("serving_last_known", file=saved.file, age_seconds=round(saved.age_seconds))
         return True
 
 
-def _built(state: State) -> dict[str, Snapshot]:
-    """Return the snapshots, and empty the lists of entries on the way.
+def _built(saved: SavedEnvironment) -> Snapshot:
+    """Return the snapshot, and empty the list of entries on the way.
 
     The compiled flags reuse the memory of the entries, which is several times that of a snapshot.
     """
-    snapshots: dict[str, Snapshot] = {}
-    for saved in state.environments:
-        snapshot, entries = build(saved.environment, []), saved.entries
-        while entries:
-            page = [(entry.key, entry) for entry in entries[-_PAGE_ENTRIES:]]
-            del entries[-_PAGE_ENTRIES:]
-            snapshot = snapshot.advanced(saved.environment, page)
-        snapshots[saved.environment.name] = snapshot
-    return snapshots
-
-
-def encoded(
-    snapshots: Mapping[str, Snapshot], tokens: Mapping[str, Token], relay_key: str | None = None
-) -> Iterator[bytes]:
-    """Yield the JSON of a `State` in portions. Entries are the bytes that the snapshots have."""
-    yield b'{"environments":['
-    for number, snapshot in enumerate(snapshots.values()):
-        comma = b"," if number else b""
-        head = msgspec.json.encode(snapshot.environment)
-        yield b'%b{"environment":%b,"entries":[' % (comma, head)
-        yield from _joined(entry.body for entry in snapshot.entries.values())
-        yield b"]}"
-    rest = (msgspec.json.encode(list(tokens.values())), msgspec.json.encode(relay_key))
-    yield b'],"tokens":%b,"relay_key":%b}' % rest
-
-
-def _joined(bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the bodies, separated by commas, in portions of at least `_PORTION_BYTES`."""
-    portion: list[bytes] = []
-    size, separator = 0, b""
-    for body in bodies:
-        portion.append(body)
-        size += len(body)
-        if size >= _PORTION_BYTES:
-            yield separator + b",".join(portion)
-            portion, size, separator = [], 0, b","
-    if portion:
-        yield separator + b",".join(portion)
+    snapshot, entries = build(saved.environment, []), saved.entries
+    while entries:
+        page = [(entry.key, entry) for entry in entries[-_PAGE_ENTRIES:]]
+        del entries[-_PAGE_ENTRIES:]
+        snapshot = snapshot.advanced(saved.environment, page)
+    return snapshot

@@ -3,7 +3,8 @@
 Large changes are compiled in a thread, so that requests do not wait for them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -146,21 +147,40 @@ async def complete_events(
     return events if len(events) == head.revision - after else ()
 
 
-async def _read_all(connection: Connection, head: Environment) -> Snapshot:
-    """Read all entries in pages: decoding all at once would triple the memory of the process."""
-    snapshot = build(head, [])
-    after = ""
-    while True:
+async def read_lines(connection: Connection, environment: str) -> tuple[Environment, list[bytes]]:
+    """Return an environment and the JSON of its entries, without compiling them.
+
+    Raises NotFound.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        head = await environments.get(connection, environment)
+        lines: list[bytes] = []
+        async for page in _pages(connection, head):
+            lines += [msgspec.json.encode(entry) for _, entry in page]
+            await asyncio.sleep(0)
+        return head, lines
+
+
+async def _pages(
+    connection: Connection, head: Environment
+) -> AsyncIterator[list[tuple[str, Configuration]]]:
+    """Yield all entries in pages: decoding all at once would triple the memory of the process."""
+    after: str | None = ""
+    while after is not None:
         rows = sql.list_all_entries(
             connection, environment=head.name, after_key=after, page_size=_PAGE_ENTRIES
         )
         page = [(row["key"], Configuration(environment=head.name, **row)) async for row in rows]
+        after = page[-1][0] if len(page) == _PAGE_ENTRIES else None
+        yield page
+
+
+async def _read_all(connection: Connection, head: Environment) -> Snapshot:
+    snapshot = build(head, [])
+    async for page in _pages(connection, head):
         advance = partial(snapshot.advanced, head, page)
         # 10,000 flags are about 400,000 objects.
         snapshot = await in_thread("compile", partial(memory.frozen, advance))
-        if len(page) < _PAGE_ENTRIES:
-            break
-        after = page[-1][0]
     # After a start all clients reconnect at once, and most miss only a few events.
     since = max(head.first_revision - 1, head.revision - RECENT_MAX)
     return snapshot.advanced(head, (), await complete_events(connection, head, since))

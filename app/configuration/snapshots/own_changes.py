@@ -36,10 +36,9 @@ class OwnChange(Commit):
         )
 
 
-def leading(known: Snapshot | None, commits: Sequence[Commit]) -> Sequence[OwnChange]:
+def leading(head: Environment | None, commits: Sequence[Commit]) -> Sequence[OwnChange]:
     """Return the first commits, as long as each follows the state before it."""
     changes: list[OwnChange] = []
-    head = known.environment if known is not None else None
     for commit in commits:
         if head is None or not isinstance(commit, OwnChange) or not commit.follows(head):
             break

@@ -10,6 +10,7 @@ from app.configuration.snapshots.source import SnapshotSource
 from app.errors import NotFound, Unavailable
 from app.http import wire
 from app.http.headers import header_lines, revision_header
+from app.http.keys import Handler
 
 FOLLOWER: web.AppKey[SnapshotSource] = web.AppKey("follower", SnapshotSource)
 
@@ -25,24 +26,38 @@ async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snaps
     follower, environment = request.app[FOLLOWER], request.match_info["environment"]
     revision = wire.whole_number(query, "min_revision") if query else None
     if revision is None:
-        return follower.get(environment)
+        return await follower.read(environment)
     return await follower.at_least(environment, revision)
+
+
+def with_snapshot(handler: Handler) -> Handler:
+    """Return the handler with the environment of the path in memory, if it exists."""
+
+    async def load_first(request: web.Request) -> web.StreamResponse:
+        with suppress(NotFound):
+            await request.app[FOLLOWER].read(request.match_info["environment"])
+        return await handler(request)
+
+    return load_first
 
 
 def snapshot_headers(request: web.Request, snapshot: Snapshot) -> dict[str, str]:
     """Return the headers with the revision of the snapshot, and its age if it is stale."""
-    return revision_header(snapshot.epoch, snapshot.revision) | stale_header(request)
+    stale = stale_header(request, snapshot.environment.name)
+    return revision_header(snapshot.epoch, snapshot.revision) | stale
 
 
 def snapshot_head_lines(request: web.Request, snapshot: Snapshot) -> bytes:
-    stale = stale_header(request)
+    stale = stale_header(request, snapshot.environment.name)
     return snapshot.head + header_lines(stale) if stale else snapshot.head
 
 
-def stale_header(request: web.Request) -> dict[str, str]:
+def stale_header(request: web.Request, environment: str = "") -> dict[str, str]:
     """Return the header with the age of a stale answer, or no header."""
     follower = request.app[FOLLOWER]
-    stale = follower.age_seconds if UNCONFIRMED in request else follower.stale_seconds
+    stale = follower.stale_seconds_of(environment)
+    if UNCONFIRMED in request:
+        stale = max(stale, follower.age_seconds)
     return {FLAGSTONE_STALE: str(max(1, round(stale)))} if stale else {}
 
 
@@ -50,7 +65,10 @@ async def wait_until_served(request: web.Request, environment: str, revision: in
     """Wait up to 0.5 s until this instance serves its own write.
 
     Then a client that reads after its write needs no `min_revision`. The write is committed, so a
-    timeout is no error.
+    timeout is no error. An environment that is not in memory is read from the database then.
     """
+    follower = request.app[FOLLOWER]
+    if follower.is_cold(environment):
+        return
     with suppress(Unavailable, NotFound):
-        await request.app[FOLLOWER].at_least(environment, revision, seconds=_SERVED_SECONDS)
+        await follower.at_least(environment, revision, seconds=_SERVED_SECONDS)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from app.configuration.snapshots.snapshot import Snapshot
+from app.environments.models import Environment
 from app.log import logger
 
 log = logger(__name__)
@@ -45,9 +45,9 @@ class Replacements:
         self._last: dict[str, _Replacement] = {}
         self.counts: Counter[str] = Counter()
 
-    def record(self, before: Snapshot, after: Snapshot) -> None:
-        """Record the replacement of one snapshot by another one, of a new epoch."""
-        name = after.environment.name
+    def record(self, before: Environment, after: Environment) -> None:
+        """Record the replacement of a state by one of a new epoch."""
+        name = after.name
         log.warning(
             "history_replaced", environment=name, before=before.revision, after=after.revision
         )

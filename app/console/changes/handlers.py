@@ -86,7 +86,7 @@ async def get_change_set(request: web.Request) -> web.Response:
         is_first_page=not after,
         has_clock=False,
         has_rules=bool(changed_rules(change_set)),
-        latest_revision=request.app[FOLLOWER].get(_environment(request)).revision,
+        latest_revision=request.app[FOLLOWER].require(_environment(request)).revision,
     )
 
 

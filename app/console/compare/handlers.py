@@ -33,7 +33,7 @@ _PAGE_SIZE = 50
 async def get_compare(request: web.Request) -> web.Response:
     """Show what a promotion would change in `against`, or compare two moments (`from`, `to`)."""
     environment = request.match_info["environment"]
-    request.app[FOLLOWER].get(environment)
+    request.app[FOLLOWER].require(environment)
     against = request.query.get("against", "")
     before, after = read_moment(request, "from_at", "from"), read_moment(request, "to_at", "to")
     data: dict[str, Any] = {"against": against, "details": None, "next_after": None}
@@ -84,7 +84,7 @@ async def _difference(
             check_grant(request, against, Scope.READ)
             return await between_environments(connection, against, environment, **position), None
         first = await revision_of(connection, environment, 0 if before is None else before)
-        last = request.app[FOLLOWER].get(environment).revision
+        last = request.app[FOLLOWER].require(environment).revision
         if after is not None:
             last = await revision_of(connection, environment, after)
         difference = await between_revisions(connection, environment, first, last, **position)

@@ -1,6 +1,7 @@
 """Pages of environments: the list, a new one, the properties of one, its deletion."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aiohttp import web
@@ -22,11 +23,12 @@ from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.saving import save
 from app.console.state import EnvironmentState, read_state
-from app.database import Connection
+from app.database import Connection, sql
 from app.environments.models import Environment
 from app.errors import AppError, Forbidden, Stale, Unavailable
 from app.http import problems, wire
 from app.http.conditions import ExpectedVersion
+from app.http.keys import DATABASE
 from app.http.writes import run_write
 from app.settings import Tier
 
@@ -36,16 +38,30 @@ _KINDS = ("flag", "setting", "segment", "secret")
 async def list_environments(request: web.Request) -> web.Response:
     """List the environments of the caller, with the number of their entries."""
     around = frame(request)
-    snapshots = request.app[FOLLOWER].loaded()
-    counts = {
-        environment.name: Counter(
-            entry.kind for entry in snapshots[environment.name].entries.values()
-        )
-        for environment in around.environments
-        if environment.name in snapshots
-    }
+    counts = await _count_entries(request, [item.name for item in around.environments])
     deleted = request.query.get("deleted")
     return page(request, "environments/list.html", counts=counts, kinds=_KINDS, deleted=deleted)
+
+
+async def _count_entries(request: web.Request, names: Sequence[str]) -> dict[str, Counter[str]]:
+    """Return the number of entries by environment and kind.
+
+    While the database is away, the environments that are not in memory are left out.
+    """
+    snapshots = request.app[FOLLOWER].loaded()
+    counts = {
+        name: Counter(entry.kind for entry in snapshots[name].entries.values())
+        for name in names
+        if name in snapshots
+    }
+    absent = [name for name in names if name not in counts]
+    if absent:
+        with suppress(Unavailable):
+            async with request.app[DATABASE].connection() as connection:
+                counts |= {name: Counter() for name in absent}
+                async for row in sql.count_entries_by_kind(connection, environments=absent):
+                    counts[row["environment"]][row["kind"]] = row["entries"]
+    return counts
 
 
 async def get_new_environment(request: web.Request) -> web.Response:

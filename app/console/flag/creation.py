@@ -27,14 +27,14 @@ _DISABLED, _AS_SOURCE = "disabled", "source"
 
 async def get_copy_flag(request: web.Request) -> web.Response:
     """Show what would be created. `source` in the query names the other environment."""
-    return _page(request, _source(request, request.query.get("source", "")))
+    return _page(request, await _source(request, request.query.get("source", "")))
 
 
 async def copy_flag(request: web.Request) -> web.Response:
     """Create the flag as the page showed it."""
     form = await read_form(request)
-    key, entry = request.match_info["key"], _source(request, form.get("source", ""))
-    environment = request.app[FOLLOWER].get(request.match_info["environment"]).environment
+    key, entry = request.match_info["key"], await _source(request, form.get("source", ""))
+    environment = request.app[FOLLOWER].require(request.match_info["environment"])
     try:
         check_confirmation(form, environment)
         _check_reviewed(form, entry)
@@ -55,10 +55,10 @@ async def copy_flag(request: web.Request) -> web.Response:
     return redirect(frame(request).url("flags", key, saved=revision))
 
 
-def _source(request: web.Request, name: str) -> Configuration:
+async def _source(request: web.Request, name: str) -> Configuration:
     """Return the flag in the environment that it is copied from. Raises Forbidden, NotFound."""
     check_grant(request, name, Scope.READ)
-    return require_flag(request.app[FOLLOWER].get(name), request.match_info["key"])
+    return require_flag(await request.app[FOLLOWER].read(name), request.match_info["key"])
 
 
 def _check_reviewed(form: Form, entry: Configuration) -> None:

@@ -1,18 +1,19 @@
 """The tab Dependencies: segments that a flag uses, and how it differs in other environments."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from app.configuration.changes.references import names_in, reachable
-from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
+from app.console.elsewhere import read_key
 from app.console.flag.fragments import flag_part
-from app.console.flag.views import flag_in, require_flag
+from app.console.flag.views import require_flag
 from app.console.rendering import frame
 from app.console.state import read_state
+from app.environments.models import Environment
 from app.flags.change_words.definitions import describe_definition
 from app.flags.change_words.sentences import Sentence, Tense, bounded, in_tense
 from app.flags.segment_users import flags_using
@@ -58,7 +59,7 @@ async def get_dependencies(request: web.Request) -> web.Response:
         "flag/dependencies.html",
         segments=segments,
         # A past state is compared with nothing: the others are of now.
-        differences=[] if state.moment else list(_differences(request, entry)),
+        differences=[] if state.moment else await _differences(request, entry),
     )
 
 
@@ -83,12 +84,24 @@ def _used_segments(snapshot: Snapshot, entry: Configuration) -> Iterator[UsedSeg
         )
 
 
-def _differences(request: web.Request, entry: Configuration) -> Iterator[EnvironmentDifference]:
-    """Yield the other environments, those of production first."""
-    snapshots = request.app[FOLLOWER].loaded()
+async def _differences(request: web.Request, entry: Configuration) -> list[EnvironmentDifference]:
+    """Return the other environments, those of production first."""
     others = [item for item in frame(request).environments if item.name != entry.environment]
-    for environment in sorted(others, key=lambda item: item.tier != "production"):
-        other = flag_in(snapshots[environment.name], entry.key)
+    others.sort(key=lambda item: item.tier != "production")
+    entries = await read_key(request, entry.key, others)
+    return await in_thread("differences", lambda: list(_compared(entry, others, entries)))
+
+
+def _compared(
+    entry: Configuration,
+    others: Sequence[Environment],
+    entries: Mapping[str, Configuration | None],
+) -> Iterator[EnvironmentDifference]:
+    for environment in others:
+        if environment.name not in entries:
+            continue
+        other = entries[environment.name]
+        other = other if other is not None and other.kind == "flag" else None
         sentences: Sequence[Any] = []
         if other is not None:
             described = bounded(describe_definition(other.value, entry.value))

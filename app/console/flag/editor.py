@@ -47,7 +47,7 @@ async def editor_page(
     if conflict is None and (current is None or current.version > entry.version):
         conflict = await read_conflict(request, entry)
     data = {
-        **head_data(request, state, current or entry),
+        **await head_data(request, state, current or entry),
         "announcement": effect.text if effect else "",
         "conflict": conflict,
         "stored_rules": await stored_rules(request, current or entry),
@@ -105,13 +105,13 @@ def _is_empty(draft: FlagDraft, field: str) -> bool:
         return False
 
 
-def head_data(
+async def head_data(
     request: web.Request, state: EnvironmentState, entry: Configuration
 ) -> dict[str, Any]:
     environments = frame(request, state).environments
     return {
         "head": head_of(entry.key, entry),
-        "tabs": list(tabs_of(request, entry.key, environments)),
+        "tabs": await tabs_of(request, entry.key, environments),
         "views": VIEWS,
         "tools": editor_tools,
         "is_fragment": is_fragment(request),

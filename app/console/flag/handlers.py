@@ -17,10 +17,10 @@ async def get_flag(request: web.Request) -> web.Response:
     key = request.match_info["key"]
     entry = flag_in(state.snapshot, key)
     if entry is None:
-        return _missing(request, state)
+        return await _missing(request, state)
     view = request.query.get("view", "targeting")
     view = view if view in VIEWS else "targeting"
-    data = head_data(request, state, entry) | {"view": view}
+    data = await head_data(request, state, entry) | {"view": view}
     if view not in ("targeting", "json"):
         return page(request, "flag/part.html", state=state, **data)
     if not frame(request, state).may_write:
@@ -32,11 +32,11 @@ async def get_flag(request: web.Request) -> web.Response:
     return await editor_page(request, state, entry, draft)
 
 
-def _missing(request: web.Request, state: EnvironmentState) -> web.Response:
+async def _missing(request: web.Request, state: EnvironmentState) -> web.Response:
     """Offer to create the flag as in another environment. Raises NotFound if none has it."""
     key = request.match_info["key"]
     around = frame(request, state)
-    tabs = list(tabs_of(request, key, around.environments))
+    tabs = await tabs_of(request, key, around.environments)
     if not any(tab.status for tab in tabs):
         raise NotFound(
             "flag_unknown", f"There is no flag {key} in {state.snapshot.environment.name}."

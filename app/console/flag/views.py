@@ -1,15 +1,15 @@
 """Plain data for the templates of a flag: its head, its tabs, and the lists that inputs suggest."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
-from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
+from app.console.elsewhere import read_key
 from app.console.flag.draft_reader import advanced_reason
 from app.environments.models import Environment
 from app.errors import NotFound
@@ -101,14 +101,20 @@ def status_of(definition: Any) -> str:
             return "Disabled"
 
 
-def tabs_of(
+async def tabs_of(
     request: web.Request, key: str, environments: tuple[Environment, ...]
-) -> Iterator[FlagTab]:
-    snapshots = request.app[FOLLOWER].loaded()
-    for environment in environments:
-        entry = flag_in(snapshots[environment.name], key)
-        status = status_of(entry.value) if entry is not None else ""
-        yield FlagTab(environment=environment, status=status)
+) -> list[FlagTab]:
+    """Return a tab for each environment. While the database is away, some may be missing."""
+    entries = await read_key(request, key, environments)
+    return [
+        FlagTab(environment=environment, status=_status_in(entries[environment.name]))
+        for environment in environments
+        if environment.name in entries
+    ]
+
+
+def _status_in(entry: Configuration | None) -> str:
+    return status_of(entry.value) if entry is not None and entry.kind == "flag" else ""
 
 
 def flag_in(snapshot: Snapshot, key: str) -> Configuration | None:

@@ -136,7 +136,7 @@ async def _read_selection(
         if wanted == name:
             raise invalid("target", "must be another environment")
         check_grant(request, wanted, Scope.WRITE)
-        target = request.app[FOLLOWER].get(wanted).environment
+        target = request.app[FOLLOWER].require(wanted)
     elif action is not FlagAction.EXPORT:
         check_grant(request, name, Scope.WRITE)
     chosen = read_filter(dict(parse_qsl(form.get("filter", ""))))
@@ -185,7 +185,7 @@ async def _promote(
     request: web.Request, selection: _Selection, tokens: Sequence[str], message: str
 ) -> AppliedChangeSets:
     source, target = selection.source.environment.name, selection.target.name
-    snapshot = request.app[FOLLOWER].get(target)
+    snapshot = await request.app[FOLLOWER].read(target)
     actor, vault = request[CALLER].actor, request.app[VAULT]
 
     async def work(connection: Connection) -> AppliedChangeSets:

@@ -175,7 +175,7 @@ async def plan_promotion(
 ) -> BulkPlan:
     """Plan to make flags of the target equal to the source, with the segments that they use."""
     check_grant(request, target, Scope.READ)
-    snapshot = request.app[FOLLOWER].get(target)
+    snapshot = await request.app[FOLLOWER].read(target)
     plan = await request.app[DATABASE].transact(
         lambda connection: promotion(request, connection, source, target, keys)
     )

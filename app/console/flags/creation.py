@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from app.configuration.snapshots.reading import FOLLOWER
+from app.console.elsewhere import read_key
 from app.console.flags.forms import (
     TYPES,
     VARIANTS_MAX,
@@ -28,7 +29,7 @@ async def get_new_flag(request: web.Request) -> web.Response:
     form = NewFlagForm(
         key=request.query.get("key", ""), environments=[request.match_info["environment"]]
     )
-    return _page(request, form)
+    return await _page(request, form)
 
 
 async def post_new_flag(request: web.Request) -> web.Response:
@@ -37,11 +38,11 @@ async def post_new_flag(request: web.Request) -> web.Response:
     form = read_new_flag(posted)
     match posted.get("step") or request.query.get("step"):
         case "type":
-            return _page(request, form.with_type())
+            return await _page(request, form.with_type())
         case "more":
-            return _page(request, form.with_more())
+            return await _page(request, form.with_more())
         case "draft":
-            return _page(request, form)
+            return await _page(request, form)
         case _:
             pass
     try:
@@ -50,27 +51,27 @@ async def post_new_flag(request: web.Request) -> web.Response:
         raise
     except AppError as error:
         errors = FormErrors.of(error)
-        return _page(request, form, status=problems.STATUS[type(error)], errors=errors)
+        return await _page(request, form, status=problems.STATUS[type(error)], errors=errors)
 
 
 async def get_key_check(request: web.Request) -> web.Response:
     """Say whether a key can be used, as a fragment."""
     key = request.query.get("key", "").strip()
-    return page(request, "flags/_key_check.html", **_key_check(request, key))
+    return page(request, "flags/_key_check.html", **await _key_check(request, key))
 
 
-def _key_check(request: web.Request, key: str) -> dict[str, Any]:
+async def _key_check(request: web.Request, key: str) -> dict[str, Any]:
     return {
         "key": key,
         "rule": "" if is_key(key) or not key else KEY_RULE,
-        "taken": _environments_with(request, frame(request), key),
+        "taken": await _environments_with(request, frame(request), key),
     }
 
 
 async def _create(request: web.Request, form: NewFlagForm) -> str:
     """Write the flag, and return the address of its page. Raises AppError."""
     current, around = request.match_info["environment"], frame(request)
-    taken = set(_environments_with(request, around, form.key)) & set(form.environments)
+    taken = set(await _environments_with(request, around, form.key)) & set(form.environments)
     if taken:
         raise _taken(sorted(taken))
     operations = operations_of(form, current)
@@ -83,17 +84,16 @@ async def _create(request: web.Request, form: NewFlagForm) -> str:
     return around.url_in(shown.environment, "flags", form.key, saved=shown.revision)
 
 
-def _environments_with(request: web.Request, around: Frame, key: str) -> list[str]:
-    loaded = request.app[FOLLOWER].loaded()
-    names = (environment.name for environment in around.environments)
-    return [name for name in names if name in loaded and key in loaded[name].entries]
+async def _environments_with(request: web.Request, around: Frame, key: str) -> list[str]:
+    entries = await read_key(request, key, around.environments)
+    return [name for name, entry in entries.items() if entry is not None]
 
 
 def _taken(names: Iterable[str]) -> AppError:
     return invalid("key", f"must be new, but {', '.join(names)} has an entry of this key")
 
 
-def _page(
+async def _page(
     request: web.Request,
     form: NewFlagForm,
     *,
@@ -110,5 +110,5 @@ def _page(
         errors=errors,
         types=TYPES,
         may_have_more=len(form.variants) < VARIANTS_MAX and form.type != "boolean",
-        **_key_check(request, form.key),
+        **await _key_check(request, form.key),
     )

@@ -139,15 +139,14 @@ async def _read(
 async def _indexes(
     request: web.Request, snapshot: Snapshot, shown: Sequence[Environment]
 ) -> dict[str, FlagIndex]:
-    """Return the index of each environment that is shown, and drop those of deleted ones."""
+    """Return the index of each environment that is shown, and drop those not in memory."""
     follower, indexes = request.app[FOLLOWER], request.app[INDEXES]
-    existing = frozenset(follower.loaded())
-    indexes.forget(existing)
-    request.app[LAST_EVALUATIONS].forget(existing)
+    indexes.forget(frozenset(follower.loaded()))
+    request.app[LAST_EVALUATIONS].forget(frozenset(follower.environments()))
     by_name = {}
     for environment in shown:
         is_current = environment.name == snapshot.environment.name
-        column = snapshot if is_current else follower.get(environment.name)
+        column = snapshot if is_current else await follower.read(environment.name)
         by_name[environment.name] = await indexes.get(column)
     return by_name
 

@@ -116,7 +116,7 @@ async def environment_rows(request: web.Request, around: Frame) -> list[Environm
         rows.append(
             EnvironmentRow(
                 name=name,
-                revision=follower.get(name).revision,
+                revision=follower.require(name).revision,
                 revisions=revisions,
                 streams=int(streams),
                 rate=recent[-1] if recent else 0.0,

@@ -114,7 +114,7 @@ async def post_copy(request: web.Request) -> web.Response:
     try:
         written = await _copy(request, entry, target, read_version(form), message)
     except AppError as error:
-        current = current_of(request.app[FOLLOWER].get(target), entry.key)
+        current = current_of(await request.app[FOLLOWER].read(target), entry.key)
         return page(
             request,
             "settings/copy.html",

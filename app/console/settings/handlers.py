@@ -65,7 +65,7 @@ async def get_copy(request: web.Request) -> web.Response:
         target = targets[0] if len(targets) == 1 else None
     current = change = None
     if target is not None:
-        current = current_of(request.app[FOLLOWER].get(target), entry.key)
+        current = current_of(await request.app[FOLLOWER].read(target), entry.key)
         change = await pending_change(entry.key, current, view_of(entry))
     return page(
         request,

@@ -102,7 +102,7 @@ class SyncFeed:
         while self.streams:
             # Get the event first, so that no change during the round is missed.
             next_change = self._source.next_change
-            is_new = await self._advance(self._source.get(self.environment))
+            is_new = await self._advance(await self._source.read(self.environment))
             now = time.monotonic()
             # Not after each change of a setting: there may be hundreds per second.
             if is_new or now - checked_at >= CHECK_SECONDS:
@@ -173,7 +173,7 @@ class SyncFeeds:
 
         Raises LimitExceeded, Unavailable when the service stops, and NotFound.
         """
-        self._source.get(environment)
+        await self._source.read(environment)
         self._require_room(holder)
         feed = self._feeds.get(environment) or self._start(environment)
         stream = SyncStream(feed, authorize)

@@ -72,7 +72,7 @@ async def get_flags(request: web.Request) -> web.Response:
     needs no selector.
     """
     wire.read_query(request, set())
-    snapshot = _selected(request, "")
+    snapshot = await _selected(request, "")
     etag = document_etag(snapshot)
     last_modified = request.app[FIRST_SEEN].last_modified(snapshot.environment.name, etag)
     head = snapshot_head_lines(request, snapshot) + _VARY + f"ETag: {etag}\r\n".encode()
@@ -90,7 +90,7 @@ async def fetch_all_flags(request: web.Request) -> web.Response:
     the member `selector`. A token for one environment needs neither.
     """
     body = decode(await _received(request), FlagsRequest)
-    snapshot = _selected(request, body.selector)
+    snapshot = await _selected(request, body.selector)
     document = await flagd_document(snapshot)
     answer = msgspec.json.encode(FetchedFlags(flag_configuration=document.decode()))
     return encoded(answer, "application/json", snapshot_head_lines(request, snapshot))
@@ -111,10 +111,10 @@ async def _received(request: web.Request) -> bytes:
     return await receive_read_body(request, REQUEST_BYTES_MAX)
 
 
-def _selected(request: web.Request, selector: str) -> Snapshot:
+async def _selected(request: web.Request, selector: str) -> Snapshot:
     selector = request.headers.get(FLAGD_SELECTOR) or selector
     environment = selected_environment(selector, request[CALLER].grant)
-    return request.app[FOLLOWER].get(environment)
+    return await request.app[FOLLOWER].read(environment)
 
 
 def _is_not_modified(request: web.Request, etag: str, last_modified: str | None) -> bool:

@@ -18,7 +18,7 @@ from app.evaluation.body_block import BodyBlock
 from app.flags.handlers import USAGE
 from app.flags.ofrep.answers import EvaluationError, respond
 from app.flags.ofrep.cors import CORS
-from app.flags.ofrep.requests import current_snapshot, decode_context, read_raw, read_snapshot
+from app.flags.ofrep.requests import decode_context, peek_snapshot, read_raw, read_snapshot
 from app.flags.ofrep.tickets import TICKETS
 from app.http import conditions
 from app.http.encoded import EncodedResponse
@@ -43,7 +43,8 @@ def hot_flag(request: web.Request, body: bytes) -> EncodedResponse | None:
     """Answer an evaluation without parameters as `evaluate_flag` does."""
     if "?" in request.raw_path:
         return None
-    return _one(request, current_snapshot(request), body)
+    snapshot = peek_snapshot(request)
+    return None if snapshot is None else _one(request, snapshot, body)
 
 
 def _one(request: web.Request, snapshot: Snapshot, raw: bytes) -> EncodedResponse:
@@ -78,7 +79,9 @@ def hot_flags(request: web.Request, body: bytes) -> EncodedResponse | None:
     """
     if "?" in request.raw_path:
         return None
-    snapshot = current_snapshot(request)
+    snapshot = peek_snapshot(request)
+    if snapshot is None:
+        return None
     skips, environment = request.app[SKIPS], snapshot.environment.name
     if skips[environment]:
         skips[environment] -= 1

@@ -81,7 +81,7 @@ async def read_snapshot(request: web.Request) -> Snapshot:
     time. An unknown epoch is answered from the current snapshot.
     """
     follower = request.app[FOLLOWER]
-    snapshot = current_snapshot(request)
+    snapshot = await follower.read(environment_of(request))
     if "?" not in request.raw_path:
         return snapshot
     # `flagConfigLastModified` is less exact than the etag. Other parameters are ignored.
@@ -92,14 +92,18 @@ async def read_snapshot(request: web.Request) -> Snapshot:
         # Another instance may have read a new epoch first.
         if not await follower.try_refresh():
             request[UNCONFIRMED] = True
-        return current_snapshot(request)
+        return await follower.read(snapshot.environment.name)
     return await follower.at_least(snapshot.environment.name, int(event["revision"]))
 
 
-def current_snapshot(request: web.Request) -> Snapshot:
-    """Return the snapshot of the environment in the path, or of the token's only environment."""
-    environment = request.match_info.get("environment") or _only_environment(request)
-    return request.app[FOLLOWER].get(environment)
+def peek_snapshot(request: web.Request) -> Snapshot | None:
+    """Return the snapshot to evaluate with, None if it must be loaded."""
+    return request.app[FOLLOWER].peek(environment_of(request))
+
+
+def environment_of(request: web.Request) -> str:
+    """Return the environment in the path, or the token's only one. Raises Malformed."""
+    return request.match_info.get("environment") or _only_environment(request)
 
 
 def _only_environment(request: web.Request) -> str:

@@ -40,7 +40,7 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     headers = request.app[CORS].headers(request)
     try:
         environment, token = tickets.open(request.match_info["ticket"])
-        snapshot = follower.get(environment)
+        snapshot = await follower.read(environment)
     except Unauthenticated as error:
         raise refuse_credential(request, error, request.match_info["ticket"]) from None
     except Unavailable:

@@ -20,7 +20,7 @@ async def get_metrics(request: web.Request) -> web.Response:
     """
     wire.read_query(request, set())
     grant, follower = request[CALLER].grant, request.app[FOLLOWER]
-    existing = follower.loaded() if follower.is_loaded else ()
+    existing = follower.environments() if follower.is_loaded else ()
 
     def covers(environment: str) -> bool:
         # The counts of deleted environments are still in memory.

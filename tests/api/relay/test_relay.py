@@ -147,10 +147,11 @@ async def test_large_environment_is_digested_before_its_state(
     await put_many(service)
     await idle_follower.refresh()
     feed = Feed(idle_follower, service.app[TOKENS])
-    is_prepared = feed.is_prepared
-    await feed.prepare()
+    grant = service.app[TOKENS].authenticate(service.admin_token).grant
+    is_prepared = feed.is_prepared(grant)
+    await feed.prepare(grant)
 
-    assert (is_prepared, feed.is_prepared) == (False, True)
+    assert (is_prepared, feed.is_prepared(grant)) == (False, True)
 
 
 async def test_large_environment_is_read_in_pages(

@@ -115,7 +115,10 @@ async def _write(ask: Callable[..., Awaitable[None]]) -> None:
 
 def _state_on(disk: Disk) -> bytes:
     stored = disk.read()
-    return b"" if stored is None else msgspec.json.encode(stored.state)
+    if stored is None:
+        return b""
+    complete = [disk.complete(environment) for environment in stored.state.environments]
+    return msgspec.json.encode([stored.state, complete])
 
 
 def _superuser(folder: Path) -> psycopg.Connection[Any]:

@@ -3,7 +3,7 @@
 import os
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import pytest
 
 from app.access.models import Grant, Scope, Token
 from app.configuration.snapshots.disk import FOLDER, GENERATIONS, Disk, SavedEnvironment, State
-from app.configuration.snapshots.disk_copy import encoded
-from app.configuration.snapshots.snapshot import Configuration, build
+from app.configuration.snapshots.disk_writer import DiskWriter, Served
+from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
+from app.crypto.box import Box
+from app.crypto.derivation import Purpose, derive
 from app.environments.models import Environment
 from app.settings import Secret, Tier
 from tests.waiting import HANG_SECONDS
@@ -101,13 +103,180 @@ def test_stored_bytes_of_snapshots_are_read_back_equal(
     }
     tokens = {token.id: token for token in state(1).tokens}
 
-    disk.write(encoded(snapshots, tokens))
+    DiskWriter(disk).write(
+        Served(
+            heads={name: snapshot.environment for name, snapshot in snapshots.items()},
+            snapshots=snapshots,
+            tokens=tokens,
+        )
+    )
 
     loaded = disk.read()
     assert loaded is not None
     assert [of_one.environment.name for of_one in loaded.state.environments] == names
-    assert all(list(of_one.entries) == configurations for of_one in loaded.state.environments)
+    complete = [disk.complete(of_one) for of_one in loaded.state.environments]
+    assert all(sorted_entries(of_one) == configurations for of_one in complete)
     assert loaded.state.tokens == state(1).tokens
+
+
+def sorted_entries(saved: SavedEnvironment) -> list[Configuration]:
+    return sorted(saved.entries, key=lambda entry: entry.key)
+
+
+def snapshot_of(keys: Iterable[int], revision: int = 1) -> Snapshot:
+    saved = state(revision).environments[0]
+    entries = [msgspec.structs.replace(saved.entries[0], key=f"k{key:03}") for key in keys]
+    return build(saved.environment, entries)
+
+
+def changed(snapshot: Snapshot, put: Iterable[int], removed: Iterable[int] = ()) -> Snapshot:
+    revision = snapshot.revision + 1
+    head = msgspec.structs.replace(snapshot.environment, revision=revision)
+    entry = state(revision).environments[0].entries[0]
+    entries = [(f"k{key:03}", msgspec.structs.replace(entry, key=f"k{key:03}")) for key in put]
+    return snapshot.advanced(head, [*entries, *((f"k{key:03}", None) for key in removed)])
+
+
+def served(*snapshots: Snapshot, absent: Iterable[Environment] = ()) -> Served:
+    by_name = {snapshot.environment.name: snapshot for snapshot in snapshots}
+    heads = {name: snapshot.environment for name, snapshot in by_name.items()}
+    return Served(heads=heads | {head.name: head for head in absent}, snapshots=by_name, tokens={})
+
+
+def of_local(disk: Disk) -> list[Configuration]:
+    saved = disk.read_environment("local")
+    assert saved is not None
+    return sorted_entries(saved.state.environments[0])
+
+
+def stored_entries(snapshot: Snapshot) -> list[Configuration]:
+    return [entry.configuration for entry in snapshot.entries.values()]
+
+
+def entry_files(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / FOLDER).glob("*.entries"))
+
+
+def test_small_change_writes_no_file_of_entries(disk: Disk, tmp_path: Path) -> None:
+    writer, first = DiskWriter(disk), snapshot_of(range(700))
+    writer.write(served(first))
+    before = entry_files(tmp_path)
+    second = changed(first, put=[3, 900], removed=[5])
+    third = changed(second, put=[3, 4], removed=[900])
+
+    writer.write(served(second))
+    writer.write(served(third))
+
+    assert entry_files(tmp_path) == before
+    assert of_local(disk) == stored_entries(third)
+
+
+def test_large_change_replaces_the_file_of_entries(disk: Disk, tmp_path: Path) -> None:
+    writer, first = DiskWriter(disk), snapshot_of(range(700))
+    writer.write(served(first))
+    second = changed(first, put=range(100))
+
+    for _ in range(GENERATIONS):
+        writer.write(served(second))
+
+    assert of_local(disk) == stored_entries(second)
+    writer.write(served(changed(second, put=range(100))))
+    assert [name.rpartition(".")[0] for name in entry_files(tmp_path)] == [
+        "local.e.2",
+        "local.e.3",
+    ]
+
+
+def test_torn_file_of_entries_falls_back_to_an_older(disk: Disk, tmp_path: Path) -> None:
+    writer, first = DiskWriter(disk), snapshot_of(range(700))
+    writer.write(served(first))
+    writer.write(served(changed(first, put=range(100))))
+    latest = tmp_path / FOLDER / entry_files(tmp_path)[-1]
+    latest.write_bytes(latest.read_bytes()[:-1])
+
+    assert of_local(disk) == stored_entries(first)
+
+
+def test_dropped_environment_keeps_its_entries_on_disk(disk: Disk) -> None:
+    writer, first = DiskWriter(disk), snapshot_of(range(700))
+    second = changed(first, put=[1])
+    writer.write(served(first))
+    writer.write(served(second))
+
+    writer.write(served(absent=[second.environment]))
+
+    assert of_local(disk) == stored_entries(second)
+    assert writer.missing(served(absent=[second.environment])) == []
+
+
+def test_entries_on_disk_say_since_when_they_are_behind(disk: Disk) -> None:
+    writer, first = DiskWriter(disk), snapshot_of(range(3))
+    writer.write(served(first))
+    later = served(absent=[changed(first, put=[1]).environment])
+
+    writer.write(later)
+
+    saved = disk.read()
+    assert saved is not None
+    assert saved.state.environments[0].behind_since is not None
+    assert saved.state.environments[0].environment == first.environment
+    assert writer.missing(later) == ["local"]
+
+
+def test_copied_entries_are_a_part_of_the_next_generation(disk: Disk) -> None:
+    writer, first = DiskWriter(disk), snapshot_of(range(3))
+    absent = served(absent=[first.environment])
+    writer.write(absent)
+    before = disk.read_environment("local")
+    writer.write_lines(first.environment, [entry.body for entry in first.entries.values()])
+
+    writer.write(absent)
+
+    assert before is None
+    assert of_local(disk) == stored_entries(first)
+
+
+def test_new_process_uses_the_files_of_entries_again(disk: Disk, tmp_path: Path) -> None:
+    first = snapshot_of(range(3))
+    DiskWriter(disk).write(served(first))
+    path = tmp_path / FOLDER / entry_files(tmp_path)[0]
+    written_at = path.stat().st_mtime_ns
+
+    DiskWriter(disk).write(served(first))
+    DiskWriter(disk).write(served(absent=[first.environment]))
+
+    assert path.stat().st_mtime_ns == written_at
+    assert of_local(disk) == stored_entries(first)
+
+
+def test_deleted_environment_leaves_no_file(disk: Disk, tmp_path: Path) -> None:
+    writer = DiskWriter(disk)
+    writer.write(served(snapshot_of(range(3))))
+
+    writer.write(served())
+
+    assert entry_files(tmp_path) == []
+    assert disk.read_environment("local") is None
+    assert len(files(tmp_path)) == 1
+
+
+def test_generation_of_an_earlier_release_is_read(disk: Disk, tmp_path: Path) -> None:
+    """It has another first line, all entries, and none of the new members."""
+    earlier = {
+        "environments": [
+            {"environment": saved.environment, "entries": saved.entries}
+            for saved in state(4).environments
+        ],
+        "tokens": state(4).tokens,
+        "relay_key": None,
+    }
+    magic = b"flagstone-snapshot-1\n"
+    box = Box(derive(KEY, Purpose.DISK_SNAPSHOTS))
+    closed = box.close(msgspec.json.encode(earlier), magic + Tier.LOCAL.encode())
+    (tmp_path / FOLDER / "000000000007.snapshot").write_bytes(magic + closed)
+
+    assert revision(disk) == 4
+    assert of_local(disk) == state(4).environments[0].entries
 
 
 def test_nothing_can_be_read_where_nothing_was_written(disk: Disk, tmp_path: Path) -> None:
@@ -142,7 +311,7 @@ def test_nothing_readable_is_in_the_file(disk: Disk, tmp_path: Path) -> None:
         lambda raw: raw[: len(raw) // 2],
         lambda raw: raw[:-1],
         lambda raw: raw + b"\0",
-        lambda raw: raw.replace(b"snapshot-1", b"snapshot-2"),
+        lambda raw: raw.replace(b"snapshot-2", b"snapshot-3"),
         lambda raw: os.urandom(len(raw)),
     ],
 )

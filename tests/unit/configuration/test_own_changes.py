@@ -76,7 +76,7 @@ def known(revision: int) -> Snapshot:
     ids=["gap", "next", "old", "same"],
 )
 def test_own_changes_apply_only_to_the_state_before(at: int, revisions: list[int]) -> None:
-    leading = own_changes.leading(known(at), [change(2, "a"), change(3, "a")])
+    leading = own_changes.leading(known(at).environment, [change(2, "a"), change(3, "a")])
 
     assert [each.revision for each in leading] == revisions
 
@@ -84,7 +84,7 @@ def test_own_changes_apply_only_to_the_state_before(at: int, revisions: list[int
 def test_own_changes_end_at_a_change_without_content() -> None:
     plain = Commit(environment="local", revision=3)
 
-    leading = own_changes.leading(known(1), [change(2, "a"), plain, change(4, "a")])
+    leading = own_changes.leading(known(1).environment, [change(2, "a"), plain, change(4, "a")])
 
     assert [each.revision for each in leading] == [2]
 
@@ -94,7 +94,7 @@ def test_own_change_of_another_history_is_not_applied(member: str) -> None:
     """A database can be restored between two writes, with or without a new epoch."""
     other = msgspec.structs.replace(environment(1), **{member: "ff"})
 
-    assert own_changes.leading(build(other, []), [change(2, "a")]) == []
+    assert own_changes.leading(other, [change(2, "a")]) == []
     assert own_changes.leading(None, [change(2, "a")]) == []
 
 
