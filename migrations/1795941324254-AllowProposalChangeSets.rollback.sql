@@ -1,6 +1,5 @@
--- The history is append-only: change sets of proposals stay, and the constraint holds for new rows.
+-- The history is append-only. So the rollback is refused if there are change sets of proposals.
 alter table change_sets
     drop constraint change_sets_kind_known,
     add constraint change_sets_kind_known
-        check (kind in ('edit', 'revert', 'restore', 'promote', 'import', 'scheduled', 'delete'))
-        not valid;
+        check (kind in ('edit', 'revert', 'restore', 'promote', 'import', 'scheduled', 'delete'));

@@ -1,2 +1,9 @@
--- A constraint cannot become unvalidated. The rollback of AllowProposalChangeSets replaces it.
-select 1;
+alter table change_sets
+    drop constraint change_sets_kind_known,
+    add constraint change_sets_kind_known
+        check (
+            kind
+            in (
+                'edit', 'revert', 'restore', 'promote', 'import', 'scheduled', 'delete', 'proposal'
+            )
+        ) not valid;

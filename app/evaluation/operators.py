@@ -7,7 +7,6 @@ from app.evaluation.data_access import ACCESS
 from app.evaluation.flag_operator import FLAGS
 from app.evaluation.flagd_operators import FLAGD
 from app.evaluation.logic import LOGIC
-from app.evaluation.membership import LISTS
 from app.evaluation.numbers import NUMBERS
 from app.evaluation.strings import TEXTS
 
@@ -20,5 +19,4 @@ OPERATORS: dict[str, Build] = {
     **ARRAYS,
     **FLAGD,
     **FLAGS,
-    **LISTS,
 }

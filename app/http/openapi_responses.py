@@ -33,6 +33,12 @@ _EMPTY = (HTTPStatus.SEE_OTHER, HTTPStatus.NOT_MODIFIED)
 def responses(route: "Route", examples: Sequence[Example]) -> dict[str, Any]:
     """Return the responses of a route by status."""
     described = {str(status): _success(route, status, examples) for status in route.statuses}
+    if route.accepted is not None:
+        described["202"] = {
+            "description": title(HTTPStatus.ACCEPTED),
+            "headers": headers({"Location": True}),
+            "content": content(route.accepted, ("application/json",), ()),
+        }
     for status in error_statuses(route):
         success = described.get(str(status))
         if success is None:

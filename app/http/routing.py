@@ -24,6 +24,8 @@ class Route:
     `gives`, `takes`: the media types of successful answers and request bodies.
     `query`, `conditions`: the query parameters and request headers that the handler reads.
     `statuses`, `headers`: the statuses of success, and the headers that such answers add.
+    `accepted`: the type of an answer 202, with a Location; None if there is none.
+    `within`: a wrapper inside the guard.
     `around`: a wrapper outside the guard. Errors then have the type `failure`.
     `has_cors`: pages of other origins may use the route; OPTIONS answers their preflight.
     `only_reads`: the route changes nothing, although its method is POST.
@@ -42,6 +44,8 @@ class Route:
     conditions: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     also: tuple[StrEnum, ...] = ()
+    accepted: type[Any] | None = None
+    within: Callable[[Handler], Handler] | None = None
     around: Callable[[Handler], Handler] | None = None
     failure: type[Any] | None = None
     has_cors: bool = False

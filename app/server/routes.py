@@ -36,8 +36,6 @@ from app.configuration.changes.views import (
 )
 from app.configuration.entries import handlers as configurations
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, WriteResult
-from app.configuration.lists import handlers as lists
-from app.configuration.lists.models import ListPage, ListPatch, ListResult
 from app.configuration.proposals import handlers as proposals
 from app.configuration.proposals.event_stream import stream_proposal_events
 from app.configuration.proposals.requests import (
@@ -67,6 +65,8 @@ from app.flags.ofrep.cors import preflight
 from app.flags.ofrep.streams import RefetchEvent, stream_flag_changes
 from app.flags.ofrep.tickets import STREAM_PATH
 from app.flags.preview_views import Preview, PreviewRequest
+from app.flags.proposals.handlers import evaluate_proposed_flag, preview_proposal
+from app.flags.proposals.views import ProposalPreview, ProposedEvaluationQuery
 from app.flags.views import (
     EvaluationQuery,
     EvaluationRequest,
@@ -95,9 +95,6 @@ _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
 _CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
 _HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
-# As for a key that ends in /history.
-_LIST = _ENVIRONMENT + r"/lists/{key:[\s\S]+(?<!/values)(?<!/export)}"
-_OF_LIST = _ENVIRONMENT + r"/lists/{key:[\s\S]+}"
 _ISSUED = "/v1/tokens/{id}"
 _PROPOSAL = "/v1/proposals/{proposal:[0-9]{1,18}}"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
@@ -107,8 +104,10 @@ _HEALTH = (health.CONTENT_TYPE,)
 _PAGE = ("before", "limit")
 _DRY_RUN = ("dry_run",)
 # Of the writes that an environment can be protected from.
-_WRITE = ("dry_run", "emergency")
+_WRITE = ("dry_run", "emergency", "propose")
+_GATED: dict[str, Any] = {"within": proposals.with_proposals, "accepted": ProposalView}
 _REPEATABLE = ("Idempotency-Key",)
+_PROPOSABLE = ("Idempotency-Key", "Prefer")
 _DECISION = ("If-Match", "Idempotency-Key")
 _REVISION = ("Flagstone-Revision",)
 _STALE = ("Flagstone-Stale",)
@@ -163,11 +162,11 @@ ROUTES: tuple[Route, ...] = (
           statuses=(200, 304), headers=("ETag", *_MOMENT), hot=configurations.hot_configuration),
     Route("PUT", _CONFIGURATION, configurations.put_configuration, Scope.WRITE, WriteResult,
           body=NewConfiguration, query=_WRITE, statuses=(200, 201),
-          conditions=("If-Match", "If-None-Match", "Idempotency-Key"),
-          headers=("ETag", "Location", *_REVISION)),
+          conditions=("If-Match", "If-None-Match", "Idempotency-Key", "Prefer"),
+          headers=("ETag", "Location", *_REVISION), **_GATED),
     Route("DELETE", _CONFIGURATION, configurations.delete_configuration, Scope.WRITE, WriteResult,
-          query=("message", *_WRITE), conditions=("If-Match", "Idempotency-Key"),
-          headers=_REVISION),
+          query=("message", *_WRITE), conditions=("If-Match", "Idempotency-Key", "Prefer"),
+          headers=_REVISION, **_GATED),
 
     # The paths of OFREP need a token for one environment. Those below an environment do not.
     Route("POST", _FLAG, ofrep.evaluate_flag, Scope.EVALUATE, Outcome, body=EvaluationRequest,
@@ -189,19 +188,6 @@ ROUTES: tuple[Route, ...] = (
           query=("prefix", "kind", "after", "limit", "revision", "at", "min_revision"),
           headers=_MOMENT, hot=configurations.hot_configurations),
 
-    Route("GET", _OF_LIST + "/values", lists.list_values, Scope.READ, ListPage,
-          query=("value", "after", "limit", "revision", "at"), headers=("ETag", *_REVISION)),
-    Route("GET", _OF_LIST + "/export", lists.export_list, Scope.READ, str,
-          query=("type", "revision", "at"), gives=lists.UPLOAD_TYPES,
-          headers=("ETag", *_REVISION)),
-    Route("PUT", _LIST, lists.upload_list, Scope.WRITE, ListResult, body=str, also=_READS,
-          takes=lists.UPLOAD_TYPES, body_bytes_max=lists.UPLOAD_BYTES_MAX,
-          query=("operation", "message", "description", *_WRITE), statuses=(200, 201),
-          conditions=("If-Match", "If-None-Match"), headers=("ETag", *_REVISION)),
-    Route("PATCH", _LIST, lists.patch_list, Scope.WRITE, ListResult, body=ListPatch,
-          also=_READS, takes=wire.MERGE_PATCH, query=_WRITE,
-          conditions=("If-Match", "Idempotency-Key"), headers=("ETag", *_REVISION)),
-
     Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList,
           headers=_STALE),
     Route("POST", "/v1/environments", environments.create_environment, Scope.ADMIN, Environment,
@@ -211,7 +197,7 @@ ROUTES: tuple[Route, ...] = (
           query=("revision", "at", "min_revision"), headers=_MOMENT),
     Route("PATCH", _ENVIRONMENT, environments.patch_environment, Scope.WRITE, AppliedChangeSets,
           body=EnvironmentPatch, query=_WRITE, takes=wire.MERGE_PATCH,
-          conditions=("If-Match", "Idempotency-Key"), headers=_REVISION),
+          conditions=("If-Match", "Idempotency-Key", "Prefer"), headers=_REVISION, **_GATED),
 
     Route("DELETE", _ENVIRONMENT, environments.delete_environment, Scope.ADMIN, Environment,
           query=("message", "dry_run"), conditions=("If-Match", "Idempotency-Key"),
@@ -226,21 +212,21 @@ ROUTES: tuple[Route, ...] = (
 
     Route("GET", _CHANGES, changes.list_change_sets, Scope.READ, ChangeSetPage, query=_PAGE),
     Route("POST", _CHANGES, changes.create_change_set, Scope.WRITE, AppliedChangeSets,
-          body=NewChangeSet, query=_WRITE, conditions=_REPEATABLE, headers=_REVISION),
+          body=NewChangeSet, query=_WRITE, conditions=_PROPOSABLE, headers=_REVISION, **_GATED),
     Route("GET", _ENVIRONMENT + "/events", stream_events, Scope.READ, ChangeEventData,
           query=("prefix", "min_revision"), conditions=("Last-Event-ID",),
           gives=("text/event-stream",), headers=_MOMENT),
     Route("GET", _CHANGE_SET, changes.get_change_set, Scope.READ, ChangeSetView,
           query=("after", "limit")),
     Route("POST", _CHANGE_SET + "/revert", changes.revert_change_set, Scope.WRITE,
-          AppliedChangeSets, body=RevertRequest, query=_WRITE, conditions=_REPEATABLE,
-          also=_READS, headers=_REVISION, is_large=True),
+          AppliedChangeSets, body=RevertRequest, query=_WRITE, conditions=_PROPOSABLE,
+          also=_READS, headers=_REVISION, is_large=True, **_GATED),
     Route("POST", _ENVIRONMENT + "/restore", changes.restore_environment, Scope.WRITE,
-          AppliedChangeSets, body=RestoreRequest, query=_WRITE, conditions=_REPEATABLE,
-          also=_READS, headers=_REVISION, is_large=True),
+          AppliedChangeSets, body=RestoreRequest, query=_WRITE, conditions=_PROPOSABLE,
+          also=_READS, headers=_REVISION, is_large=True, **_GATED),
     Route("POST", _ENVIRONMENT + "/promote", changes.promote_keys, Scope.WRITE, AppliedChangeSets,
-          body=PromotionRequest, query=_WRITE, conditions=_REPEATABLE, also=_READS,
-          headers=_REVISION, is_large=True),
+          body=PromotionRequest, query=_WRITE, conditions=_PROPOSABLE, also=_READS,
+          headers=_REVISION, is_large=True, **_GATED),
     Route("GET", _ENVIRONMENT + "/export", transfer.export_environment, Scope.READ, bytes,
           query=("format", "revision", "at", "min_revision", "reveal"),
           gives=("application/json", "application/yaml", "text/plain"),
@@ -259,7 +245,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _ENVIRONMENT + "/import", transfer.import_environment, Scope.WRITE, ImportResult,
           body=bytes, takes=tuple(transfer.FORMATS), body_bytes_max=IMPORT_BYTES_MAX,
           query=("format", "mode", "message", "lenient", "secret", *_WRITE),
-          conditions=_REPEATABLE, also=_READS, headers=_REVISION, is_large=True),
+          conditions=_PROPOSABLE, also=_READS, headers=_REVISION, is_large=True, **_GATED),
     Route("GET", "/v1/access-log", access_log.list_access_log, Scope.ADMIN, AccessPage,
           query=(*_PAGE, "event", "environment")),
     Route("GET", "/v1/schema-audit", audit.list_schema_changes, Scope.ADMIN, SchemaAuditPage,
@@ -276,6 +262,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/proposals/events", stream_proposal_events, Scope.READ, ProposalEventData,
           conditions=("Last-Event-ID",), gives=("text/event-stream",)),
     Route("GET", _PROPOSAL, proposals.get_proposal, Scope.READ, ProposalView),
+    Route("GET", _PROPOSAL + "/preview", preview_proposal, Scope.READ, ProposalPreview,
+          query=("environment",), is_large=True),
+    Route("POST", _PROPOSAL + "/evaluate", evaluate_proposed_flag, Scope.READ, ExplainedEvaluation,
+          body=ProposedEvaluationQuery, body_bytes_max=CONTEXT_BYTES_MAX, headers=_MOMENT,
+          is_large=True),
     Route("PATCH", _PROPOSAL, proposals.edit_proposal, Scope.WRITE, ProposalView, also=_READS,
           body=ProposalPatch, takes=wire.MERGE_PATCH, conditions=_DECISION, is_large=True),
     Route("POST", _PROPOSAL + "/submit", proposals.submit_proposal, Scope.WRITE, ProposalView,
@@ -335,7 +326,7 @@ def add_route(
     app: web.Application, route: Route, outside: Callable[[Handler], Handler] = lambda h: h
 ) -> None:
     """Add a route. `outside` is a wrapper outside the guard."""
-    handler = route.handler
+    handler = route.handler if route.within is None else route.within(route.handler)
     invite = partial(expect, bytes_max=route.body_bytes_max)
     scopes = [Scope(scope) for scope in (route.scope, *route.also) if scope is not None]
     if scopes:

@@ -12,7 +12,8 @@ from app.configuration.changes.models import MESSAGE_MAX
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
 
-OPTIONS = {"dry_run", "emergency"}
+# `propose` is read by `proposals/handlers.py`.
+OPTIONS = {"dry_run", "emergency", "propose"}
 
 
 @dataclass(frozen=True, kw_only=True)

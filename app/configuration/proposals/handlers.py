@@ -5,6 +5,7 @@ changes the proposal. So the second one is short.
 """
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -78,7 +79,10 @@ def _states(text: str | None) -> list[ProposalState] | None:
 
 
 async def get_proposal(request: web.Request) -> web.Response:
-    """Read a proposal with its operations, approvals and events."""
+    """Read a proposal.
+
+    The answer has its operations, its approvals and its events.
+    """
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
@@ -101,11 +105,11 @@ async def create_proposal(request: web.Request) -> web.Response:
         body, operations=_with_environments(body.operations, body.environment)
     )
 
-    return await answer_created(request, body, status=201)
+    return await answer_created(request, body, status=HTTPStatus.CREATED)
 
 
 async def answer_created(
-    request: web.Request, body: shapes.NewProposal, *, status: int
+    request: web.Request, body: shapes.NewProposal, *, status: HTTPStatus
 ) -> web.Response:
     """Create a proposal, and answer with it. Each operation names its environment."""
     actor = actor_of(request)
@@ -115,6 +119,8 @@ async def answer_created(
     shown = await _run(
         request,
         lambda c: service.create(c, request.app[VAULT], body, tried(), actor),
+        # Another answer than that of the write, which may be stored under the same key.
+        purpose="" if status == HTTPStatus.CREATED else " proposes",
     )
 
     return wire.answer(shown, status=status, headers={"Location": f"/v1/proposals/{shown.id}"})
@@ -166,7 +172,7 @@ def with_proposals(handler: Handler) -> Handler:
             message=change_set.message,
             operations=operations,
         )
-        return await answer_created(request, body, status=202)
+        return await answer_created(request, body, status=HTTPStatus.ACCEPTED)
 
     return propose
 
@@ -392,7 +398,7 @@ async def _answer(
     return wire.answer(await _run(request, transition))
 
 
-async def _run(request: web.Request, work: Work) -> ProposalView:
+async def _run(request: web.Request, work: Work, purpose: str = "") -> ProposalView:
     """Run a transition once per Idempotency-Key, and return the proposal after it."""
     caller = request[CALLER]
 
@@ -400,7 +406,8 @@ async def _run(request: web.Request, work: Work) -> ProposalView:
         proposal = await store.find(connection, await work(connection))
         return await view(connection, proposal, caller.grant)
 
-    shown = await run_write(request, run, actor=caller.actor, answer_type=ProposalView)
+    actor = caller.actor + purpose
+    shown = await run_write(request, run, actor=actor, answer_type=ProposalView)
     # Behind a pooler there are no notifications.
     request.app[WATCH].hint()
     return shown

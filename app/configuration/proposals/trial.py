@@ -4,6 +4,7 @@ The contents are checked before the transaction, as for every write. The caller 
 transaction that is rolled back.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,16 +12,17 @@ from app.access.models import Grant
 from app.configuration.changes import service as changes
 from app.configuration.changes.approvals import Authority
 from app.configuration.changes.content_checks import ContentChecks
-from app.configuration.changes.intents import contents_of, intents_of
-from app.configuration.changes.models import ChangeKind, ChangeSet
+from app.configuration.changes.intents import contents_of, intents_of, patch_of
+from app.configuration.changes.models import ChangeKind, ChangeSet, Content, Operation
 from app.configuration.changes.properties import Intent
-from app.configuration.changes.requests import NewChangeSet
+from app.configuration.changes.requests import NewChangeSet, PatchOperation, PutOperation
 from app.configuration.proposals import store
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.requests import AnyOperation
 from app.database import Connection, Database
 from app.environments import service as environments
 from app.errors import AppError, Conflict, RetryLater, Stale
+from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
 
 
@@ -76,6 +78,26 @@ async def intents(
     """Return the changes in each environment. Raises as the checks of a write."""
     body = NewChangeSet(operations=list(operations))
     return await checks.run(contents_of(body), lambda check: intents_of(body, "", check))
+
+
+def unchecked(operations: Sequence[AnyOperation]) -> Mapping[str, Intent]:
+    """Return the changes in each environment to show them, also if their contents are refused.
+
+    Secrets have no values.
+    """
+    puts: defaultdict[str, list[Operation]] = defaultdict(list)
+    patches = {}
+    for item in operations:
+        name, expected = item.environment or "", ExpectedVersion(version=item.version or None)
+        if isinstance(item, PatchOperation):
+            patches[name] = patch_of(item, expected)
+        else:
+            content = Content.of(item) if isinstance(item, PutOperation) else None
+            puts[name].append(Operation(key=item.key, content=content, expected=expected))
+    return {
+        name: Intent(operations=puts.get(name, ()), patch=patches.get(name))
+        for name in puts.keys() | patches.keys()
+    }
 
 
 async def try_out(connection: Connection, checked: Checked, *, actor: str, vault: Vault) -> Trial:

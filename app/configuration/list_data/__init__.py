@@ -1,1 +1,0 @@
-"""The stored states of large lists: their digests, and how they come into memory."""

@@ -1,0 +1,1 @@
+"""Previews of proposals for their reviewers, and evaluations in the proposed state."""

@@ -1,0 +1,92 @@
+"""The handlers of previews of proposals, and of evaluations in the proposed state."""
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.configuration.changes.models import Content
+from app.configuration.changes.requests import PatchOperation, PutOperation
+from app.configuration.proposals import service
+from app.configuration.proposals.handlers import read_id
+from app.configuration.proposals.models import Proposal
+from app.configuration.snapshots.reading import FOLLOWER, snapshot_headers
+from app.errors import Forbidden, invalid
+from app.flags import explanation
+from app.flags.drafts import Draft
+from app.flags.explanation import FlagSource
+from app.flags.proposals.preview import preview
+from app.flags.proposals.views import ProposedEvaluationQuery
+from app.flags.views import EvaluationQuery
+from app.http import wire
+from app.http.decoder import CONTEXT_BYTES_MAX
+from app.http.keys import DATABASE
+
+
+async def preview_proposal(request: web.Request) -> web.Response:
+    """Preview a proposal.
+
+    For each environment of the token: the changes against the present, as JSON and in words; what
+    its application would refuse; the keys that have moved, with three contents; and how many of the
+    sampled keys change for each affected flag.
+    """
+    query = wire.read_query(request, {"environment"})
+    proposal = await _find(request)
+    names = [name for name in proposal.environments if request[CALLER].grant.covers(name)]
+    if "environment" in query:
+        names = [_environment(proposal, names, query["environment"])]
+
+    return wire.answer(await preview(request, proposal, names))
+
+
+async def evaluate_proposed_flag(request: web.Request) -> web.Response:
+    """Evaluate a flag in the proposed state.
+
+    The answer explains the result, as that for a stored flag.
+    """
+    wire.read_query(request, set())
+    body = await wire.read_body(request, ProposedEvaluationQuery, bytes_max=CONTEXT_BYTES_MAX)
+    proposal = await _find(request)
+    names = [name for name in proposal.environments if request[CALLER].grant.covers(name)]
+    name = _environment(proposal, names, body.environment)
+    snapshot = await request.app[FOLLOWER].at_least(name, 0)
+    draft = Draft.of(snapshot, _contents(proposal, name))
+    definition = draft.definition_after(body.flag)
+    if definition is None:
+        raise explanation.unknown_flag()
+    source = FlagSource(
+        revision=snapshot.revision,
+        definition=definition if isinstance(definition, dict) else {},
+        flag_set=draft.flag_set,
+    )
+
+    explained = explanation.explained(
+        body.flag, source, EvaluationQuery(context=body.context, at=body.at)
+    )
+
+    return wire.answer(explained, headers=snapshot_headers(request, snapshot))
+
+
+async def _find(request: web.Request) -> Proposal:
+    async with request.app[DATABASE].connection() as connection:
+        return await service.find(connection, read_id(request), request[CALLER].grant)
+
+
+def _environment(proposal: Proposal, names: list[str], name: str | None) -> str:
+    """Return the environment that a request names, or the only one. Raises Invalid, Forbidden."""
+    if name is None:
+        if len(names) > 1:
+            raise invalid("environment", f"must be one of {', '.join(names)}")
+        return names[0]
+    if name in names:
+        return name
+    if name in proposal.environments:
+        raise Forbidden("environment_foreign", "The token is not for this environment.")
+    raise invalid("environment", f"must be one of {', '.join(names)}")
+
+
+def _contents(proposal: Proposal, name: str) -> dict[str, Content | None]:
+    """Return the contents of a proposal in an environment. Those of secrets are masked."""
+    return {
+        item.key: Content.of(item) if isinstance(item, PutOperation) else None
+        for item in proposal.operations
+        if item.environment == name and not isinstance(item, PatchOperation)
+    }
