@@ -17,7 +17,7 @@ from tests.failover.load import Evaluation, PacedTraffic
 from tests.failover.result import Figures, figures, lost_from
 from tests.paths import ROOT
 from tests.process.history.checker import describe, violations
-from tests.process.history.final import agree, read_finals
+from tests.process.history.final import agree, read_endings
 from tests.process.history.past import Past, Violation
 from tests.process.history.records import Final, Record, Write, save
 from tests.process.history.wishes import ENVIRONMENTS
@@ -95,7 +95,8 @@ class Round:
             await agree(traffic, listeners)
             for task in listening:
                 task.cancel()
-        self.finals = await read_finals(traffic, listeners)
+        endings = await read_endings(traffic, listeners)
+        self.finals = [end for end in endings if isinstance(end, Final)]
 
     def _broken(self, epochs: Mapping[str, str]) -> list[str]:
         """Return each broken promise as text."""

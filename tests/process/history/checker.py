@@ -8,9 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from tests.process.history.past import Past, Violation, check_past
+from tests.process.history.people import PROTECTING
+from tests.process.history.proposal_rules import check_proposals
 from tests.process.history.records import (
+    Action,
     AppliedChange,
+    Ending,
     Final,
+    FinalProposal,
     Heard,
     Outcome,
     Read,
@@ -23,9 +28,12 @@ from tests.process.history.records import (
 _ANSWERS = {0, 200, 201, 404, 409, 412, 503}
 
 
-def violations(records: Sequence[Record], finals: Iterable[Final]) -> list[Violation]:
+def violations(records: Sequence[Record], endings: Iterable[Ending]) -> list[Violation]:
     """Return each promise that the history breaks."""
-    pasts = {final.environment: Past(final) for final in finals}
+    endings = list(endings)
+    pasts = {end.environment: Past(end) for end in endings if isinstance(end, Final)}
+    proposals = [end for end in endings if isinstance(end, FinalProposal)]
+    actions = [record for record in records if isinstance(record, Action)]
     writes = [record for record in records if isinstance(record, Write)]
     reads = [record for record in records if isinstance(record, Read)]
     streams = defaultdict(list)
@@ -40,6 +48,7 @@ def violations(records: Sequence[Record], finals: Iterable[Final]) -> list[Viola
     violated += _order(writes)
     violated += _never_back(reads)
     violated += _contents(reads, pasts)
+    violated += check_proposals(actions, proposals, pasts)
     for stream in streams.values():
         violated += _stream(stream, pasts[stream[0].environment])
     return violated
@@ -101,7 +110,7 @@ def _once(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violat
 
 def _from_nowhere(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterator[Violation]:
     """Each change set belongs to a write that was not refused."""
-    names: set[str] = set()
+    names = {PROTECTING}
     deletions: set[tuple[str, str, int]] = set()
     for write in writes:
         if write.outcome is Outcome.REFUSED:
@@ -111,6 +120,8 @@ def _from_nowhere(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterato
             deletions |= {(wish.environment, wish.key, wish.version) for wish in write.requested}
     for environment, past in pasts.items():
         for change_set in past.final.change_sets:
+            if change_set.approval is not None:
+                continue  # check_proposals compares it with its proposal
             left = {
                 (environment, change.key, change.before.version)
                 for change in change_set.changes

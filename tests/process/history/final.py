@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
@@ -15,11 +17,22 @@ from app.configuration.changes.views import (
     PropertiesChangeView,
 )
 from app.environments.models import Environment
-from tests.process.history.cluster import Admin
+from tests.process.history.cluster import AWAY, Admin
 from tests.process.history.readers import Listener
-from tests.process.history.records import Change, ChangeSet, Entry, Final, Served
+from tests.process.history.records import (
+    Approval,
+    Change,
+    ChangeSet,
+    Ending,
+    Entry,
+    Final,
+    FinalProposal,
+    ProposalEvent,
+    ProposedChange,
+    Served,
+)
 from tests.process.history.traffic import Traffic, served_by
-from tests.process.history.wishes import ENVIRONMENTS
+from tests.process.history.wishes import FOLLOWED
 
 AGREE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.25
@@ -31,6 +44,9 @@ _HISTORY = """
 select
     change_sets.revision,
     change_sets.message,
+    change_sets.kind,
+    extract(epoch from change_sets.created_at)::float8 as at,
+    change_sets.approval,
     changes.key,
     changes.before_version,
     changes.before_value,
@@ -47,25 +63,49 @@ from flagstone.property_changes
 where environment = $1
 """
 _ENTRIES = "select key, version, value from flagstone.configurations where environment = $1"
+_PROPOSALS = """
+select
+    id,
+    state,
+    version,
+    author,
+    operations,
+    extract(epoch from apply_at)::float8 as apply_at,
+    expires_after_seconds,
+    reason,
+    applied
+from flagstone.proposals
+order by id
+"""
+_EVENTS = "select proposal_id, event, actor, version from flagstone.proposal_events order by id"
+_SCHEDULED = "select count(*) from flagstone.proposals where state = 'scheduled'"
 _HEAD = (
     "select revision, epoch::text, version, metadata from flagstone.environments where name = $1"
 )
 
 
 async def agree(traffic: Traffic, listeners: Sequence[Listener]) -> float:
-    """Wait until replicas and streams reach the same revision and stay at it.
+    """Wait until nothing is scheduled, and replicas and streams stay at the same revision.
 
     Returns the seconds that it took. That they do not is for the checker to say.
     """
     started = time.monotonic()
     quiet, last = 0, None
     while quiet < _QUIET_LOOKS and time.monotonic() < started + AGREE_SECONDS:
-        look = {name: await _served(traffic, name) for name in ENVIRONMENTS}
+        is_calm = await _is_nothing_scheduled(traffic)
+        look = {name: await _served(traffic, name) for name in FOLLOWED}
         agreed = all(_is_one(served, _stands(listeners, name)) for name, served in look.items())
-        quiet = quiet + 1 if agreed and look == last else 0
+        quiet = quiet + 1 if is_calm and agreed and look == last else 0
         last = look
         await asyncio.sleep(_PAUSE_SECONDS)
     return time.monotonic() - started
+
+
+async def _is_nothing_scheduled(traffic: Traffic) -> bool:
+    with suppress(*AWAY):
+        async with traffic.cluster.admin() as connection:
+            return bool(await connection.fetchval(_SCHEDULED) == 0)
+    return False
 
 
 def _is_one(served: Mapping[str, Served], stands: Mapping[str, int]) -> bool:
@@ -82,8 +122,8 @@ def _stands(listeners: Iterable[Listener], environment: str) -> dict[str, int]:
     }
 
 
-async def read_finals(traffic: Traffic, listeners: Sequence[Listener]) -> list[Final]:
-    """Read each environment from the database, over HTTP, and from each replica."""
+async def read_endings(traffic: Traffic, listeners: Sequence[Listener]) -> list[Ending]:
+    """Read each environment from the database, over HTTP, and from each replica, then proposals."""
     async with (
         traffic.cluster.admin() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -91,10 +131,27 @@ async def read_finals(traffic: Traffic, listeners: Sequence[Listener]) -> list[F
         await connection.set_type_codec(
             "jsonb", schema="pg_catalog", encoder=str, decoder=msgspec.json.decode
         )
-        return [
-            await _final(traffic, connection, name, _stands(listeners, name))
-            for name in ENVIRONMENTS
+        finals = [
+            await _final(traffic, connection, name, _stands(listeners, name)) for name in FOLLOWED
         ]
+        return [*finals, *await _proposals(connection)]
+
+
+async def _proposals(connection: Admin) -> list[FinalProposal]:
+    events = defaultdict(list)
+    for row in await connection.fetch(_EVENTS):
+        events[row["proposal_id"]].append(ProposalEvent(row["event"], row["actor"], row["version"]))
+    return [
+        FinalProposal(
+            **{name: row[name] for name in row.keys() if name != "operations"},  # noqa: SIM118
+            operations=tuple(
+                ProposedChange(item["key"], item["version"], item.get("value"))
+                for item in row["operations"]
+            ),
+            events=tuple(events[row["id"]]),
+        )
+        for row in await connection.fetch(_PROPOSALS)
+    ]
 
 
 async def _final(
@@ -127,13 +184,23 @@ def _change_sets(rows: Iterable[Any], described: Iterable[Any]) -> Iterator[Chan
         )
         for row in described
     }
-    for (revision, message), several in groupby(rows, lambda row: (row[0], row[1])):
+    for _, several in groupby(rows, lambda row: row["revision"]):
+        first, *others = several
         changes = (
             Change(row["key"], _entry(row, "before"), _entry(row, "after"))
-            for row in several
+            for row in (first, *others)
             if row["key"] is not None
         )
-        yield ChangeSet(revision, message, tuple(changes), properties.get(revision))
+        stored = first["approval"]
+        yield ChangeSet(
+            first["revision"],
+            first["message"],
+            tuple(changes),
+            properties.get(first["revision"]),
+            first["kind"],
+            first["at"],
+            None if stored is None else _approval(stored["proposal"], stored["approvers"]),
+        )
 
 
 def _entry(row: Any, side: str) -> Entry | None:
@@ -169,7 +236,16 @@ def _reported_change_set(item: ChangeSetView) -> ChangeSet:
         item.message,
         tuple(Change(change.key, _seen(change.before), _seen(change.after)) for change in changes),
         described(item.properties),
+        item.kind,
+        item.created_at.timestamp(),
+        None
+        if item.approval is None
+        else _approval(item.approval.proposal, item.approval.approvers),
     )
+
+
+def _approval(proposal: str | None, approvers: Iterable[str]) -> Approval:
+    return Approval(int(proposal or 0), tuple(approvers))
 
 
 def described(view: PropertiesChangeView | None) -> Change | None:

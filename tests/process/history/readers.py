@@ -11,7 +11,7 @@ from aiohttp import ClientError, ClientResponse, ClientTimeout
 from tests.process.history.cluster import Replica
 from tests.process.history.records import Heard
 from tests.process.history.traffic import Traffic
-from tests.process.history.wishes import ENVIRONMENTS
+from tests.process.history.wishes import FOLLOWED
 
 
 async def keep_reading(traffic: Traffic, replica: Replica, seed: str) -> None:
@@ -19,7 +19,7 @@ async def keep_reading(traffic: Traffic, replica: Replica, seed: str) -> None:
     chance = random.Random(f"{seed}/reader/{replica.name}")  # noqa: S311 - to be repeated
     seen: dict[str, int] = {}
     while not traffic.ended.is_set():
-        environment = chance.choice(ENVIRONMENTS)
+        environment = chance.choice(FOLLOWED)
         min_revision = seen.get(environment) if chance.random() < 0.3 else None
         read = await traffic.read(f"reader/{replica.name}", replica, environment, min_revision)
         if read.status == 200:

@@ -108,19 +108,45 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
     ended: float
 
 
+class Action(msgspec.Struct, frozen=True, kw_only=True, tag="action"):
+    """What a person did to a proposal, or to the protected environment directly.
+
+    `version` and `applied` are those of the answer; status 0 means that no answer arrived.
+    """
+
+    kind: str
+    actor: str
+    proposal: int
+    version: int
+    started: float
+    ended: float
+    status: int
+    applied: Mapping[str, int] = {}
+
+
 class Change(msgspec.Struct, frozen=True):
     key: str
     before: Entry | None
     after: Entry | None
 
 
+class Approval(msgspec.Struct, frozen=True):
+    """The proposal that a change set came from, and who approved it."""
+
+    proposal: int
+    approvers: tuple[str, ...]
+
+
 class ChangeSet(msgspec.Struct, frozen=True):
-    """`properties` is a change of the empty key."""
+    """`properties` is a change of the empty key. `at` is in seconds of the database's clock."""
 
     revision: int
     message: str
     changes: tuple[Change, ...]
     properties: Change | None = None
+    kind: str = "edit"
+    at: float = 0.0
+    approval: Approval | None = None
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -148,18 +174,48 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
     streams: Mapping[str, int]
 
 
-Record: TypeAlias = Write | Read | Heard | Fault
+class ProposedChange(msgspec.Struct, frozen=True):
+    """The change of one key. Version 0 expects no entry; value None deletes."""
+
+    key: str
+    version: int
+    value: Any
 
 
-def save(path: Path, records: Iterable[Record | Final]) -> None:
+class ProposalEvent(msgspec.Struct, frozen=True):
+    name: str
+    actor: str
+    version: int
+
+
+class FinalProposal(msgspec.Struct, frozen=True, kw_only=True, tag="proposal"):
+    """A proposal at the end, from the database. `apply_at` is as the time of a change set."""
+
+    id: int
+    state: str
+    version: int
+    author: str
+    operations: tuple[ProposedChange, ...]
+    events: tuple[ProposalEvent, ...]
+    apply_at: float | None = None
+    expires_after_seconds: int | None = None
+    reason: str | None = None
+    applied: Mapping[str, int] | None = None
+
+
+Record: TypeAlias = Write | Read | Heard | Fault | Action
+Ending: TypeAlias = Final | FinalProposal
+
+
+def save(path: Path, records: Iterable[Record | Ending]) -> None:
     with path.open("wb") as file:
         for record in records:
             file.write(msgspec.json.encode(record) + b"\n")
 
 
-def load(path: Path) -> tuple[list[Record], list[Final]]:
+def load(path: Path) -> tuple[list[Record], list[Ending]]:
     lines = [
-        msgspec.json.decode(line, type=Record | Final) for line in path.read_bytes().splitlines()
+        msgspec.json.decode(line, type=Record | Ending) for line in path.read_bytes().splitlines()
     ]
-    finals = [line for line in lines if isinstance(line, Final)]
-    return [line for line in lines if not isinstance(line, Final)], finals
+    endings = [line for line in lines if isinstance(line, Ending)]
+    return [line for line in lines if not isinstance(line, Ending)], endings

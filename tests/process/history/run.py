@@ -13,13 +13,25 @@ from aiohttp import ClientSession, TCPConnector
 from tests.paths import ROOT
 from tests.process.history.checker import describe, violations
 from tests.process.history.cluster import running
-from tests.process.history.final import agree, read_finals
+from tests.process.history.final import agree, read_endings
 from tests.process.history.nemesis import Nemesis
 from tests.process.history.past import Violation
+from tests.process.history.people import Person, protect
 from tests.process.history.readers import Listener, keep_reading
-from tests.process.history.records import Fault, Final, Heard, Read, Record, Write, save
+from tests.process.history.records import (
+    Action,
+    Ending,
+    Fault,
+    Final,
+    FinalProposal,
+    Heard,
+    Read,
+    Record,
+    Write,
+    save,
+)
 from tests.process.history.traffic import Traffic
-from tests.process.history.wishes import ENVIRONMENTS
+from tests.process.history.wishes import FOLLOWED
 from tests.process.history.writers import CrowdWriter, Writer
 
 WRITERS = 8
@@ -41,7 +53,7 @@ class Run:
 
     seed: str
     records: list[Record] = field(default_factory=list)
-    finals: Sequence[Final] = ()
+    endings: Sequence[Ending] = ()
     violations: Sequence[Violation] = ()
     agreed_after_seconds: float = 0.0
 
@@ -58,7 +70,7 @@ class Run:
             ):
                 traffic = Traffic(cluster=cluster, client=client, records=self.records)
                 await self._have_traffic(traffic, seconds, tell)
-            self.violations = [*violations(self.records, self.finals), *_logged_errors(folder)]
+            self.violations = [*violations(self.records, self.endings), *_logged_errors(folder)]
         except BaseException as error:
             self.keep(folder)
             error.add_note(f"seed {self.seed}, saved in {self.saved_in}")
@@ -71,10 +83,11 @@ class Run:
     ) -> None:
         listeners = [
             Listener(f"{environment}/{n}", traffic, self.seed, environment, prefix)
-            for environment in ENVIRONMENTS
+            for environment in FOLLOWED
             for n, prefix in enumerate(_PREFIXES)
         ]
         nemesis = Nemesis(traffic.cluster, self.records, self.seed)
+        people = await protect(traffic)
         async with asyncio.TaskGroup() as tasks:
             listening = [tasks.create_task(listener.run()) for listener in listeners]
             async with asyncio.TaskGroup() as ending:
@@ -82,6 +95,8 @@ class Run:
                     ending.create_task(Writer(f"w{n}", traffic, self.seed).run())
                 for n in range(CROWD):
                     ending.create_task(CrowdWriter(f"c{n}", traffic, self.seed).run())
+                for n, token in enumerate(people):
+                    ending.create_task(Person(f"p{n}", token, traffic, self.seed).run())
                 for replica in traffic.cluster.replicas:
                     ending.create_task(keep_reading(traffic, replica, self.seed))
                 await nemesis.run(seconds, tell)
@@ -90,7 +105,7 @@ class Run:
             self.agreed_after_seconds = await agree(traffic, listeners)
             for task in listening:
                 task.cancel()
-        self.finals = await read_finals(traffic, listeners)
+        self.endings = await read_endings(traffic, listeners)
 
     @property
     def saved_in(self) -> Path:
@@ -100,7 +115,7 @@ class Run:
     def keep(self, folder: Path) -> None:
         """Save the history and the logs of the service."""
         self.saved_in.mkdir(parents=True, exist_ok=True)
-        save(self.saved_in / "history.jsonl", [*self.records, *self.finals])
+        save(self.saved_in / "history.jsonl", [*self.records, *self.endings])
         for log in folder.glob("*.log"):
             shutil.copy(log, self.saved_in)
 
@@ -116,10 +131,13 @@ class Run:
         """Return counts of the run's events, which expose an idle run."""
         outcomes = Counter(write.outcome for write in self._of(Write))
         heard = Counter(message.name for message in self._of(Heard))
+        states = Counter(end.state for end in self.endings if isinstance(end, FinalProposal))
+        actions = Counter(f"{item.kind}-{item.status}" for item in self._of(Action))
         reads = Counter(read.status for read in self._of(Read))
         return (
-            f"{sum(final.revision for final in self.finals)} revisions, "
+            f"{sum(end.revision for end in self.endings if isinstance(end, Final))} revisions, "
             f"writes {_counts(outcomes)}, reads {_counts(reads)}, heard {_counts(heard)}, "
+            f"proposals {_counts(states)}, actions {_counts(actions)}, "
             f"{len(self._of(Fault))} faults, agreed after {self.agreed_after_seconds:.1f} s"
         )
 

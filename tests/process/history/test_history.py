@@ -1,4 +1,4 @@
-"""All promises at once: three replicas, eight writers, nine streams, and faults."""
+"""All promises at once: three replicas, writers, people with proposals, streams, and faults."""
 
 import os
 import secrets

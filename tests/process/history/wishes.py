@@ -9,6 +9,9 @@ from tests.process.history.records import Entry, Read, RequestedChange
 
 # Few of both, so that writers conflict.
 ENVIRONMENTS = ("development", "local", "staging")
+# Written by proposals only.
+PROTECTED = "production"
+FOLLOWED = (*ENVIRONMENTS, PROTECTED)
 KEYS = tuple(f"{place}/{n}" for place in ("mail", "shop") for n in range(6))
 
 
