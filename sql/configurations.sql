@@ -197,7 +197,11 @@ with recursive reached (key, value) as (
         segments.key,
         segments.value
     from reached
-    cross join lateral jsonb_path_query(reached.value, '$.**."$ref"') as reference (name)
+    cross join lateral (
+        select jsonb_path_query(reached.value, '$.**."$ref"')
+        union all
+        select jsonb_path_query(reached.value, '$.**."in_list"[0]')
+    ) as reference (name)
     join configurations as segments
         on segments.environment = :environment
         and segments.kind = 'segment'
@@ -217,15 +221,20 @@ select distinct
     configurations.key,
     reference.name #>> '{}' as segment
 from configurations
-cross join lateral jsonb_path_query(
-    case configurations.kind
-        when 'flag' then jsonb_build_array(
-            configurations.value -> 'targeting',
-            configurations.value -> 'plan'
-        )
-        else configurations.value
-    end,
-    '$.**."$ref"'
+cross join lateral (
+    select
+        case configurations.kind
+            when 'flag' then jsonb_build_array(
+                configurations.value -> 'targeting',
+                configurations.value -> 'plan'
+            )
+            else configurations.value
+        end as rule
+) as own
+cross join lateral (
+    select jsonb_path_query(own.rule, '$.**."$ref"')
+    union all
+    select jsonb_path_query(own.rule, '$.**."in_list"[0]')
 ) as reference (name)
 where configurations.environment = :environment
   and configurations.kind in ('flag', 'segment')
@@ -245,15 +254,20 @@ with recursive referring as materialized (
         configurations.key,
         reference.name #>> '{}' as segment
     from configurations
-    cross join lateral jsonb_path_query(
-        case configurations.kind
-            when 'flag' then jsonb_build_array(
-                configurations.value -> 'targeting',
-                configurations.value -> 'plan'
-            )
-            else configurations.value
-        end,
-        '$.**."$ref"'
+    cross join lateral (
+        select
+            case configurations.kind
+                when 'flag' then jsonb_build_array(
+                    configurations.value -> 'targeting',
+                    configurations.value -> 'plan'
+                )
+                else configurations.value
+            end as rule
+    ) as own
+    cross join lateral (
+        select jsonb_path_query(own.rule, '$.**."$ref"')
+        union all
+        select jsonb_path_query(own.rule, '$.**."in_list"[0]')
     ) as reference (name)
     where configurations.environment = :environment
       and configurations.kind in ('flag', 'segment')

@@ -18,9 +18,9 @@ class Properties(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     fractional: str
     protected: bool
-    version: int
-    # Null in what earlier releases stored. The hash chain leaves null out.
+    # The hash chain leaves null out: change sets of earlier releases have none.
     protection: Protection | None = None
+    version: int
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from app.evaluation.lists import names_list
 from app.evaluation.nodes import (
     Closure,
     Location,
@@ -275,6 +276,8 @@ class Compiler:
         self.analysis.references |= {name}
         if name not in self.segments:
             raise RuleError(f"{location.path}: there is no such segment")
+        if names_list(self.segments[name]):
+            raise RuleError(f"{location.path}: must name a rule, and this segment is a list")
         if name in self._within:
             raise RuleError(f"{location.path}: the segments refer to each other in a circle")
         self._within.append(name)

@@ -7,6 +7,7 @@ from app.evaluation.data_access import ACCESS
 from app.evaluation.flag_operator import FLAGS
 from app.evaluation.flagd_operators import FLAGD
 from app.evaluation.logic import LOGIC
+from app.evaluation.membership import LISTS
 from app.evaluation.numbers import NUMBERS
 from app.evaluation.strings import TEXTS
 
@@ -19,4 +20,5 @@ OPERATORS: dict[str, Build] = {
     **ARRAYS,
     **FLAGD,
     **FLAGS,
+    **LISTS,
 }

@@ -1,7 +1,7 @@
 """The compiled flags of an environment. An unchanged flag is not compiled again."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ import msgspec
 from app.evaluation.bulk import Bulk
 from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.flag_compiler import FlagCompiler
+from app.evaluation.lists import HashedList, list_reference, loaded_list
 from app.evaluation.parts import Parts, parts_in_use
 from app.evaluation.shared_mapping import SharedMapping
 from app.evaluation.transitions import Transitions
@@ -37,7 +38,7 @@ class Ruleset:
     `definitions` are the sources of the flags as JSON, at a tenth of the size of objects. `states`
     are the hashes of the rules, `timed` the flags whose outcomes may change with the time, and
     `needing` the flags that need others. `parts` are shared by its flags and those of later
-    rulesets.
+    rulesets. `lists` holds the lists in memory.
     """
 
     fractional: str
@@ -51,6 +52,7 @@ class Ruleset:
     timed: Mapping[str, Flag] = field(default_factory=dict)
     needing: Mapping[str, Flag] = field(default_factory=dict)
     parts: Parts = field(default_factory=parts_in_use)
+    lists: Sequence[HashedList] = ()
 
     @cached_property
     def digest(self) -> int:
@@ -124,7 +126,12 @@ class Ruleset:
                 definitions[key] = msgspec.json.encode(rule.value)
         moved = {key for key in touched if key in self.segments or key in segments}
         stale = self.with_dependents(touched.keys() | self.users(moved))
-        changed = replace(self, states=self.states.changed(states, touched), states_digest=digest)
+        changed = replace(
+            self,
+            states=self.states.changed(states, touched),
+            states_digest=digest,
+            lists=tuple(_lists_of(segments)) if moved else self.lists,
+        )
         return changed._with(  # noqa: SLF001 - same class
             self.definitions.changed(definitions, touched), segments, stale
         )
@@ -156,6 +163,14 @@ class Ruleset:
             timed=timed,
             needing=needing,
         )
+
+
+def _lists_of(segments: Mapping[str, Any]) -> Iterator[HashedList]:
+    for value in segments.values():
+        reference = list_reference(value)
+        list_ = loaded_list(reference.digest) if reference is not None else None
+        if list_ is not None:
+            yield list_
 
 
 def _state(rule: Rule) -> int:

@@ -20,6 +20,7 @@ RULE_DEPTH_MAX = 64
 WEIGHTS_SUM_MAX = 2**31 - 1
 
 REFERENCE = "$ref"
+IN_LIST = "in_list"
 BUILT_IN = ("$flagd.flagKey", "$flagd.timestamp")
 VERSION_COMPARISONS = ("=", "!=", ">", "<", ">=", "<=", "~", "^")
 
@@ -177,6 +178,15 @@ def _check_fractional(operand: Any, path: str) -> Violations:
         yield Violation(path, f"must have weights that sum up to at most {WEIGHTS_SUM_MAX}")
 
 
+def _check_membership(operand: Any, path: str) -> Violations:
+    if not isinstance(operand, list) or len(operand) != 2:
+        yield Violation(path, "must be a list of the key of a list and a value")
+        return
+    if not (isinstance(operand[0], str) and is_stored_key(operand[0])):
+        yield Violation(f"{path}[0]", "must be the key of a list")
+    yield from _check_argument(operand[1], f"{path}[1]")
+
+
 def _check_bucket(bucket: Any, path: str) -> Violations:
     if not isinstance(bucket, list) or len(bucket) not in (1, 2):
         yield Violation(path, "must be a list of a variant and, optionally, a weight")
@@ -225,6 +235,7 @@ _OPERATORS: dict[str, Check] = {
     "sem_ver": _check_versions,
     "fractional": _check_fractional,
     "flag": _check_flag,
+    IN_LIST: _check_membership,
 }
 _OPERATORS |= dict.fromkeys(("==", "===", "!=", "!==", ">", ">=", "%", "/", "in"), _arguments(2, 2))
 _OPERATORS |= dict.fromkeys(("map", "filter", "all", "none", "some"), _arguments(2, 2))

@@ -14,6 +14,7 @@ from app.errors import Violation
 from app.evaluation.bucketing import GENERATIONS
 from app.evaluation.compiler import Compiler
 from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.lists import MEMBER, list_reference, names_list
 from app.evaluation.needs import needs_in
 from app.evaluation.nodes import Location
 from app.evaluation.operators import OPERATORS
@@ -21,7 +22,7 @@ from app.evaluation.parts import Parts
 from app.evaluation.plans.plan import PLAN
 from app.evaluation.plans.validation import check_plan
 from app.evaluation.run import RuleError
-from app.evaluation.targeting import check_rule, member
+from app.evaluation.targeting import IN_LIST, check_rule, member
 from app.evaluation.values import number_text
 from app.names import is_stored_key
 
@@ -44,7 +45,7 @@ _ANY_FLAG = Flag("", {}, FlagSet({}, _ANY_GENERATION, {}))
 
 Violations = Iterator[Violation]
 _COMPARISONS = {"==", "===", "!=", "!==", ">", ">=", "<", "<=", "sem_ver"}
-_TESTS = {"!", "!!", "in", "all", "none", "some", "starts_with", "ends_with"}
+_TESTS = {"!", "!!", "in", IN_LIST, "all", "none", "some", "starts_with", "ends_with"}
 _TRUTHS = _COMPARISONS | _TESTS
 Outcomes = Iterator[tuple[Any, str]]
 
@@ -56,6 +57,9 @@ def check_flag(value: Any) -> list[Violation]:
 
 def check_segment(value: Any) -> list[Violation]:
     """Return the first 20 violations of a segment; fields are paths within it."""
+    if names_list(value):
+        rule = "must have a count of at most 1,000,000 and a digest of 64 hexadecimal digits"
+        return [] if list_reference(value) else [Violation(MEMBER, rule)]
     return list(islice(_check_segment(value), VIOLATIONS_MAX))
 
 

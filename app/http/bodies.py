@@ -5,10 +5,19 @@ announces them: a client that announces a large body and sends nothing uses none
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 from aiohttp import hdrs, web
 
-from app.errors import TooLarge, TooSlow, Unimplemented, Unsupported, Violation, malformed
+from app.errors import (
+    Malformed,
+    TooLarge,
+    TooSlow,
+    Unimplemented,
+    Unsupported,
+    Violation,
+    malformed,
+)
 from app.http.decoder import BODY_BYTES_MAX
 from app.http.keys import BODY, BUDGET, SETTINGS
 from app.threads import in_thread
@@ -46,14 +55,33 @@ async def receive_read_body(request: web.Request, bytes_max: int) -> bytes:
     return body
 
 
+async def stream_body(request: web.Request, bytes_max: int) -> AsyncGenerator[bytes, None]:
+    """Yield the parts of a large body, and retain none of them. Raises as `receive_body`.
+
+    Only a pause of the client is limited: the handler limits the whole time.
+    """
+    _check_encoding(request)
+    _check_framing(request, bytes_max)
+    pause = request.app[SETTINGS].http.body_timeout_seconds * _PAUSE_SHARE
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(pause):
+                part = await request.content.readany()
+        except TimeoutError:
+            raise _too_slow() from None
+        except web.RequestPayloadError:
+            raise _badly_framed() from None
+        if not part:
+            return
+        size += len(part)
+        if size > bytes_max:
+            raise too_large(bytes_max)
+        yield part
+
+
 async def _receive(request: web.Request, bytes_max: int) -> bytes:
-    # Refuse a large Content-Length before reading a byte.
-    if (request.content_length or 0) > bytes_max:
-        raise too_large(bytes_max)
-    if _is_chunked(request) and request.headers[hdrs.TRANSFER_ENCODING].lower() != "chunked":
-        raise Unimplemented(
-            "transfer_encoding_unsupported", "The only supported transfer encoding is chunked."
-        )
+    _check_framing(request, bytes_max)
     parts: list[bytes] = []
     try:
         await _collect(request, parts, bytes_max)
@@ -64,10 +92,28 @@ async def _receive(request: web.Request, bytes_max: int) -> bytes:
     except BaseException as error:
         request.app[BUDGET].give_back(sum(map(len, parts)))
         if isinstance(error, TimeoutError):
-            raise TooSlow("body_too_slow", "The body did not arrive within BODY_TIMEOUT.") from None
+            raise _too_slow() from None
         if isinstance(error, web.RequestPayloadError):
-            raise malformed("body", "must be framed as HTTP requires") from None
+            raise _badly_framed() from None
         raise
+
+
+def _check_framing(request: web.Request, bytes_max: int) -> None:
+    # Refuse a large Content-Length before reading a byte.
+    if (request.content_length or 0) > bytes_max:
+        raise too_large(bytes_max)
+    if _is_chunked(request) and request.headers[hdrs.TRANSFER_ENCODING].lower() != "chunked":
+        raise Unimplemented(
+            "transfer_encoding_unsupported", "The only supported transfer encoding is chunked."
+        )
+
+
+def _too_slow() -> TooSlow:
+    return TooSlow("body_too_slow", "The body did not arrive within BODY_TIMEOUT.")
+
+
+def _badly_framed() -> Malformed:
+    return malformed("body", "must be framed as HTTP requires")
 
 
 async def _collect(request: web.Request, parts: list[bytes], bytes_max: int) -> None:

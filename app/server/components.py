@@ -23,6 +23,7 @@ from app.components import Component, FunctionComponent
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.group_commit import GROUP_COMMIT, GroupCommit
 from app.configuration.changes.write_requests import CHECKS
+from app.configuration.lists.staging import UPLOADS, Uploads
 from app.configuration.proposals.watch import CHANGE_OF_PROPOSALS, WATCH, ProposalWatch
 from app.configuration.snapshots.broadcast import STREAMS, Broadcast
 from app.configuration.snapshots.disk import Disk
@@ -120,6 +121,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[VAULT] = vault
     app[TOKEN_USE] = TokenUse(database, directory)
     app[USAGE] = Usage(database)
+    app[UPLOADS] = Uploads(database)
     app[RATES] = EvaluationRates(app[USAGE])
     app[PREVIEWS] = Previews(checks)
     app[WATCH] = ProposalWatch(database, vault, checks, access_log, on_event=follower.wake)
@@ -167,6 +169,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         disk_copy,
         app[WATCH],
         app[USAGE],
+        app[UPLOADS],
         app[RATES],
     ]
     if worker.number == 1:

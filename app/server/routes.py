@@ -36,6 +36,8 @@ from app.configuration.changes.views import (
 )
 from app.configuration.entries import handlers as configurations
 from app.configuration.entries.models import ConfigurationPage, NewConfiguration, WriteResult
+from app.configuration.lists import handlers as lists
+from app.configuration.lists.models import ListPage, ListPatch, ListResult
 from app.configuration.proposals import handlers as proposals
 from app.configuration.proposals.event_stream import stream_proposal_events
 from app.configuration.proposals.requests import (
@@ -95,6 +97,9 @@ _CONFIGURATIONS = _ENVIRONMENT + "/configurations"
 _CONFIGURATION = _CONFIGURATIONS + r"/{key:[\s\S]+(?<!/history)}"
 _HISTORY = _CONFIGURATIONS + r"/{key:[\s\S]+}/history"
 _CHANGES = _ENVIRONMENT + "/changes"
+# As for a key that ends in /history.
+_LIST = _ENVIRONMENT + r"/lists/{key:[\s\S]+(?<!/values)(?<!/export)}"
+_OF_LIST = _ENVIRONMENT + r"/lists/{key:[\s\S]+}"
 _ISSUED = "/v1/tokens/{id}"
 _PROPOSAL = "/v1/proposals/{proposal:[0-9]{1,18}}"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
@@ -187,6 +192,19 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _CONFIGURATIONS, configurations.list_configurations, Scope.READ, ConfigurationPage,
           query=("prefix", "kind", "after", "limit", "revision", "at", "min_revision"),
           headers=_MOMENT, hot=configurations.hot_configurations),
+
+    Route("GET", _OF_LIST + "/values", lists.list_values, Scope.READ, ListPage,
+          query=("value", "after", "limit", "revision", "at"), headers=("ETag", *_REVISION)),
+    Route("GET", _OF_LIST + "/export", lists.export_list, Scope.READ, str,
+          query=("type", "revision", "at"), gives=lists.UPLOAD_TYPES,
+          headers=("ETag", *_REVISION)),
+    Route("PUT", _LIST, lists.upload_list, Scope.WRITE, ListResult, body=str, also=_READS,
+          takes=lists.UPLOAD_TYPES, body_bytes_max=lists.UPLOAD_BYTES_MAX,
+          query=("operation", "message", "description", *_WRITE), statuses=(200, 201),
+          conditions=("If-Match", "If-None-Match"), headers=("ETag", *_REVISION)),
+    Route("PATCH", _LIST, lists.patch_list, Scope.WRITE, ListResult, body=ListPatch,
+          also=_READS, takes=wire.MERGE_PATCH, query=_WRITE,
+          conditions=("If-Match", "Idempotency-Key"), headers=("ETag", *_REVISION)),
 
     Route("GET", "/v1/environments", environments.list_environments, Scope.READ, EnvironmentList,
           headers=_STALE),

@@ -97,6 +97,26 @@ def _property_change(**given: str) -> str:
     return _insert("property_changes", row | given)
 
 
+def _store(**given: str) -> str:
+    row = {"salt": f"'\\x{'00' * 16}'"}
+    return _insert("list_stores", row | given)
+
+
+def _value(**given: str) -> str:
+    return _insert("list_values", {"store": "1", "hash": "1", "value": "'v'"} | given)
+
+
+def _state(**given: str) -> str:
+    row = {
+        "store": "(select max(id) from list_stores)",
+        "sequence": "0",
+        "digest": _MAC,
+        "count": "1",
+        "sum": f"'\\x{'00' * 512}'",
+    }
+    return _insert("list_states", row | given)
+
+
 def _token(**given: str) -> str:
     row = {
         "id": "'0123456789abC'",
@@ -251,6 +271,13 @@ GOOD = {
     ],
     "flag_usage": [_use(), _use(key="'l'", variant="''")],
     "flag_usage_hours": [_hour(), _hour(variant="''")],
+    "list_stores": [_store(), _store(head="1")],
+    "list_values": [
+        _value(),
+        _value(value=f"'{'é' * 255}'", expires_at="current_timestamp", removed="1"),
+        _all(_value(removed="1"), _value(added="2")),
+    ],
+    "list_states": [_all(_store(), _state()), _all(_store(), _state(count="1000000"))],
     "data_keys": [
         _data_key(),
         _all(_data_key(retired_at="current_timestamp"), _data_key(id=_OTHER_ID)),
@@ -447,6 +474,21 @@ BAD = {
         _all(_CHANGE_SET, _change(after_kind="'secret'", after_sealed="''", after_value="'1'")),
         _all(_CHANGE_SET, _change(after_sealed="''")),
     ],
+    "list_stores_pkey": [_all(*(["alter table list_stores alter id restart", _store()] * 2))],
+    "list_stores_salt_length": [_store(salt="''")],
+    "list_stores_head_not_negative": [_store(head="-1")],
+    "list_values_pkey": [_all(_value(), _value())],
+    "list_values_value_length": [_value(value="''"), _value(value=f"'{'a' * 256}'")],
+    "list_values_added_not_negative": [_value(added="-1")],
+    "list_values_removed_later": [_value(removed="0")],
+    "list_states_pkey": [_all(_store(), _state(), _state())],
+    "list_states_store_fkey": [_state(store="-1")],
+    "list_states_sequence_not_negative": [_all(_store(), _state(sequence="-1"))],
+    "list_states_digest_length": [_all(_store(), _state(digest="''"))],
+    "list_states_count_limited": [
+        _all(_store(), _state(count=count)) for count in ("-1", "1000001")
+    ],
+    "list_states_sum_length": [_all(_store(), _state(sum="''"))],
     "data_keys_pkey": [_all(_destroyed(), _destroyed())],
     "data_keys_environment_fkey": [_data_key(environment="'nowhere'")],
     "data_keys_id_length": [_data_key(id="''"), _data_key(id="'\\x00'")],

@@ -23,6 +23,7 @@ from app.configuration.changes.references import (
     rule_of,
     targeting_of,
 )
+from app.configuration.list_data.loading import load_lists
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Invalid, Violation, as_sentence
@@ -211,11 +212,15 @@ async def _violations(
     needed = await read_needed_flags(connection, environment, needs)
     used += [name for flag in needed.values() for name in names_in(flag)]
     segments = await read_segments(connection, environment, set(used))
+    # Rules find the lists as long as this holds them.
+    lists = await load_lists(connection, segments.values())
     properties = (await environments.get(connection, environment)).properties
     flag_set = FlagSet(segments, properties.fractional, properties.metadata)
     compiler = FlagCompiler(flag_set, needed.get)
     broken = broken_guards(flags.items(), compiler.flag_set, now)
-    return await flags.run("guards", lambda: list(islice(broken, _VIOLATIONS_MAX)))
+    violations = await flags.run("guards", lambda: list(islice(broken, _VIOLATIONS_MAX)))
+    del lists
+    return violations
 
 
 def broken_guards(

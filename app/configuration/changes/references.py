@@ -9,8 +9,10 @@ from app.configuration.changes.models import Change, Content, Kind
 from app.configuration.changes.offload import run_by_size
 from app.database import Connection, sql
 from app.errors import Conflict, Invalid, Violation, as_sentence
+from app.evaluation.lists import list_reference, names_list
 from app.evaluation.needs import needs_of
 from app.evaluation.plans.compiling import without_plan
+from app.evaluation.targeting import IN_LIST
 
 _VIOLATIONS_MAX = 20
 
@@ -18,7 +20,7 @@ References = Mapping[str, set[str]]
 
 
 def referenced_names(content: Content) -> Iterator[str]:
-    """Yield the names in every {"$ref": NAME} of a flag's targeting or of a segment."""
+    """Yield the segments and lists that a flag's targeting or a segment names."""
     return names_in(rule_of(content))
 
 
@@ -30,6 +32,7 @@ def used_names(content: Content) -> Iterator[str]:
 
 
 def names_in(rule: Any) -> Iterator[str]:
+    """Yield the names in every {"$ref": NAME} and {"in_list": [NAME, …]} of a rule."""
     waiting = [rule]
     while waiting:
         node = waiting.pop()
@@ -37,15 +40,18 @@ def names_in(rule: Any) -> Iterator[str]:
             name = node.get("$ref")
             if isinstance(name, str):
                 yield name
+            operands = node.get(IN_LIST)
+            if isinstance(operands, list) and operands and isinstance(operands[0], str):
+                yield operands[0]
             waiting += node.values()
         elif isinstance(node, list):
             waiting += [part for part in node if type(part) in (dict, list)]
 
 
 def rule_of(content: Content) -> Any:
-    """Return a segment, or the targeting of a flag; None for anything else."""
+    """Return the rule of a segment, or the targeting of a flag; None for anything else."""
     match content.kind:
-        case Kind.SEGMENT:
+        case Kind.SEGMENT if not names_list(content.value):
             return content.value
         case Kind.FLAG if isinstance(content.value, dict):
             return targeting_of(content.value)
@@ -67,6 +73,7 @@ async def check_references(
     segment is still used; both name the keys. A lenient caller gets the violations returned.
     References that existed before are not checked.
     """
+    await _check_lists(connection, changes)
     removed = await _check_removed(connection, environment, changes)
     put = {change.key: change.after for change in changes if change.after is not None}
 
@@ -133,6 +140,30 @@ def reachable(names: set[str], segments: References) -> set[str]:
 
 def is_segment(content: Content | None) -> bool:
     return content is not None and content.kind is Kind.SEGMENT
+
+
+async def _check_lists(connection: Connection, changes: Sequence[Change]) -> None:
+    """Raise Invalid for a list whose values the database does not have."""
+    named = {
+        change.key: reference
+        for change in changes
+        if change.after is not None
+        and is_segment(change.after)
+        and (reference := list_reference(change.after.value)) is not None
+    }
+    if not named:
+        return
+    digests = [bytes.fromhex(reference.digest) for reference in named.values()]
+    rows = sql.list_known_lists(connection, digests=digests)
+    known = {(row["digest"].hex(), row["count"]) async for row in rows}
+    violations = [
+        Violation(key, "names a list whose values are not stored; upload them to the key first")
+        for key, reference in named.items()
+        if (reference.digest, reference.count) not in known
+    ]
+    if violations:
+        violations = violations[:_VIOLATIONS_MAX]
+        raise Invalid("list_unknown", as_sentence(violations), violations)
 
 
 async def _check_removed(

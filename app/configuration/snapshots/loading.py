@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from app import memory
+from app.configuration.list_data.loading import load_lists
 from app.configuration.snapshots.change_event import ChangeEvent, ChangeEventData
 from app.configuration.snapshots.snapshot import RECENT_MAX, Configuration, Snapshot, build
 from app.database import Connection, sql
@@ -94,8 +95,12 @@ async def read_since(connection: Connection, known: Snapshot) -> Advance:
         entries.clear()  # Free them in the thread.
         return touched
 
+    # Held until the rules of the snapshot hold them.
+    lists = await load_lists(connection, [row["value"] for row in entries if _is_segment(row)])
     kinds = [(row["key"], row["kind"]) for row in entries]
-    return await advanced(known, head, kinds, touch, events)
+    advance = await advanced(known, head, kinds, touch, events)
+    del lists
+    return advance
 
 
 async def advanced(
@@ -120,6 +125,10 @@ async def advanced(
         return Advance(snapshot=snapshot, events=events, is_large=is_large)
 
     return advance() if _is_quick(known, head, kinds) else await in_thread("compile", advance)
+
+
+def _is_segment(row: Any) -> bool:
+    return bool(row["kind"] == "segment")
 
 
 def _touched(environment: str, row: Any) -> Touched:
@@ -178,9 +187,13 @@ async def _pages(
 async def _read_all(connection: Connection, head: Environment) -> Snapshot:
     snapshot = build(head, [])
     async for page in _pages(connection, head):
+        # Held until the rules of the snapshot hold them.
+        segments = (entry.value for _, entry in page if entry.kind == "segment")
+        lists = await load_lists(connection, segments)
         advance = partial(snapshot.advanced, head, page)
         # 10,000 flags are about 400,000 objects.
         snapshot = await in_thread("compile", partial(memory.frozen, advance))
+        del lists
     # After a start all clients reconnect at once, and most miss only a few events.
     since = max(head.first_revision - 1, head.revision - RECENT_MAX)
     return snapshot.advanced(head, (), await complete_events(connection, head, since))

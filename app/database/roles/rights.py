@@ -15,6 +15,9 @@ TABLES = {
     "change_sets": "select, insert",
     "changes": "select, insert",
     "property_changes": "select, insert",
+    "list_stores": "select, insert, update, delete",
+    "list_values": "select, insert, update, delete",
+    "list_states": "select, insert",
     "tokens": "select, insert, update",
     "sessions": "select, insert, update, delete",
     "sign_in_codes": "select, insert, update, delete",
@@ -29,7 +32,7 @@ TABLES = {
     "proposal_secrets": "select, insert, delete",
     "schema_fingerprints": "select",
 }
-SEQUENCES = {"health_check_id_seq": "usage"}
+SEQUENCES = {"health_check_id_seq": "usage", "list_stores_id_seq": "usage"}
 # Tables whose rows the service can neither update nor delete.
 APPEND_ONLY = tuple(
     table for table, rights in TABLES.items() if not {"update", "delete"} & {*rights.split(", ")}

@@ -24,6 +24,7 @@ RIGHTS = {
     "1795903575587-CreateSignInCodesTable": "9baf2309fa86d6a2",
     "1795904948554-CreateFlagUsageHoursTable": "ab9a9bbfadfaa970",
     "1795941324255-ValidateChangeSetKinds": "4392e1920a068605",
+    "1795941528822-CreateListTables": "20983df4d818a54a",
 }
 
 
