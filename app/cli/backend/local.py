@@ -243,7 +243,7 @@ class LocalBackend(LocalAdministration):
                 detail=f"export of {counted(secrets, 'secret')} as of revision {exported.revision}",
             )
             await self._database.transact(lambda c: self._log.record(c, access))
-        omitted = sorted(left_out(contents, format_))
+        omitted = sorted(left_out(contents, format_, exported))
         text = write_document(exported, contents, format_)
         return Export(text, len(contents) - len(omitted), omitted)
 

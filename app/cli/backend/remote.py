@@ -213,7 +213,7 @@ class RemoteBackend:
         )
         entries = await self.list_entries(environment, exported.revision)
         contents = {entry.key: Content.of(entry) for entry in entries}
-        omitted = sorted(left_out(contents, format_))
+        omitted = sorted(left_out(contents, format_, exported))
         return Export(text, len(contents) - len(omitted), omitted)
 
     async def import_file(

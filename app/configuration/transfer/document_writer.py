@@ -8,7 +8,7 @@ import msgspec
 from app.configuration.changes.models import Content, Kind
 from app.configuration.transfer.documents import VERSION, Format, Whole, WholeEntry
 from app.configuration.transfer.env_writer import env_lines, env_values
-from app.configuration.transfer.evaluator_document import SCHEMA
+from app.configuration.transfer.evaluator_document import SCHEMA, without_needs
 from app.environments.models import Environment
 
 
@@ -31,14 +31,17 @@ def write_document(
             return dump_yaml(msgspec.to_builtins(_whole(environment, ordered)))
 
 
-def left_out(entries: Mapping[str, Content], format_: Format) -> list[str]:
+def left_out(
+    entries: Mapping[str, Content], format_: Format, environment: Environment
+) -> list[str]:
     match format_:
         case Format.ENV:
             values = env_values(entries)
             return [key for key in entries if key not in values]
         case Format.FLAGD:
             kinds = {Kind.FLAG, Kind.SEGMENT}
-            return [key for key, content in entries.items() if content.kind not in kinds]
+            others = [key for key, content in entries.items() if content.kind not in kinds]
+            return [*others, *without_needs(entries, environment.fractional)[1]]
         case Format.JSON | Format.YAML:
             return []
 
@@ -64,13 +67,14 @@ def _whole(environment: Environment, entries: Mapping[str, Content]) -> Whole:
 
 
 def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str, Any]:
-    """Return a flagd document: flags, and segments as `$evaluators`."""
+    """Return a flagd document: flags, and segments as `$evaluators`.
 
-    def of(kind: Kind) -> dict[str, Any]:
-        return {key: content.value for key, content in entries.items() if content.kind is kind}
-
-    document: dict[str, Any] = {"$schema": SCHEMA, "flags": of(Kind.FLAG)}
-    if evaluators := of(Kind.SEGMENT):
+    Needed flags are replaced by their rules. A flag for which that is impossible is left out.
+    """
+    flags, _ = without_needs(entries, environment.fractional)
+    document: dict[str, Any] = {"$schema": SCHEMA, "flags": flags}
+    evaluators = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
+    if evaluators:
         document["$evaluators"] = evaluators
     if environment.metadata:
         document["metadata"] = environment.metadata

@@ -2,21 +2,23 @@
 
 One unexpected part can make an evaluator refuse the whole document. Python's evaluator does so for
 an unknown member of a flag, Go's for a default variant that does not exist. So a flag that no
-evaluator can load is left out.
+evaluator can load is left out. Needed flags are replaced by their rules.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.configuration.changes.models import Content, Kind
 from app.environments.models import Environment
+from app.evaluation.inlining import Inliner, NotInlinedError
+from app.evaluation.needs import needs_of
 from app.evaluation.plans.compiling import without_plan
 from app.evaluation.targeting import REFERENCE
 from app.evaluation.validation import STATES, check_metadata
 
 # A part of the entity tag. Raise it when the same flags become another document.
-FORM = 2
+FORM = 3
 SCHEMA = "https://flagd.dev/schema/v0/flags.json"
 # The limit of all copies of segments that replace references.
 COPIED_BYTES_MAX = 8 * 1024 * 1024
@@ -26,24 +28,55 @@ _DEPTH_MAX = 150
 _MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata")
 
 
-def evaluator_document(environment: Environment, entries: Mapping[str, Content]) -> dict[str, Any]:
+class EvaluatorDocument(NamedTuple):
+    """The document, and why flags with needs are left out, by key."""
+
+    document: dict[str, Any]
+    left_out: Mapping[str, str]
+
+
+def evaluator_document(
+    environment: Environment, entries: Mapping[str, Content]
+) -> EvaluatorDocument:
     """Return the document. Segments become `$evaluators` without references to others."""
-    segments = _Segments(
-        {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
-    )
+    rules = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
+    segments = _Segments(rules)
+    flags, left_out = without_needs(entries, environment.fractional)
     document: dict[str, Any] = {
         "$schema": SCHEMA,
         "flags": {
             key: _members(flag, segments)
-            for key, content in entries.items()
-            if content.kind is Kind.FLAG and _is_loadable(flag := _plain(content.value))
+            for key, value in flags.items()
+            if _is_loadable(flag := _plain(value))
         },
     }
     if evaluators := segments.evaluators():
         document["$evaluators"] = evaluators
     if environment.metadata:
         document["metadata"] = environment.metadata
-    return document
+    return EvaluatorDocument(document, left_out)
+
+
+def without_needs(
+    entries: Mapping[str, Content], fractional: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the flags without the flags that they need, and why others are left out.
+
+    The definitions of flags that need no others are returned as they are.
+    """
+    flags = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.FLAG}
+    needing = [key for key, value in flags.items() if any(needs_of(value))]
+    if not needing:
+        return flags, {}
+    rules = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
+    inliner, left_out, written = Inliner(flags, rules, fractional), {}, dict(flags)
+    for key in needing:
+        try:
+            written[key] = inliner.inlined(key)
+        except NotInlinedError as error:
+            left_out[key] = str(error)
+            del written[key]
+    return written, left_out
 
 
 def _plain(flag: Any) -> Any:

@@ -16,7 +16,7 @@ from app.configuration.snapshots.reading import (
 from app.configuration.transfer import service
 from app.configuration.transfer.document_writer import write_document
 from app.configuration.transfer.documents import MEDIA_TYPES, Format, ImportOptions, Mode
-from app.configuration.transfer.flagd_document import document_etag, flagd_document
+from app.configuration.transfer.flagd_document import document_etag, flagd_document, left_out_header
 from app.configuration.transfer.import_requests import (
     IMPORT_BYTES_MAX,
     TRANSFER_LIMITER,
@@ -27,7 +27,7 @@ from app.errors import Unsupported
 from app.http import conditions, wire
 from app.http.bodies import receive_body
 from app.http.encoded import EncodedResponse
-from app.http.headers import revision_header
+from app.http.headers import header_lines, revision_header
 from app.http.keys import DATABASE
 from app.names import counted
 from app.secrets.reveal import VAULT, log_reveal, wants_secrets
@@ -111,7 +111,8 @@ async def _revealed(
 async def get_flagd_document(request: web.Request) -> web.Response:
     """Get the flags of an environment as a flagd document.
 
-    flagd can use this URL as an HTTP sync source.
+    flagd can use this URL as an HTTP sync source. Flags that need others get the rules of these.
+    The header `Flagstone-Left-Out` lists the flags for which that is impossible.
     """
     query = wire.read_query(request, {"min_revision"})
     snapshot = await read_snapshot(request, query)
@@ -120,8 +121,9 @@ async def get_flagd_document(request: web.Request) -> web.Response:
     head = snapshot_head_lines(request, snapshot) + f"ETag: {etag}\r\n".encode()
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", head, status=304)
-    body = await flagd_document(snapshot)
+    body, left_out = await flagd_document(snapshot)
 
+    head += header_lines(left_out_header(left_out))
     head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
     return EncodedResponse(body, head)
 

@@ -1,11 +1,11 @@
-"""The export of selected flags as a file, with the segments that they use."""
+"""The export of selected flags as a file, with the segments and flags that they use."""
 
 from collections.abc import Sequence
 
 from aiohttp import hdrs, web
 
 from app.configuration.changes.models import Content, Kind
-from app.configuration.changes.references import referenced_names
+from app.configuration.changes.references import used_names
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.transfer.document_writer import write_document
 from app.configuration.transfer.documents import MEDIA_TYPES, Format
@@ -18,6 +18,7 @@ EXPORT_FORMATS = {
     Format.YAML: "YAML of Flagstone, which an import reads",
     Format.FLAGD: "JSON of flagd",
 }
+_RULES = {Kind.FLAG, Kind.SEGMENT}
 _ENDINGS = {Format.FLAGD: "flagd.json"}
 
 
@@ -43,15 +44,14 @@ async def export_flags(
 
 
 def _contents(snapshot: Snapshot, keys: Sequence[str]) -> dict[str, Content]:
-    """Return the flags that exist, and the segments that they use, directly or through others."""
+    """Return the flags that exist, and what they use, directly or through others."""
     contents: dict[str, Content] = {}
     waiting = [key for key in keys if _kind(snapshot, key) == Kind.FLAG]
     while waiting:
         key = waiting.pop()
         if key not in contents:
             content = contents[key] = Content.of(snapshot.entries[key].configuration)
-            names = referenced_names(content)
-            waiting += [name for name in names if _kind(snapshot, name) == Kind.SEGMENT]
+            waiting += [name for name in used_names(content) if _kind(snapshot, name) in _RULES]
     return contents
 
 

@@ -116,7 +116,7 @@ class SyncFeed:
         if etag == self.etag:
             return False
         started = time.perf_counter()
-        self.message = synced_flags(await flagd_document(snapshot))
+        self.message = synced_flags((await flagd_document(snapshot)).body)
         self.etag, self.changed_at = etag, started
         is_too_large = len(self.message) > MESSAGE_BYTES_MAX
         if is_too_large and not self._is_too_large:

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from app.access.guard import CALLER
 from app.configuration.snapshots.reading import FOLLOWER, snapshot_head_lines
 from app.configuration.snapshots.snapshot import Snapshot
-from app.configuration.transfer.flagd_document import document_etag, flagd_document
+from app.configuration.transfer.flagd_document import document_etag, flagd_document, left_out_header
 from app.errors import Unsupported
 from app.flags.flagd_sync.selector import FLAGD_SELECTOR, selected_environment
 from app.http import conditions, wire
@@ -80,7 +80,8 @@ async def get_flags(request: web.Request) -> web.Response:
         head += header_lines({hdrs.LAST_MODIFIED: last_modified})
     if _is_not_modified(request, etag, last_modified):
         return EncodedResponse(b"", head, status=304)
-    return encoded(await flagd_document(snapshot), "application/json", head)
+    body, left_out = await flagd_document(snapshot)
+    return encoded(body, "application/json", head + header_lines(left_out_header(left_out)))
 
 
 async def fetch_all_flags(request: web.Request) -> web.Response:
@@ -91,9 +92,10 @@ async def fetch_all_flags(request: web.Request) -> web.Response:
     """
     body = decode(await _received(request), FlagsRequest)
     snapshot = await _selected(request, body.selector)
-    document = await flagd_document(snapshot)
+    document, left_out = await flagd_document(snapshot)
     answer = msgspec.json.encode(FetchedFlags(flag_configuration=document.decode()))
-    return encoded(answer, "application/json", snapshot_head_lines(request, snapshot))
+    head = snapshot_head_lines(request, snapshot) + header_lines(left_out_header(left_out))
+    return encoded(answer, "application/json", head)
 
 
 async def get_metadata(request: web.Request) -> web.Response:

@@ -141,7 +141,7 @@ class SyncServer:
         async with self._answered(context, "FetchAllFlags") as call:
             caller = self._access.authorize(call)()
             environment = self._access.environment(call, caller, _selector(message, context))
-            return fetched_flags(await flagd_document(await self._source.read(environment)))
+            return fetched_flags((await flagd_document(await self._source.read(environment))).body)
         raise AssertionError("a refused call does not get here")
 
     async def _get_metadata(self, _: bytes, context: Any) -> bytes:

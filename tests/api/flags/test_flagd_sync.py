@@ -9,6 +9,7 @@ import pytest
 from app.configuration.snapshots.reading import FOLLOWER
 from tests.api.flags.flagd import LOCAL, Flagd
 from tests.conftest import Service
+from tests.factories import flag
 from tests.paths import SHARED_DATA
 
 EXAMPLE = SHARED_DATA / "example_flags.flagd.json"
@@ -83,6 +84,45 @@ async def test_flagd_gets_a_change_with_its_next_poll(service: Service) -> None:
         after["variant"]
         == (await _evaluate(service, "isColorYellow", {"color": "green"}))["variant"]
     )
+
+
+async def test_flagd_evaluates_flags_that_need_others_as_we_do(service: Service) -> None:
+    """The operator and the prerequisites are replaced by the rules of the other flags."""
+    by = {"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}
+    split = {"fractional": [by, ["on", 40], ["off", 60]]}
+    own = {"fractional": [["on", 1], ["off", 1]]}
+    needs = [{"flag": "payments", "variant": "on"}]
+    document = {
+        "flags": {
+            "payments": flag(defaultVariant="off", targeting=split),
+            "shop": flag(defaultVariant="on", offVariant="off", prerequisites=needs),
+            "cart": flag(defaultVariant="off", targeting={"if": [{"flag": ["shop", "on"]}, "on"]}),
+            "name": flag(defaultVariant="off", targeting={"flag": ["cart"]}),
+            "own": flag(defaultVariant="off", targeting=own),
+            "left": flag(targeting={"if": [{"flag": ["own", "on"]}, "on", "off"]}),
+        }
+    }
+    await _import(service, document)
+    flagd = Flagd(service)
+
+    await flagd.poll()
+    answer = await service.client.get(f"{LOCAL}/flags.json")
+    exported = await service.client.get(f"{LOCAL}/export?format=flagd")
+
+    variants = set()
+    for key in ("payments", "shop", "cart", "name", "own"):
+        for number in range(50):
+            context = {"targetingKey": f"user-{number}"}
+            ours = (await _evaluate(service, key, context))["variant"]
+            assert flagd.evaluate(key, False, context)["variant"] == ours
+            variants.add((key, ours))
+    assert len(variants) == 10
+    for sent in (answer, exported):
+        flags = (await sent.json(content_type=None))["flags"]
+        assert flags.keys() == document["flags"].keys() - {"left"}
+        assert '"flag":' not in json.dumps(flags)
+        assert "prerequisites" not in flags["shop"]
+    assert answer.headers["Flagstone-Left-Out"] == "left"
 
 
 async def test_document_that_failed_is_made_again(

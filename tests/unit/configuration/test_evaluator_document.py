@@ -28,8 +28,7 @@ RULE = {"if": [{"$ref": "staff"}, "on", "off"]}
 def document(flags: dict[str, Any], segments: dict[str, Any] | None = None) -> dict[str, Any]:
     entries = {key: Content(kind=Kind.FLAG, value=value) for key, value in flags.items()}
     entries |= {k: Content(kind=Kind.SEGMENT, value=rule) for k, rule in (segments or {}).items()}
-    written: dict[str, Any] = evaluator_document(ENVIRONMENT, entries)
-    return written
+    return evaluator_document(ENVIRONMENT, entries).document
 
 
 def switched(**members: Any) -> dict[str, Any]:
