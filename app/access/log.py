@@ -18,7 +18,7 @@ from app.access.refusal_batch import RefusalBatch
 from app.access.stdout_log import StdoutLog
 from app.components import Component, HealthCheck, ReportScope, Status, counter, counters
 from app.database import Connection, Database, after_commit, sql
-from app.database.client.faults import DatabaseBugError
+from app.database.client.faults import AWAY, BUSY, DatabaseBugError
 from app.database.client.pool import RETRIED
 from app.errors import Unavailable
 from app.log import logger
@@ -74,7 +74,7 @@ class AccessLog(Component):
         except RETRIED:
             raise
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            self._failed(type(error).__name__)
+            self._failed(type(error).__name__, may_pass=isinstance(error, AWAY + BUSY))
             raise Unavailable(
                 "access_log_unwritable",
                 "The access log cannot be written, so this was not done. Try again later.",
@@ -138,8 +138,10 @@ class AccessLog(Component):
             await database.transact(lambda c: sql.insert_accesses(c, accesses=unwritten))
             unwritten = []
             self._is_failing = False
-        except (Unavailable, DatabaseBugError) as error:
-            self._failed(error.code if isinstance(error, Unavailable) else str(error))
+        except Unavailable as error:
+            self._failed(error.code, may_pass=True)
+        except DatabaseBugError as error:
+            self._failed(str(error), may_pass=False)
         finally:
             # Also on cancellation: the last run, at the end of the process, tries once more.
             self._unwritten.add_all(unwritten)
@@ -197,10 +199,12 @@ class AccessLog(Component):
         now = datetime.now(UTC)
         self._write_lines([msgspec.structs.replace(access, at=now, last_at=now)])
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, *, may_pass: bool) -> None:
         self.failures += 1
         self._is_failing = True
-        log.error("access_log_unwritable", error=reason)
+        # The rows are retained while the database is away.
+        report = log.warning if may_pass else log.error
+        report("access_log_unwritable", error=reason)
 
     def _write_lines(self, accesses: Sequence[Access]) -> None:
         if self._stdout_log is not None:
