@@ -5,7 +5,6 @@
 
 import json
 import time
-from collections import Counter
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.bar import Bar
 from rich.text import Text
 from rich.tree import Tree
 
-from app.cli import flag_edit, flag_preview
+from app.cli import flag_edit, flag_plan, flag_preview
 from app.cli.backend import run_backend
+from app.cli.flag_plan import show_shares
 from app.cli.help import Command, Commands
 from app.cli.options import AsJson, At, EnvironmentName, Revision, local_time, moment
 from app.cli.terminal import console, print_json, show_table
@@ -29,7 +28,6 @@ from app.configuration.transfer.documents import Format
 from app.configuration.transfer.linting import lint_file
 from app.evaluation.explain import EvaluationStep, Split
 from app.flags import explanation as service
-from app.flags.sampling import SAMPLE_KEYS
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.flags.wording import summarize
 from app.http.decoder import parse
@@ -52,6 +50,7 @@ examination = Commands(is_remote=True)
 cli.add_typer(flag_edit.cli)
 cli.add_typer(flag_preview.cli)
 cli.add_typer(examination)
+cli.add_typer(flag_plan.cli, name="plan")
 
 Key = Annotated[str, typer.Argument(help="Key of the flag.")]
 Context = Annotated[str, typer.Option(help="Evaluation context, as a JSON object.", metavar="JSON")]
@@ -117,7 +116,7 @@ def explain(
     if split:
         state = query.revision if query.at is None else query.at
         source = run_backend(lambda backend: backend.flag_source(environment, key, state))
-        _show_shares(service.split(key, source, query))
+        show_shares(service.split(key, source, query))
         return
     explained = run_backend(lambda backend: backend.explain(environment, key, query))
     fields = (f"{name} {_text(value)}" for name, value in _fields(explained).items())
@@ -189,17 +188,6 @@ def _query(context: str, revision: int | None, at: datetime | None) -> Evaluatio
         raise typer.BadParameter("the context must be an object")
     moment(revision, at)
     return EvaluationQuery(context=parsed, revision=revision, at=at and local_time(at))
-
-
-def _show_shares(counts: Counter[str]) -> None:
-    keys = SAMPLE_KEYS
-    show_table(
-        ("outcome", "keys", "share", ""),
-        [
-            (outcome, count, f"{count / keys:.1%}", Bar(keys, 0, count, width=40))
-            for outcome, count in counts.most_common()
-        ],
-    )
 
 
 def _fields(explained: ExplainedEvaluation) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def preview(
     """
     if delete is (definition is not None):
         raise invalid("definition", "must be given, or --delete, and not both")
-    value = None if definition is None else _read(definition)
+    value = None if definition is None else read_json(definition)
     contexts = [_object(text, "--context") for text in context or ()]
     sample = SampleRequest(context=_object(base, "--base"), attribute=by)
 
@@ -90,7 +90,7 @@ def preview(
         raise typer.Exit(1)
 
 
-def _read(definition: str) -> Any:
+def read_json(definition: str) -> Any:
     """Return the JSON of the argument, of a file or of standard input. Raises Malformed."""
     if definition == "-":
         raw = sys.stdin.buffer.read()

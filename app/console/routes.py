@@ -32,6 +32,8 @@ from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
 from app.console.past_states import PastStates
+from app.console.plan.control import get_plan_control, post_plan_control
+from app.console.plan.handlers import post_plan_draft
 from app.console.segments import handlers as segments
 from app.console.segments.writes import post_segment_deletion, post_segment_draft
 from app.console.settings import actions as setting_actions
@@ -164,6 +166,10 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/flag-dependencies" + _KEY, get_dependencies, Scope.READ),
     ConsolePage("GET", _ENVIRONMENT + "/flag-switch" + _KEY, get_switch, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-switch" + _KEY, switch_flag, Scope.WRITE, _READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-plan-draft" + _KEY, post_plan_draft, Scope.READ),
+    ConsolePage("GET", _ENVIRONMENT + "/flag-plan-control" + _KEY, get_plan_control, Scope.READ),
+    ConsolePage("POST", _ENVIRONMENT + "/flag-plan-control" + _KEY, post_plan_control,
+                Scope.WRITE, _READ),
     ConsolePage("GET", _ENVIRONMENT + "/flag-copy" + _KEY, get_copy_flag, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-copy" + _KEY, copy_flag, Scope.WRITE, _READ),
 

@@ -46,6 +46,13 @@ def read_moment(request: web.Request, at: str = "at", revision: str = "revision"
     """
     values = {"at": request.query.get(at), "revision": request.query.get(revision)}
     query = {name: value for name, value in values.items() if value}
-    if _LOCAL_TIME.fullmatch(query.get("at", "")):
-        query["at"] += "Z" if query["at"].count(":") == 2 else ":00Z"
+    if "at" in query:
+        query["at"] = with_zone(query["at"])
     return wire.moment(query)
+
+
+def with_zone(text: str) -> str:
+    """Return the text of a date field with the zone UTC, if it has none."""
+    if _LOCAL_TIME.fullmatch(text):
+        return f"{text}Z" if text.count(":") == 2 else f"{text}:00Z"
+    return text

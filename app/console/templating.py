@@ -73,6 +73,7 @@ def add_templates(app: web.Application) -> None:
         earlier_moments=earlier_moments,
     )
     environment.filters["exact"] = exact_time
+    environment.filters["field_time"] = field_time
     environment.filters["pieces"] = pieces
     app[COMPILER] = TemplateCompiler(environment)
 
@@ -86,6 +87,15 @@ def earlier_moments() -> list[tuple[str, str]]:
 def exact_time(moment: datetime) -> str:
     """Return a time as RFC 3339 in UTC, for `<time datetime>` and without JavaScript."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def field_time(text: str) -> str:
+    """Return an RFC 3339 time in UTC as a date field shows it, empty for another text."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return ""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S").removesuffix(":00")
 
 
 def pieces(key: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import UNSET
 
 from app.errors import invalid
+from app.evaluation.plans.plan import PLAN
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import (
     Advanced,
@@ -46,8 +47,8 @@ def variant_of(definition: Definition, option: str, *, value: bool) -> str:
 
 
 def serves_all(definition: Definition) -> str | None:
-    """Return the variant that every context gets, if there is only one."""
-    if definition["state"] != "ENABLED" or definition.get("targeting"):
+    """Return the variant that every context gets, if there is only one. A plan may change it."""
+    if definition["state"] != "ENABLED" or definition.get("targeting") or PLAN in definition:
         return None
     default: str | None = definition.get("defaultVariant")
     return default
@@ -108,8 +109,12 @@ def roll_out(
 ) -> Definition:
     """Serve a variant to a share of the contexts that no rule matches, and `others` to the rest.
 
-    The share is drawn by the targeting key, or by an attribute.
+    The share is drawn by the targeting key, or by an attribute. Raises Invalid for a flag with a
+    plan, whose percentage would win.
     """
+    if PLAN in definition:
+        rule = "names a flag with a plan, which sets the share"
+        raise invalid("key", f"{rule}. Run `flag plan finish` or `flag plan return` first")
     _check_variant(definition, variant)
     _check_variant(definition, others)
     tree = _tree(definition)

@@ -5,6 +5,7 @@ immutable objects that later snapshots share, so an unchanged flag is recognised
 """
 
 import asyncio
+import math
 import time
 import weakref
 from collections import Counter
@@ -32,16 +33,19 @@ class _Known:
     """A summary, and the objects of the snapshot that it was computed from.
 
     `is_timed`: a guard may begin to fail without a change, because the rules use the time.
+    `valid_until`: the Unix time at which a plan changes the flag.
     """
 
     entry: EncodedEntry
     flag: Flag | None
     summary: FlagSummary
     is_timed: bool
+    valid_until: float = math.inf
 
-    def is_of(self, entry: EncodedEntry, flag: Flag | None, *, is_recent: bool) -> bool:
+    def is_of(self, entry: EncodedEntry, flag: Flag | None, *, now: float, is_recent: bool) -> bool:
         """Return whether the summary is still true for these objects."""
-        return self.entry is entry and self.flag is flag and (is_recent or not self.is_timed)
+        is_same = self.entry is entry and self.flag is flag
+        return is_same and now < self.valid_until and (is_recent or not self.is_timed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,11 @@ class FlagIndex:
 
     known: Mapping[str, _Known]
     made_at: float
+
+    @cached_property
+    def valid_until(self) -> float:
+        """The Unix time at which a plan changes one of the flags."""
+        return min((known.valid_until for known in self.known.values()), default=math.inf)
 
     @cached_property
     def summaries(self) -> list[FlagSummary]:
@@ -82,7 +91,9 @@ class FlagIndexes:
         async with self._updating:
             name = snapshot.environment.name
             known_snapshot, index = self._latest.get(name, (None, EMPTY))
-            is_recent = not snapshot.rules.uses_time or _is_recent(index)
+            is_recent = not snapshot.rules.uses_time or (
+                _is_recent(index) and time.time() < index.valid_until
+            )
             if known_snapshot is not None and known_snapshot() is snapshot and is_recent:
                 return index
             update = partial(index_of, snapshot, index)
@@ -109,14 +120,17 @@ def index_of(snapshot: Snapshot, earlier: FlagIndex = EMPTY) -> FlagIndex:
         if entry.kind != "flag":
             continue
         flag, before = snapshot.rules.flags.get(key), earlier.known.get(key)
-        if before is not None and before.is_of(entry, flag, is_recent=is_recent):
+        if before is not None and before.is_of(entry, flag, now=now, is_recent=is_recent):
             known[key] = before
             continue
         # Let the event loop have the interpreter at once, not only after 5 ms.
         time.sleep(0)
         broken = _broken_guard(snapshot, key, int(now))
         is_timed = flag is not None and flag.uses_time and _GUARDS in entry.body
-        known[key] = _Known(entry, flag, summary_of(entry.configuration, broken), is_timed)
+        summary = summary_of(entry.configuration, broken)
+        changes_at = summary.plan.changes_at if summary.plan is not None else None
+        valid_until = math.inf if changes_at is None else changes_at
+        known[key] = _Known(entry, flag, summary, is_timed, valid_until)
     return FlagIndex(known, now)
 
 
@@ -125,9 +139,9 @@ def _is_recent(index: FlagIndex) -> bool:
 
 
 def _count_changed(snapshot: Snapshot, index: FlagIndex) -> int:
-    is_recent, entries = _is_recent(index), snapshot.entries
+    is_recent, entries, now = _is_recent(index), snapshot.entries, time.time()
     return sum(
-        known is None or not known.is_of(entries[key], flag, is_recent=is_recent)
+        known is None or not known.is_of(entries[key], flag, now=now, is_recent=is_recent)
         for key, flag in snapshot.rules.flags.items()
         for known in (index.known.get(key),)
     )

@@ -1,5 +1,6 @@
 """A flag in one line: its type, its state, and in words what it serves to whom."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,8 +15,9 @@ from app.configuration.snapshots.snapshot import Configuration
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, Outcome, Targeting, VariantSplit
 from app.flags.editing import Definition
+from app.flags.plan_words import PlanMark, plan_mark
 from app.flags.search import SearchText
-from app.flags.wording import percent_text
+from app.flags.wording import in_force, percent_text
 from app.names import counted
 
 # More parts of a split do not fit into one line.
@@ -56,7 +58,8 @@ class Rollout(msgspec.Struct, frozen=True):
 class FlagSummary:
     """A flag as lists show it. Two flags serve the same if their digests are equal.
 
-    `broken_guard` says which guard fails, and is empty if none does.
+    `broken_guard` says which guard fails, and is empty if none does. A flag with a plan is shown as
+    it is in force now.
     """
 
     key: str
@@ -72,6 +75,7 @@ class FlagSummary:
     digest: int
     search: SearchText
     broken_guard: str = ""
+    plan: PlanMark | None = None
 
     @property
     def prefixes(self) -> list[str]:
@@ -93,22 +97,23 @@ def summary_of(configuration: Configuration, broken_guard: str = "") -> FlagSumm
         owner=owner,
         tags=tags,
         expires=_date(metadata.get(EXPIRES)),
-        rollout=rollout_of(definition),
+        rollout=rollout_of(in_force(definition)),
         version=configuration.version,
         created_at=configuration.created_at,
         updated_at=configuration.updated_at,
         digest=hash(msgspec.json.encode(_served(definition), order="sorted")),
         search=SearchText.of(configuration.key, [*variants, owner, *tags, description]),
         broken_guard=broken_guard,
+        plan=plan_mark(definition, int(time.time())),
     )
 
 
-def owner_of(definition: Definition) -> str:
+def owner_of(definition: Mapping[str, Any]) -> str:
     # Files of other tools have the owner beside the metadata.
     return str(_object(definition, "metadata").get(OWNER) or definition.get(OWNER) or "")
 
 
-def tags_of(definition: Definition) -> tuple[str, ...]:
+def tags_of(definition: Mapping[str, Any]) -> tuple[str, ...]:
     text = str(_object(definition, "metadata").get(TAGS, ""))
     return tuple(filter(None, map(str.strip, text.split(","))))
 
@@ -222,11 +227,11 @@ def _shown(definition: Definition, name: str | None) -> str:
 
 def _served(definition: Definition) -> Definition:
     """Return the members that decide which value a context gets."""
-    names = ("state", "variants", "defaultVariant", "targeting")
+    names = ("state", "variants", "defaultVariant", "targeting", "plan")
     return {name: definition[name] for name in names if definition.get(name)}
 
 
-def _object(definition: Definition, name: str) -> Mapping[str, Any]:
+def _object(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = definition.get(name)
     return value if isinstance(value, dict) else {}
 

@@ -6,6 +6,7 @@ from app.configuration.changes.history import key_history
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import KeyChange
 from app.database import Connection
+from app.evaluation.plans.plan import PLAN
 from app.evaluation.validation import check_flag
 from app.flags.editing import (
     Definition,
@@ -22,8 +23,10 @@ CHANGES_MAX = 100
 def switched_off(definition: Definition, variant: str | None = None) -> Definition:
     """Serve one variant to all: by default the only false one, or the default variant.
 
-    Raises Invalid, which asks for a variant.
+    A plan is removed, so that no later step switches the flag on. Raises Invalid, which asks for a
+    variant.
     """
+    definition = _without_plan(definition)
     return serve_all(definition, variant or variant_of(definition, "variant", value=False))
 
 
@@ -33,8 +36,9 @@ def switched_on(
     """Restore the rules of `earlier`, the latest definition with a targeting.
 
     A flag that never had rules serves its only true variant to all. With a variant, every flag
-    serves that one. Raises Invalid, which asks for a variant.
+    serves that one. A plan is removed. Raises Invalid, which asks for a variant.
     """
+    definition = _without_plan(definition)
     if variant is not None:
         return serve_all(definition, variant)
     if serves_all(definition) is None:
@@ -42,6 +46,10 @@ def switched_on(
     if earlier is not None:
         return with_targeting_of(definition, earlier)
     return serve_all(definition, variant_of(definition, "variant", value=True))
+
+
+def _without_plan(definition: Definition) -> Definition:
+    return {name: value for name, value in definition.items() if name != PLAN}
 
 
 def latest_with_targeting(changes: Iterable[KeyChange]) -> Definition | None:

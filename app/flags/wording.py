@@ -1,11 +1,13 @@
 """Say in words what a flag serves to whom."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
 from msgspec import UNSET
 
+from app.evaluation.plans.compiling import definition_at
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import (
     Advanced,
@@ -31,11 +33,11 @@ _OPERATORS = {
 
 
 def describe(definition: Any) -> Iterator[str]:
-    """Yield one line for each rule of a flag, and one for all other contexts.
+    """Yield one line for each rule of a flag that is in force now, and one for all other contexts.
 
     A lenient import may have stored any JSON.
     """
-    flag = definition if isinstance(definition, dict) else {"targeting": definition}
+    flag = in_force(definition) if isinstance(definition, dict) else {"targeting": definition}
     if flag.get("state") == "DISABLED":
         yield "disabled: each program uses the default in its own code"
         return
@@ -60,7 +62,7 @@ def summarize(definition: Any) -> tuple[str, str]:
     `disabled`.
     """
     lines = list(describe(definition))
-    flag = definition if isinstance(definition, dict) else {}
+    flag = in_force(definition) if isinstance(definition, dict) else {}
     if flag.get("state") == "DISABLED":
         return "disabled", lines[0].removeprefix("disabled: ")
     *rules, rest = lines
@@ -71,6 +73,11 @@ def summarize(definition: Any) -> tuple[str, str]:
     if isinstance(value, bool) and not flag.get("targeting"):
         return "on" if value else "off", served
     return "enabled", served
+
+
+def in_force(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the definition without a plan, as the plan has it at this second."""
+    return dict(definition_at(definition, int(time.time())))
 
 
 def condition_text(condition: Condition) -> str:

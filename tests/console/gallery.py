@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from playwright.async_api import Page
 
-from tests.console.sample import ENVIRONMENT, FLAG, SECRET, SEGMENT, SETTING
+from tests.console.sample import ENVIRONMENT, FLAG, PLANNED, SECRET, SEGMENT, SETTING
 from tests.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "console-pages.md"
@@ -27,6 +27,8 @@ PAGES = {
     "flag": _OF_FLAG,
     "flag-past": f"{_OF_FLAG}?revision=3",
     "flag-json": f"{_OF_FLAG}?view=json",
+    "flag-plan": f"{_ENVIRONMENT}/flags/{PLANNED}?view=plan",
+    "flag-plan-control": f"{_ENVIRONMENT}/flag-plan-control/{PLANNED}?action=pause",
     "flag-history": f"{_OF_FLAG}?view=history",
     "flag-usage": f"{_OF_FLAG}?view=usage",
     "flag-use": f"{_OF_FLAG}?view=use",

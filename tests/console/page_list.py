@@ -29,7 +29,7 @@ PUBLIC = ("/console/sign-in", "/console/signed-out")
 # Further states of the pages, by the end of their path.
 _QUERIES = {
     "/flags": ["revision=3", "q=none", "state=rules"],
-    "/flags/{key}": ["revision=3", "view=json"],
+    "/flags/{key}": ["revision=3", "view=json", "view=plan"],
     "/changes": ["revision=2", "key=none"],
     "/settings": ["prefix=checkout/", "q=pay", "q=none", "revision=3"],
     "/settings-new": ["kind=secret"],
@@ -41,6 +41,7 @@ _QUERIES = {
 # Pages that are nothing without a query.
 _NEEDED = {
     "/flag-actions": f"action=switch-off&flag={sample.FLAG}",
+    "/flag-plan-control/{key}": "action=pause",
     "/flag-copy/{key}": f"source={sample.ENVIRONMENT}",
 }
 _PARAMETER = re.compile(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}")
@@ -61,6 +62,8 @@ class Entries:
         if name != "key":
             return str(getattr(self, name))
         group = template.split("/")[4]
+        if group.startswith("flag-plan"):
+            return sample.PLANNED
         for start in ("setting", "segment"):
             if group.startswith(start):
                 return str(getattr(self, start))

@@ -6,7 +6,7 @@ The pages are tested with it, and the screenshots of the documentation show it.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import ClientSession
@@ -18,6 +18,8 @@ from tests.conftest import Admin, Service
 
 ENVIRONMENT = "production"
 FLAG = "checkout/new-flow"
+# A flag with a plan.
+PLANNED = "checkout/express-pay"
 SETTING = "checkout/payment"
 SEGMENT = "beta-testers"
 SECRET = "mail/api-key"
@@ -91,6 +93,27 @@ _PAYMENT_SCHEMA = {
     },
     "required": ["provider", "retries"],
 }
+
+
+def _launch() -> dict[str, Any]:
+    """Return a flag whose plan began yesterday, and waits for an approval in two days."""
+    now = datetime.now(UTC).replace(minute=0, second=0)
+    steps = [
+        {
+            "at": f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}",
+            "rollout": {"variant": "on", "percent": percent},
+            **members,
+        }
+        for hours, percent, members in (
+            (-26, 1, {}),
+            (-5, 10, {}),
+            (19, 25, {}),
+            (43, 50, {"hold": "approval"}),
+            (91, 100, {}),
+        )
+    ]
+    plan = {"name": "Express pay for all", "steps": steps}
+    return _entry("flag", _flag(_SWITCH, "off", plan=plan), "Pay with one click.")
 
 
 def _payment(retries: int) -> dict[str, Any]:
@@ -176,6 +199,7 @@ STEPS = (
         puts={SECRET: _entry("secret", "not-a-real-key", "For mail.")},
     ),
     Step(days=2, author=PEOPLE[0], message="Raise to a quarter", puts={FLAG: _new_flow(25)}),
+    Step(days=1.2, author=PEOPLE[0], message="Begin the launch", puts={PLANNED: _launch()}),
     Step(
         days=0.1,
         author=PEOPLE[2],

@@ -12,10 +12,10 @@ from app.console.json_text import pretty
 
 __all__ = ["OFFERED", "encode", "label_of", "list_count", "pretty"]
 
-_NAMED = {"attribute", "value", "segment", "percent", "variant", "name"}
+_NAMED = {"attribute", "value", "segment", "percent", "variant", "name", "state", "minutes"}
 # Fields that are inputs, by the last part of their path.
-_INPUTS = {"attribute", "value", "segment", "percent", "name"}
-_WORDS = {"shares": "parts"}
+_INPUTS = {"attribute", "value", "segment", "percent", "name", "at", "hold", "minutes", "start"}
+_WORDS = {"shares": "parts", "at": "time", "hold": "wait"}
 _PLACES = {"otherwise": "Last rule", "json": "Definition", "default": "Default variant"}
 
 

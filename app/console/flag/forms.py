@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from app.console.flag.draft import FlagDraft
 from app.errors import malformed
 
+Draft = TypeVar("Draft")
 # A name of a field: names of members and positions, with dots between.
 _NAME = re.compile(r"[a-z]+(?:\.(?:[a-z]+|[0-9]{1,4}))*")
 # The deepest targeting that is stored has 64 levels; each group adds two parts to a name.
@@ -16,13 +17,18 @@ _PARTS_MAX = 200
 
 
 def parse(fields: Iterable[tuple[str, str]]) -> FlagDraft:
+    """Return the draft of a flag in the fields of a form, as `parse_as`."""
+    return parse_as(fields, FlagDraft)
+
+
+def parse_as(fields: Iterable[tuple[str, str]], kind: type[Draft]) -> Draft:
     """Return the draft in the fields of a form; other fields are ignored. Raises Malformed."""
     tree: dict[str, Any] = {}
     for name, text in fields:
         if _NAME.fullmatch(name):
             _put(tree, name, text)
     try:
-        return msgspec.convert(_with_lists(tree), FlagDraft, strict=False)
+        return msgspec.convert(_with_lists(tree), kind, strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
         raise malformed("form", f"does not have the fields of this page: {error}") from None
 

@@ -6,6 +6,7 @@ from app.console.flag.draft_reader import draft_of
 from app.console.flag.editor import editor_page, head_data
 from app.console.flag.sentences import rule_sentences
 from app.console.flag.views import VIEWS, flag_in, tabs_of
+from app.console.plan.handlers import get_plan
 from app.console.rendering import frame, page
 from app.console.state import EnvironmentState, read_state
 from app.errors import NotFound
@@ -20,6 +21,8 @@ async def get_flag(request: web.Request) -> web.Response:
         return await _missing(request, state)
     view = request.query.get("view", "targeting")
     view = view if view in VIEWS else "targeting"
+    if view == "plan":
+        return await get_plan(request, state, entry)
     data = await head_data(request, state, entry) | {"view": view}
     if view not in ("targeting", "json"):
         return page(request, "flag/part.html", state=state, **data)

@@ -79,7 +79,7 @@ def panel_of(
     of_flag = preview.flags[0] if preview.flags else None
     movements = of_flag.sample.movements if of_flag is not None else []
     counts = _grouped(movements)
-    names = _names(before, after, {name for pair in counts for name in pair})
+    names = ordered_names(before, after, {name for pair in counts for name in pair})
     columns = [name for name in names if any(pair[1] == name for pair in counts)]
     return PreviewPanel(
         # Broken guards have their own list.
@@ -119,7 +119,7 @@ def in_words(outcome: str) -> str:
     return "no flag" if outcome == MISSING_FLAG else outcome
 
 
-def _names(before: Any, after: Any, counted: set[str]) -> list[str]:
+def ordered_names(before: Any, after: Any, counted: set[str]) -> list[str]:
     """Return the counted outcomes: variants in the order of the definition, then others."""
     variants = {**_object(before, "variants"), **_object(after, "variants")}
     return [*(name for name in variants if name in counted), *sorted(counted - variants.keys())]
@@ -144,6 +144,11 @@ def _bar(
     totals: Counter[str] = Counter()
     for pair, keys in counts.items():
         totals[pair[side]] += keys
+    return bar_of(totals, names)
+
+
+def bar_of(totals: Counter[str], names: Sequence[str]) -> Sequence[BarPart]:
+    """Return the parts of a bar, in the order of the names of outcomes."""
     parts, start = [], 0
     for position, name in enumerate(names):
         if totals[name]:

@@ -1,6 +1,7 @@
 """Plain data for the templates of a flag: its head, its tabs, and the lists that inputs suggest."""
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,14 @@ from app.console.flag.draft_reader import advanced_reason
 from app.environments.models import Environment
 from app.errors import NotFound
 from app.flags.editing import serves_all
+from app.flags.plan_words import PlanMark, plan_mark
 from app.flags.summary import OWNER, TAGS, owner_of, tags_of, type_of
+from app.flags.wording import in_force
 from app.threads import in_thread
 
 VIEWS = {
     "targeting": "Targeting",
+    "plan": "Plan",
     "history": "History",
     "usage": "Usage",
     "use": "Use it",
@@ -48,7 +52,7 @@ class FlagTab:
 
 @dataclass(frozen=True, kw_only=True)
 class FlagHead:
-    """The head of the page. `status` is that of `status_of`."""
+    """The head of the page. `status` is that of `status_of`, `plan` says where the plan is."""
 
     key: str
     entry: Configuration
@@ -58,6 +62,7 @@ class FlagHead:
     tags: tuple[str, ...]
     metadata: Mapping[str, Any]
     advanced: str | None
+    plan: PlanMark | None
 
     @property
     def is_on(self) -> bool:
@@ -72,7 +77,7 @@ class FlagHead:
 
 
 def head_of(key: str, entry: Configuration) -> FlagHead:
-    definition = entry.value if isinstance(entry.value, dict) else {}
+    definition = in_force(definition_of(entry))
     metadata = definition.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     variants = definition.get("variants")
@@ -85,7 +90,13 @@ def head_of(key: str, entry: Configuration) -> FlagHead:
         tags=tags_of(definition),
         metadata={k: v for k, v in metadata.items() if k not in (OWNER, TAGS)},
         advanced=advanced_reason(entry.value),
+        plan=plan_mark(definition_of(entry), int(time.time())),
     )
+
+
+def definition_of(entry: Configuration) -> Mapping[str, Any]:
+    """Return the definition of a flag. A lenient import may have stored any JSON."""
+    return entry.value if isinstance(entry.value, dict) else {}
 
 
 def status_of(definition: Any) -> str:
@@ -114,7 +125,11 @@ async def tabs_of(
 
 
 def _status_in(entry: Configuration | None) -> str:
-    return status_of(entry.value) if entry is not None and entry.kind == "flag" else ""
+    return (
+        status_of(in_force(definition_of(entry)))
+        if entry is not None and entry.kind == "flag"
+        else ""
+    )
 
 
 def flag_in(snapshot: Snapshot, key: str) -> Configuration | None:

@@ -90,6 +90,9 @@ def _remarks(flag: FlagSummary, column: Column, listing: Listing) -> Iterator[Re
         yield Remark("danger", "broken", "This flag cannot be evaluated.")
     if flag.broken_guard:
         yield Remark("danger", "guard fails", f"A guard {flag.broken_guard}.")
+    if flag.plan is not None and not flag.plan.is_done:
+        text = "plan waits" if flag.plan.is_waiting else "plan"
+        yield Remark("warn" if flag.plan.is_waiting else "info", text, f"{flag.plan.line}.")
     production = listing.production
     if production is not None and production is not column:
         other = production.find(flag.key)

@@ -4,6 +4,7 @@
 const STEPS = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30]];
 const relative = new Intl.RelativeTimeFormat("en", {numeric: "auto"});
 const date = new Intl.DateTimeFormat("en-GB", {dateStyle: "medium"});
+const short = new Intl.DateTimeFormat("en-GB", {dateStyle: "medium", timeStyle: "short"});
 const exact = new Intl.DateTimeFormat("en-GB", {dateStyle: "full", timeStyle: "long"});
 
 function words(moment) {
@@ -20,7 +21,8 @@ function show() {
   for (const element of document.querySelectorAll("time[datetime]")) {
     const moment = new Date(element.dateTime);
     if (isNaN(moment)) continue;
-    const text = "exact" in element.dataset ? exact.format(moment) : words(moment);
+    const {exact: form} = element.dataset;
+    const text = form === undefined ? words(moment) : (form === "short" ? short : exact).format(moment);
     if (element.textContent !== text) element.textContent = text;
     element.title = exact.format(moment);
   }

@@ -9,11 +9,12 @@ from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced
 from app.flags.change_words.conditions import Subject, describe_condition
 from app.flags.change_words.guards import describe_guards
+from app.flags.change_words.plans import describe_plan
 from app.flags.change_words.sentences import CHANGED, WAS, Part, Sentence, name, sentence
 from app.flags.change_words.serving import describe_paths, describe_serving
 from app.flags.change_words.values import describe_value, value_text
 
-_WORDED = {"state", "defaultVariant", "targeting", "variants", "metadata", "guards"}
+_WORDED = {"state", "defaultVariant", "targeting", "variants", "metadata", "guards", "plan"}
 
 
 def describe_definition(before: Any, after: Any) -> Iterator[Sentence]:
@@ -25,6 +26,7 @@ def describe_definition(before: Any, after: Any) -> Iterator[Sentence]:
     yield from _describe_variants(before.get("variants", UNSET), after.get("variants", UNSET))
     yield from describe_metadata(before.get("metadata", UNSET), after.get("metadata", UNSET))
     yield from describe_guards(before.get("guards", UNSET), after.get("guards", UNSET))
+    yield from describe_plan(before.get("plan", UNSET), after.get("plan", UNSET))
     for member in sorted((before.keys() | after.keys()) - _WORDED):
         subject = ("Member ", name(member))
         yield from describe_value(subject, before.get(member, UNSET), after.get(member, UNSET))

@@ -70,7 +70,71 @@ def tests_of(*rows: Any) -> Any:
 
 TEN_RULES = [part for number in range(10) for part in ({"==": [PLAN, f"p{number}"]}, "on")]
 
+
+_APPROVAL = "waits for an approval before it begins"
+
+
+def planned(*steps: Any, **members: Any) -> Entry:
+    """Return a flag with a plan of steps: the day in December, the percentage, further members."""
+    made = [
+        {
+            "at": f"2026-12-{day:02}T09:00:00Z",
+            "rollout": {"variant": "on", "percent": percent},
+            **more,
+        }
+        for day, percent, more in ((*step, {})[:3] for step in steps)
+    ]
+    return flag(plan={"name": "launch", "steps": made} | members)
+
+
 PAIRS: dict[str, Pair] = {
+    "add a plan": (
+        flag(),
+        planned((1, 10), (2, 50)),
+        ["Plan **launch** <was|is> added: 2 steps, from 2026-12-01 09:00 UTC"],
+    ),
+    "remove a plan": (planned((1, 10)), flag(), ["Plan **launch** <was|is> removed"]),
+    "replace a plan": (
+        planned((1, 10), (2, 50)),
+        planned((3, 100), name="all at once"),
+        ["Plan **launch** <was|is> replaced by **all at once**: 1 step, from 2026-12-03 09:00 UTC"],
+    ),
+    "rename a plan": (
+        planned((1, 10)),
+        planned((1, 10), name="slow"),
+        ["Plan **launch** <was|is> renamed to **slow**"],
+    ),
+    "pause a plan": (
+        planned((1, 10), (2, 50)),
+        planned((1, 10), (2, 50), pausedAt="2026-12-01T10:00:00Z"),
+        ["Plan **launch** <was|is> paused"],
+    ),
+    "continue a plan": (
+        planned((1, 10), (2, 50), (3, 90), pausedAt="2026-12-01T10:00:00Z"),
+        planned((1, 10), (3, 50), (4, 90)),
+        [
+            "Plan **launch** <was continued|continues>",
+            "Steps 2 to 3 of the plan <moved|moves> 1 d later, to 2026-12-03 09:00 UTC",
+        ],
+    ),
+    "change and add steps of a plan": (
+        planned((1, 10), (2, 50)),
+        planned((1, 20), (2, 50, {"hold": "approval"}), (5, 100), linear=True),
+        [
+            "The percentage of the plan <now |>grows continuously between its steps",
+            "Step 1 of the plan <changed|changes>: **on for 10 %** → **on for 20 %**",
+            f"Step 2 of the plan <changed|changes>: **on for 50 %** → **on for 50 %, {_APPROVAL}**",
+            "Step 3 of the plan <was|is> added: **on for 100 %**, 2026-12-05 09:00 UTC",
+        ],
+    ),
+    "skip a step and remove the last one": (
+        planned((1, 10), (2, 50), (3, 100)),
+        planned((1, 10, {"skipped": True}), (2, 50)),
+        [
+            "Step 1 of the plan <changed|changes>: **on for 10 %** → **on for 10 %, was skipped**",
+            "Step 3 of the plan <was|is> removed: **on for 100 %**",
+        ],
+    ),
     "switch off a flag with rules": (
         flag(STAFF, "on", BETA, "on"),
         flag(),

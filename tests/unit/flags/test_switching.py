@@ -45,3 +45,11 @@ def test_switched_on_without_earlier_rules_serves_true() -> None:
 
 def test_switched_on_retains_the_rules_of_a_disabled_flag() -> None:
     assert switched_on({**FLAG, "state": "DISABLED"}, None) == FLAG
+
+
+@pytest.mark.parametrize("switched", [switched_off(FLAG), switched_on(OFF, FLAG)])
+def test_switch_removes_the_plan(switched: Definition) -> None:
+    plan = {"name": "launch", "steps": [{"at": "2026-12-01T00:00:00Z", "state": "ENABLED"}]}
+    planned = {**(FLAG if switched == OFF else OFF), "plan": plan}
+
+    assert switched == (switched_off(planned) if switched == OFF else switched_on(planned, FLAG))
