@@ -13,7 +13,7 @@ from app.cli.backend import run_backend
 from app.cli.entries import find_flag
 from app.cli.flag_preview import read_json
 from app.cli.flag_writes import edit_flag
-from app.cli.help import Commands
+from app.cli.help import Commands, WritingCommand
 from app.cli.options import AsJson, EnvironmentName, Message, local_time
 from app.cli.terminal import console, print_json, show_table
 from app.configuration.snapshots.snapshot import Configuration
@@ -62,7 +62,7 @@ def show(environment: EnvironmentName, key: Key, *, as_json: AsJson = False) -> 
     _show_steps(status)
 
 
-@cli.command("set")
+@cli.command("set", cls=WritingCommand)
 def set_plan(
     environment: EnvironmentName,
     key: Key,
@@ -80,7 +80,7 @@ def set_plan(
     _write(environment, key, lambda _: new, message)
 
 
-@cli.command("apply-template")
+@cli.command("apply-template", cls=WritingCommand)
 def apply_template(
     environment: EnvironmentName,
     key: Key,
@@ -128,7 +128,7 @@ def at(
     show_shares(explanation.split(key, source, query))
 
 
-@cli.command("pause")
+@cli.command("pause", cls=WritingCommand)
 def pause(environment: EnvironmentName, key: Key, message: Message = "") -> None:
     """Pause a plan: the flag stays as it is, and later steps wait.
 
@@ -137,7 +137,7 @@ def pause(environment: EnvironmentName, key: Key, message: Message = "") -> None
     _control(environment, key, control.pause, message)
 
 
-@cli.command("continue")
+@cli.command("continue", cls=WritingCommand)
 def continue_(environment: EnvironmentName, key: Key, message: Message = "") -> None:
     """Continue a plan that is paused, or begin a step that waits for an approval.
 
@@ -148,7 +148,7 @@ def continue_(environment: EnvironmentName, key: Key, message: Message = "") -> 
     _control(environment, key, control.resume, message)
 
 
-@cli.command("skip")
+@cli.command("skip", cls=WritingCommand)
 def skip(
     environment: EnvironmentName,
     key: Key,
@@ -162,7 +162,7 @@ def skip(
     _control(environment, key, lambda d, now: control.skip_to(d, step, now), message)
 
 
-@cli.command("finish")
+@cli.command("finish", cls=WritingCommand)
 def finish(environment: EnvironmentName, key: Key, message: Message = "") -> None:
     """Remove a plan, and leave the flag as it is now.
 
@@ -171,7 +171,7 @@ def finish(environment: EnvironmentName, key: Key, message: Message = "") -> Non
     _control(environment, key, control.finish, message)
 
 
-@cli.command("return")
+@cli.command("return", cls=WritingCommand)
 def return_(environment: EnvironmentName, key: Key, message: Message = "") -> None:
     """Remove a plan: the flag serves again what it served before it.
 

@@ -26,7 +26,7 @@ from app.flags.wording import describe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Action:
+class PlanAction:
     """A control: its title, the text of its button, its icon, and the sentence of its effect."""
 
     title: str
@@ -37,14 +37,14 @@ class Action:
 
 
 ACTIONS = {
-    "pause": Action(
+    "pause": PlanAction(
         title="Pause the plan",
         short="Pause",
         image="minus",
         effect="The flag stays as it is now. Later steps wait, and move by the time of the pause.",
         run=control.pause,
     ),
-    "continue": Action(
+    "continue": PlanAction(
         title="Continue the plan",
         short="Continue",
         image="play",
@@ -52,14 +52,14 @@ ACTIONS = {
         "left move by its length.",
         run=control.resume,
     ),
-    "finish": Action(
+    "finish": PlanAction(
         title="Finish the plan",
         short="Finish",
         image="check",
         effect="The flag stays as it is now, and the plan is removed.",
         run=control.finish,
     ),
-    "return": Action(
+    "return": PlanAction(
         title="Stop and return",
         short="Stop and return",
         image="undo-2",
@@ -120,7 +120,7 @@ def _definition(entry: Configuration) -> Mapping[str, Any]:
     return entry.value
 
 
-def _action(request: web.Request) -> Action:
+def _action(request: web.Request) -> PlanAction:
     """Return the control that the query names. Raises Malformed."""
     name, step = request.query.get("action", ""), request.query.get("step", "")
     if name in ACTIONS:
@@ -130,7 +130,7 @@ def _action(request: web.Request) -> Action:
     if not (step.isascii() and step.isdecimal() and len(step) <= _STEP_DIGITS_MAX):
         raise malformed("step", "must be the number of a step")
     number = int(step)
-    return Action(
+    return PlanAction(
         title=f"Skip to step {number}",
         short="Skip",
         image="chevron-right",

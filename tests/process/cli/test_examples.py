@@ -26,7 +26,20 @@ DEFINITION = (
 )
 FLAGS = '{"flags": {"a": {"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}}}'
 CHANGES = '{"operations": [{"op": "put", "key": "a", "version": 0, "value": 1}]}'
-FILES = {"changes.json": CHANGES, "definition.json": DEFINITION, "flags.flagd.json": FLAGS}
+PLAN = (
+    '{"name": "launch", "steps": [{"at": "2099-12-01T09:00:00[Europe/Berlin]",'
+    ' "rollout": {"variant": "on", "percent": 50}}]}'
+)
+PLANS = [
+    *(f"plan {name}" for name in ("apply-template", "show", "at", "pause", "continue", "skip")),
+    *("plan finish", "plan set", "plan return", "delete"),
+]
+FILES = {
+    "plan.json": PLAN,
+    "changes.json": CHANGES,
+    "definition.json": DEFINITION,
+    "flags.flagd.json": FLAGS,
+}
 
 
 def test_page_equals_the_help() -> None:
@@ -74,7 +87,7 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
     example("configuration import")
     examples("flag", "evaluate", "explain", "stale", "lint", "preview")
     examples("environment", "create", "list", "show", "update", "delete")
-    examples("flag", "create", "show", "target", "rollout", "disable", "enable", "list", "delete")
+    examples("flag", "create", "show", "target", "rollout", "disable", "enable", "list", *PLANS)
     examples("configuration", "apply", "delete")
 
     example("console link")
