@@ -14,6 +14,8 @@ from hashlib import blake2b
 from typing import Any
 from weakref import WeakValueDictionary
 
+import msgspec
+
 COUNT_MAX = 1_000_000
 VALUE_LENGTH_MAX = 255
 # A list up to this count is inlined into documents for flagd's evaluators.
@@ -71,15 +73,17 @@ def value_hash(salt: bytes, value: str) -> int:
     return int.from_bytes(blake2b(raw, digest_size=8, salt=salt).digest(), signed=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ListContent:
+class ListContent(msgspec.Struct, frozen=True, kw_only=True):
     """The hashes of a list as big-endian bytes, in their order.
+
+    `base` is the digest of the list that the hashes are of, and `changes` lead to another one.
 
     `expiring` and `changes` have pairs of a hash and the Unix second of its expiry. `lasting_texts`
     and `expiring_texts` are the values of a small list in the same order, and empty for a larger
     one.
     """
 
+    base: str
     salt: bytes
     lasting: bytes
     expiring: bytes = b""
@@ -105,6 +109,7 @@ class HashedList:
         "_shift",
         "_timed",
         "_until",
+        "base",
         "changes",
         "instants",
         "reference",
@@ -113,10 +118,9 @@ class HashedList:
 
     def __init__(self, reference: ListReference, content: ListContent) -> None:
         self.reference = reference
-        self.salt = content.salt
+        self.base, self.salt = content.base, content.salt
         self._lasting_texts, self._expiring_texts = content.lasting_texts, content.expiring_texts
-        pairs = _numbers(content.changes)
-        self.changes: Mapping[int, int] = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        self.changes = changes_of(content)
         self._lasting = _numbers(content.lasting)
         pairs = _numbers(content.expiring)
         self._timed, self._until = pairs[::2], pairs[1::2]
@@ -163,7 +167,7 @@ class HashedList:
         return False
 
     def changed(self, reference: ListReference, changes: Mapping[int, int]) -> "HashedList":
-        """Return a later state, which shares the arrays. A small list is read again instead."""
+        """Return a later state, which shares the arrays."""
         later = HashedList.__new__(HashedList)
         for name in HashedList.__slots__[1:]:
             setattr(later, name, getattr(self, name))
@@ -173,20 +177,37 @@ class HashedList:
             later.instants = _instants((*self.instants, *changes.values()))
         return later
 
+    def with_changes(self, reference: ListReference, changes: Mapping[int, int]) -> "HashedList":
+        """Return another state of the same base: these are all changes since the base."""
+        other = self.changed(reference, changes)
+        other.changes = changes
+        return other
+
     @property
     def content(self) -> ListContent:
         """The list as bytes, for a file or a relay."""
-        pairs = array("q", [number for pair in self.changes.items() for number in pair])
         timed = array("q", bytes(16 * len(self._timed)))
         timed[::2], timed[1::2] = self._timed, self._until
         return ListContent(
+            base=self.base,
             salt=self.salt,
             lasting=_raw(self._lasting),
             expiring=_raw(timed),
-            changes=_raw(pairs),
+            changes=self.changes_alone.changes,
             lasting_texts=self._lasting_texts,
             expiring_texts=self._expiring_texts,
         )
+
+    @property
+    def without_changes(self) -> ListContent:
+        """The base, for a file that later states share."""
+        return msgspec.structs.replace(self.content, changes=b"")
+
+    @property
+    def changes_alone(self) -> ListContent:
+        """The changes since the base, for a reader that has the base."""
+        pairs = array("q", [number for pair in self.changes.items() for number in pair])
+        return ListContent(base=self.base, salt=self.salt, lasting=b"", changes=_raw(pairs))
 
     @property
     def is_exact(self) -> bool:
@@ -201,6 +222,12 @@ class HashedList:
         for text, until in zip(self._expiring_texts, self._until, strict=True):
             by_until.setdefault(until, []).append(text)
         return by_until
+
+
+def changes_of(content: ListContent) -> Mapping[int, int]:
+    """Return the second at which each changed hash expires, `FOREVER` or `REMOVED`."""
+    pairs = _numbers(content.changes)
+    return dict(zip(pairs[::2], pairs[1::2], strict=True))
 
 
 def _numbers(raw: bytes) -> "array[int]":
@@ -230,18 +257,27 @@ def _instants(expiries: Iterable[int]) -> frozenset[int] | None:
 
 
 # The lists in memory by digest. The rules that use a list hold it.
-_loaded: WeakValueDictionary[str, HashedList] = WeakValueDictionary()
+LOADED: WeakValueDictionary[str, HashedList] = WeakValueDictionary()
 
 
 def register(list_: HashedList) -> HashedList:
     """Let rules find a list by its digest as long as something holds it."""
-    _loaded[list_.reference.digest] = list_
+    LOADED[list_.reference.digest] = list_
     return list_
 
 
 def loaded_list(digest: str) -> HashedList | None:
-    return _loaded.get(digest)
+    return LOADED.get(digest)
+
+
+def loaded_of_base(base: str) -> HashedList | None:
+    """Return a loaded list whose arrays are those of a base."""
+    return next((list_ for list_ in list(LOADED.values()) if list_.base == base), None)
+
+
+def loaded_bases() -> list[str]:
+    return sorted({list_.base for list_ in list(LOADED.values())})
 
 
 def loaded_digests() -> list[str]:
-    return list(_loaded.keys())
+    return list(LOADED.keys())

@@ -1,7 +1,7 @@
 """HTTP calls of a relay to its upstream. Every wait and every answer has a limit."""
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
@@ -85,6 +85,12 @@ class UpstreamClient:
             aclosing(self._lines(answer, self._bytes_max)) as lines,
         ):
             yield lines
+
+    async def list(self, digest: str, bases: Sequence[str]) -> bytes:
+        """Return a list, or its changes since one of the bases, as MessagePack."""
+        path, query = protocol.LIST.format(digest=digest), {"bases": ",".join(bases)}
+        async with self._answer("GET", path, query=query, is_stream=True) as answer:
+            return await self._read(answer, self._bytes_max)
 
     async def send_usage(self, body: bytes, key: str) -> None:
         headers = {"Idempotency-Key": key, hdrs.CONTENT_TYPE: "application/json"}

@@ -20,7 +20,7 @@ from app.configuration.snapshots.source import SnapshotSource
 from app.errors import NotFound
 from app.http import conditions, wire
 from app.http.encoded import EncodedResponse, encoded
-from app.relay import protocol
+from app.relay import lists, protocol
 from app.relay.protocol import UpdateHead, UpstreamState
 from app.threads import in_thread
 
@@ -199,6 +199,11 @@ async def get_update(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0)  # a fast relay must not hold up the other requests
     await response.write_eof()
     return response
+
+
+async def get_list(request: web.Request) -> web.StreamResponse:
+    """Get a list that an environment of the relay uses."""
+    return await lists.send_list(request, request.app[FEED].source)
 
 
 async def get_tokens(request: web.Request) -> web.Response:

@@ -22,7 +22,9 @@ STATES = f"{BASE}/states"
 TOKENS = f"{BASE}/tokens"
 USAGE = f"{BASE}/usage"
 ENVIRONMENT = f"{BASE}/environments/{{environment}}"
+LIST = f"{BASE}/lists/{{digest}}"
 NDJSON = "application/x-ndjson"
+MSGPACK = "application/vnd.msgpack"
 # The IDs of the relays that a request comes from, for finding circles.
 PATH_HEADER = "Flagstone-Relay-Path"
 # The upstream sends its state at least this often.

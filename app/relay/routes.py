@@ -9,6 +9,7 @@ READS: tuple[Route, ...] = (
     Route("GET", protocol.STATE, feed.get_state, Scope.RELAY, protocol.UpstreamState),
     Route("GET", protocol.STATES, feed.stream_states, Scope.RELAY, protocol.UpstreamState),
     Route("GET", protocol.TOKENS, feed.get_tokens, Scope.RELAY, protocol.Tokens),
+    Route("GET", protocol.LIST, feed.get_list, Scope.RELAY, bytes),
     Route("GET", _ENVIRONMENT, feed.get_update, Scope.RELAY, bytes),
 )
 OF_SERVICE: tuple[Route, ...] = (

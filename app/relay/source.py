@@ -8,9 +8,10 @@ was cut, and a database that was replaced. Then it reads the environment in full
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec  # noqa: TC002 - the class has the annotation at run time
 
@@ -20,10 +21,12 @@ from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.snapshots.source import SnapshotSource
 from app.environments.models import Environment
 from app.errors import ForeseenError, Unavailable
+from app.evaluation.lists import HashedList
 from app.log import logger
 from app.relay import updates
 from app.relay.client import UpstreamClient, decoded, unfit
 from app.relay.credentials import RelayedCredentials
+from app.relay.lists import load_lists
 from app.relay.path import CIRCLE, DEPTH_MAX
 from app.relay.protocol import Update, UpstreamState
 from app.tasks import Backoff
@@ -240,7 +243,7 @@ class UpstreamSource(SnapshotSource):
         known = self._snapshots.get(head.environment.name)
         if known is None or known.epoch != head.environment.epoch or known.revision != head.after:
             return
-        advance = await updates.applied(update, known)
+        advance = await updates.applied(update, known, self._load_lists)
         if advance is not None:
             self.fetches["pushed"] += 1
             self._serve(head.environment.name, advance)
@@ -277,9 +280,12 @@ class UpstreamSource(SnapshotSource):
             raise unfit("sent an environment that does not have its digest")
         self._serve(name, advance)
 
+    async def _load_lists(self, values: Iterable[Any]) -> list[HashedList]:
+        return await load_lists(self._client, values)
+
     async def _read(self, name: str, known: Snapshot | None) -> Advance | None:
         """Return what the upstream has, None if the result does not have its digest."""
         self.fetches["full" if known is None else "changes"] += 1
         after = "" if known is None else f"{known.epoch}:{known.revision}"
         async with self._client.update(name, after) as lines:
-            return await updates.received(lines, name, known)
+            return await updates.received(lines, name, known, self._load_lists)

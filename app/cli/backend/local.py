@@ -236,6 +236,8 @@ class LocalBackend(LocalAdministration):
             exported, contents = await transfer.environment_at(
                 connection, environment, moment, vault=vault
             )
+            # A document for flagd finds them while they are held.
+            lists = await transfer.lists_of(connection, contents)
         if secrets := transfer.count_revealed(contents):
             access = origin().did(
                 AccessEvent.SECRET_READ,
@@ -245,6 +247,7 @@ class LocalBackend(LocalAdministration):
             await self._database.transact(lambda c: self._log.record(c, access))
         omitted = sorted(left_out(contents, format_, exported))
         text = write_document(exported, contents, format_)
+        del lists
         return Export(text, len(contents) - len(omitted), omitted)
 
     async def import_file(

@@ -7,6 +7,8 @@ arrays are made in a thread.
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from app.configuration.list_data.ranges import hash_ranges
 from app.database import Connection, sql
 from app.errors import Unavailable
@@ -93,17 +95,18 @@ async def _read(connection: Connection, reference: ListReference, state: Any) ->
         lasting.append(row["lasting"])
         expiring.append(row["expiring"])
     content = ListContent(
-        salt=state["salt"], lasting=b"".join(lasting), expiring=b"".join(expiring)
+        base=reference.digest,
+        salt=state["salt"],
+        lasting=b"".join(lasting),
+        expiring=b"".join(expiring),
     )
     if len(content.lasting) // 8 + len(content.expiring) // 16 != reference.count:
         raise Unavailable("list_incomplete", "A list in the database lacks some of its values.")
     if reference.count > INLINED_MAX:
         return content
     texts = await sql.read_list_texts(connection, store=store, sequence=sequence)
-    return ListContent(
-        salt=content.salt,
-        lasting=content.lasting,
-        expiring=content.expiring,
+    return msgspec.structs.replace(
+        content,
         lasting_texts=_lines(texts["lasting"]),
         expiring_texts=_lines(texts["expiring"]),
     )

@@ -127,6 +127,8 @@ class NextState:
         return bool(counts.added or counts.removed or counts.expired)
 
     async def store(self) -> None:
+        """Record the state. Raises Invalid above the limit."""
+        check_count(self.total.count)
         await record(self._connection, self._state.store, self._sequence, self.total)
 
     async def _columns(self, elements: Sequence[Element]) -> dict[str, object]:
@@ -144,7 +146,6 @@ class NextState:
     async def _count(self, added: Iterable[Element], removed: Iterable[Element]) -> None:
         before = self.total
         self.total = await in_thread("sum list", lambda: before.changed(added, removed))
-        check_count(self.total.count)
 
 
 async def staged_pages(connection: Connection, staged: Staged) -> AsyncIterator[list[Element]]:

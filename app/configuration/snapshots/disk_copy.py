@@ -18,11 +18,12 @@ from app.access.credentials import Credentials
 from app.components import Component, HealthCheck, ReportScope, Status
 from app.configuration.snapshots.disk import Disk, SavedEnvironment, SavedState
 from app.configuration.snapshots.disk_writer import DiskWriter, Served
-from app.configuration.snapshots.snapshot import Snapshot, build
+from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
 from app.configuration.snapshots.source import SavedSnapshot, SnapshotSource
 from app.crypto.box import BoxError
 from app.environments.models import Environment
 from app.errors import AppError, reason
+from app.evaluation.lists import HashedList, list_reference, loaded_list, register
 from app.log import logger
 from app.tasks import wait_at_most
 from app.threads import in_thread
@@ -154,7 +155,7 @@ class DiskCopy(Component):
         if saved is None:
             return None
         of_one = saved.state.environments[0]
-        snapshot = await in_thread("compile", lambda: memory.frozen(lambda: _built(of_one)))
+        snapshot = await in_thread("compile", lambda: memory.frozen(lambda: _built(disk, of_one)))
         return SavedSnapshot(
             snapshot=snapshot,
             confirmed_at=time.monotonic() - saved.age_seconds,
@@ -193,7 +194,7 @@ class DiskCopy(Component):
             free -= len(complete.entries)
             if free < 0:
                 break
-            snapshots[of_one.environment.name] = _built(complete)
+            snapshots[of_one.environment.name] = _built(disk, complete)
         return snapshots
 
     def _adopt(self, snapshots: Mapping[str, Snapshot], saved: SavedState) -> bool:
@@ -217,7 +218,7 @@ class DiskCopy(Component):
         return True
 
 
-def _built(saved: SavedEnvironment) -> Snapshot:
+def _built(disk: Disk, saved: SavedEnvironment) -> Snapshot:
     """Return the snapshot, and empty the list of entries on the way.
 
     The compiled flags reuse the memory of the entries, which is several times that of a snapshot.
@@ -226,5 +227,20 @@ def _built(saved: SavedEnvironment) -> Snapshot:
     while entries:
         page = [(entry.key, entry) for entry in entries[-_PAGE_ENTRIES:]]
         del entries[-_PAGE_ENTRIES:]
+        # Held until the rules of the snapshot hold them.
+        lists = [list_ for _, entry in page if (list_ := _list_of(disk, entry)) is not None]
         snapshot = snapshot.advanced(saved.environment, page)
+        lists.clear()
     return snapshot
+
+
+def _list_of(disk: Disk, entry: Configuration) -> HashedList | None:
+    """Return the list that a segment names, from memory or from the disk."""
+    reference = list_reference(entry.value) if entry.kind == "segment" else None
+    if reference is None:
+        return None
+    loaded = loaded_list(reference.digest)
+    if loaded is not None:
+        return loaded
+    saved = disk.read_list(reference)
+    return register(saved) if saved is not None else None

@@ -67,6 +67,9 @@ class DiskWriter:
             msgspec.json.encode(list(served.tokens.values())),
             msgspec.json.encode(served.relay_key),
         )
+        for snapshot in served.snapshots.values():
+            for list_ in snapshot.rules.lists:
+                self._disk.write_list(list_)
         self._disk.write(
             [b'{"environments":[', b",".join(parts), b'],"tokens":%b,"relay_key":%b}' % rest]
         )
@@ -75,6 +78,7 @@ class DiskWriter:
             self._disk.remove_older()
         if {stored.base for stored in self._stored.values()} != bases:
             self._disk.remove_unused()
+            self._disk.remove_old_lists()
 
     def missing(self, served: Served) -> Sequence[str]:
         """Return the environments whose entries on the disk are older, and not in memory."""

@@ -9,6 +9,7 @@ from app.configuration.changes.models import Content, Kind
 from app.configuration.transfer.documents import VERSION, Format, Whole, WholeEntry
 from app.configuration.transfer.env_writer import env_lines, env_values
 from app.configuration.transfer.evaluator_document import SCHEMA, without_needs
+from app.configuration.transfer.list_inlining import inlined
 from app.environments.models import Environment
 
 
@@ -41,7 +42,9 @@ def left_out(
         case Format.FLAGD:
             kinds = {Kind.FLAG, Kind.SEGMENT}
             others = [key for key, content in entries.items() if content.kind not in kinds]
-            return [*others, *without_needs(entries, environment.fractional)[1]]
+            written, without_lists = inlined(entries, only_names=True)
+            without = without_needs(written, environment.fractional)[1]
+            return [*others, *{**without_lists, **without}]
         case Format.JSON | Format.YAML:
             return []
 
@@ -69,8 +72,10 @@ def _whole(environment: Environment, entries: Mapping[str, Content]) -> Whole:
 def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str, Any]:
     """Return a flagd document: flags, and segments as `$evaluators`.
 
-    Needed flags are replaced by their rules. A flag for which that is impossible is left out.
+    Needed flags are replaced by their rules, and lists by their values. A flag for which that is
+    impossible is left out.
     """
+    entries = inlined(entries).entries
     flags, _ = without_needs(entries, environment.fractional)
     document: dict[str, Any] = {"$schema": SCHEMA, "flags": flags}
     evaluators = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from app.configuration.changes.models import Content, Kind
+from app.configuration.transfer.list_inlining import inlined
 from app.environments.models import Environment
 from app.evaluation.inlining import Inliner, NotInlinedError
 from app.evaluation.needs import needs_of
@@ -29,7 +30,7 @@ _MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata")
 
 
 class EvaluatorDocument(NamedTuple):
-    """The document, and why flags with needs are left out, by key."""
+    """The document, and why flags are left out, by key."""
 
     document: dict[str, Any]
     left_out: Mapping[str, str]
@@ -39,9 +40,10 @@ def evaluator_document(
     environment: Environment, entries: Mapping[str, Content]
 ) -> EvaluatorDocument:
     """Return the document. Segments become `$evaluators` without references to others."""
-    rules = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
+    written, without_lists = inlined(entries)
+    rules = {key: entry.value for key, entry in written.items() if entry.kind is Kind.SEGMENT}
     segments = _Segments(rules)
-    flags, left_out = without_needs(entries, environment.fractional)
+    flags, left_out = without_needs(written, environment.fractional)
     document: dict[str, Any] = {
         "$schema": SCHEMA,
         "flags": {
@@ -54,7 +56,8 @@ def evaluator_document(
         document["$evaluators"] = evaluators
     if environment.metadata:
         document["metadata"] = environment.metadata
-    return EvaluatorDocument(document, left_out)
+    flags_left_out = {k: why for k, why in without_lists.items() if entries[k].kind is Kind.FLAG}
+    return EvaluatorDocument(document, flags_left_out | left_out)
 
 
 def without_needs(

@@ -84,9 +84,14 @@ async def answer_export(
         def read() -> Mapping[str, Content]:
             return entries
 
+    lists = None
+    if format_ is Format.FLAGD and (reveal or moment is not None):
+        async with request.app[DATABASE].connection() as connection:
+            lists = await service.lists_of(connection, read())
     text = await request.app[TRANSFER_LIMITER].run(
         "write document", lambda: write_document(environment, read(), format_)
     )
+    del lists
 
     headers[hdrs.CONTENT_TYPE] = MEDIA_TYPES[format_]
     ending = _ENDINGS.get(format_, format_)

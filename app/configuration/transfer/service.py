@@ -13,12 +13,14 @@ from app.configuration.changes.past import Moment
 from app.configuration.changes.sealing import reveal_secrets
 from app.configuration.changes.views import ChangeView, PropertiesChangeView, made_view
 from app.configuration.json_schema.pool import Checkers
+from app.configuration.list_data.loading import load_lists
 from app.configuration.transfer.documents import Document, Mode
 from app.configuration.transfer.import_plan import plan_import
 from app.database import Connection
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.environments.protection import Approval
+from app.evaluation.lists import HashedList
 from app.secrets.vault import Vault
 
 WARNINGS_MAX = 1_000
@@ -123,6 +125,12 @@ async def environment_at(
         clear = await reveal_secrets(connection, vault, list(contents.values()))
         contents = dict(zip(contents, clear, strict=True))
     return environment, contents
+
+
+async def lists_of(connection: Connection, entries: Mapping[str, Content]) -> list[HashedList]:
+    """Return the lists of the entries. A document for flagd finds them while they are held."""
+    segments = (entry.value for entry in entries.values() if entry.kind is Kind.SEGMENT)
+    return await load_lists(connection, segments)
 
 
 def count_revealed(entries: Mapping[str, Content]) -> int:

@@ -7,6 +7,7 @@ from aiohttp import ClientSession
 
 from app.access.models import Scope
 from app.configuration.list_data.digest import ListSum
+from app.configuration.lists import staging
 from app.configuration.lists.staging import Uploads
 from app.evaluation.lists import FOREVER, REMOVED, loaded_list
 from app.http.keys import DATABASE
@@ -430,3 +431,41 @@ async def test_abandoned_upload_is_deleted(service: Service, cleaner: Admin) -> 
         )
     await service.component(Uploads).clean()
     assert cleaner.execute("select count(*) from flagstone.list_stores").fetchone() == (0,)
+
+
+async def test_upload_in_a_protected_environment_can_be_proposed(service: Service) -> None:
+    environment = await (await service.client.get(LOCAL)).json()
+    protected = await service.client.patch(
+        LOCAL,
+        json={"protection": {"approvals": 1}},
+        headers={"If-Match": f'"{environment["version"]}"'},
+    )
+    assert protected.status == 200, await protected.text()
+    status, problem = await upload(service, "ada\n")
+    assert (status, problem["code"]) == (409, "approval_required")
+
+    status, proposal = await upload(service, "ada\nbob\n", propose="true")
+
+    assert status == 202, proposal
+    (operation,) = proposal["operations"]
+    assert operation["value"]["list"]["count"] == 2
+    # The values are stored, so whatever names the digest gets them.
+    written = await service.client.put(
+        f"{STAGING}/configurations/beta",
+        json={"kind": "segment", "value": operation["value"]},
+        headers=NEW,
+    )
+    assert written.status == 201, await written.text()
+    assert await values(service, place=STAGING) == ["ada", "bob"]
+    assert (await service.client.get(f"{LOCAL}/lists/beta/values")).status == 404
+
+
+async def test_full_list_accepts_as_many_values_as_it_loses(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "COUNT_MAX", 2)
+    await upload(service, "ada\nbob\n")
+    status, problem = await patch(service, 1, add=["eve"])
+    assert (status, problem["code"]) == (422, "list_too_long")
+    status, _ = await patch(service, 1, add=["eve"], remove=["ada"])
+    assert status == 200
