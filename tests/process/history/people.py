@@ -27,10 +27,12 @@ _DIRECT_WRITES = 0.05
 _MENDS = 0.5
 # The most proposals in review, so that people meet at one of them.
 _IN_REVIEW_MAX = 6
+# A person prefers proposals that can be applied.
+_WEIGHTS = {"open": 1, "approved": 4, "scheduled": 2}
 # What a person does with a proposal, by its state, with the weight of each choice.
 _CHOICES: Mapping[str, Mapping[str, int]] = {
-    "open": {"approve": 12, "edit": 1, "schedule": 1, "reject": 1, "withdraw": 1, "apply": 1},
-    "approved": {"apply": 6, "schedule": 4, "edit": 1, "approve": 1},
+    "open": {"approve": 12, "edit": 1, "reject": 1, "withdraw": 1, "apply": 1},
+    "approved": {"apply": 4, "schedule": 6, "edit": 1, "approve": 1},
     "scheduled": {"approve": 2, "unschedule": 1, "apply": 1, "edit": 1},
 }
 
@@ -79,7 +81,9 @@ class Person:
             if proposals is not None and len(proposals) < _IN_REVIEW_MAX:
                 await self._propose()
             if proposals:
-                await self._review(self._chance.choice(proposals))
+                weights = [_WEIGHTS[proposal.state] for proposal in proposals]
+                (proposal,) = self._chance.choices(proposals, weights)
+                await self._review(proposal)
             await asyncio.sleep(self._chance.uniform(0, 2 * _PAUSE_SECONDS))
 
     async def _in_review(self) -> list[ProposalSummary] | None:
