@@ -242,7 +242,7 @@ where environment = :environment
 -- name: find_revision_at(environment, at)$
 -- The latest revision that is not after the given time. The time of a revision is the start of its
 -- transaction, which may have waited for the revision before. So neighbours may be out of order,
--- but never by an hour. `offset 0` prevents a plan that reads the revisions from the end.
+-- but never by an hour. `offset 0` and `is true` prevent plans that read revisions from the end.
 with latest as (
     select
         change_sets.revision,
@@ -263,22 +263,46 @@ left join lateral (
     where change_sets.environment = :environment
       and change_sets.created_at < latest.created_at
       and change_sets.created_at >= latest.created_at - interval '1 hour'
-      and change_sets.revision > latest.revision
+      and (change_sets.revision > latest.revision) is true
     offset 0
 ) as waited on true
 group by latest.revision;
 
 -- name: list_actors(environment, first)
--- Who has written to an environment.
-select distinct actor
-from change_sets
-where environment = :environment
-  and revision >= :first;
+-- Who has written to an environment. Each step looks up the next actor in the index.
+with recursive found as (
+    (
+        select change_sets.actor
+        from change_sets
+        where change_sets.environment = :environment
+        order by change_sets.actor
+        limit 1
+    )
+    union all
+    select next_one.actor
+    from found
+    cross join lateral (
+        select change_sets.actor
+        from change_sets
+        where change_sets.environment = :environment
+          and change_sets.actor > found.actor
+        order by change_sets.actor
+        limit 1
+    ) as next_one
+)
+select found.actor
+from found
+where exists (
+    select 1
+    from change_sets
+    where change_sets.environment = :environment
+      and change_sets.actor = found.actor
+      and change_sets.revision >= :first
+);
 
--- name: list_change_sets(environment, first, before, key, actors, since, until, page_size)
--- Latest first; `before` is the last revision of the previous page. `bytes` is the stored size of
--- the changes, so that a page of large change sets can end early. A null filter matches all; `key`
--- is a part of a key, in any case.
+-- name: list_change_sets(environment, revisions)
+-- Latest first. `bytes` is the stored size of the changes, so that a page of large change sets can
+-- end early.
 select
     change_sets.environment,
     change_sets.revision,
@@ -304,11 +328,21 @@ cross join lateral (
       and changes.revision = change_sets.revision
 ) as sizes
 where change_sets.environment = :environment
+  and change_sets.revision = any(:revisions::bigint[])
+order by change_sets.revision desc;
+
+-- name: list_revisions(environment, first, before, key, actors, since, until, page_size)
+-- The latest change sets that match, by reading the history from its end. A null filter matches
+-- all; `key` is a part of a key, in any case. The revisions are bounded by the times already, so
+-- `is true` prevents a plan that reads and sorts by time.
+select change_sets.revision
+from change_sets
+where change_sets.environment = :environment
   and change_sets.revision >= :first
   and change_sets.revision < :before
   and (:actors::text[] is null or change_sets.actor = any(:actors::text[]))
-  and (:since::timestamptz is null or change_sets.created_at >= :since::timestamptz)
-  and (:until::timestamptz is null or change_sets.created_at < :until::timestamptz)
+  and (:since::timestamptz is null or (change_sets.created_at >= :since::timestamptz) is true)
+  and (:until::timestamptz is null or (change_sets.created_at < :until::timestamptz) is true)
   and (
     :key::text is null
     or exists (
@@ -320,6 +354,60 @@ where change_sets.environment = :environment
     )
   )
 order by change_sets.revision desc
+limit :page_size;
+
+-- name: list_revisions_of_actors(environment, first, before, actors, since, until, page_size)
+-- The same for actors. Each may have few change sets in a long history.
+select found.revision
+from unnest(:actors::text[]) as wanted (actor)
+cross join lateral (
+    select change_sets.revision
+    from change_sets
+    where change_sets.environment = :environment
+      and change_sets.actor = wanted.actor
+      and change_sets.revision >= :first
+      and change_sets.revision < :before
+      and (:since::timestamptz is null or (change_sets.created_at >= :since::timestamptz) is true)
+      and (:until::timestamptz is null or (change_sets.created_at < :until::timestamptz) is true)
+    order by change_sets.revision desc
+    limit :page_size
+) as found
+order by found.revision desc
+limit :page_size;
+
+-- name: list_keys_like(environment, part, first, page_size)
+-- The keys that have ever existed and contain a text, in any case. Each key was created once, so
+-- the index of creations and deletions has all of them.
+select distinct changes.key
+from changes
+where changes.environment = :environment
+  and changes.revision >= :first
+  and (changes.before_version is null or changes.after_version is null)
+  and strpos(lower(changes.key), lower(:part)) > 0
+limit :page_size;
+
+-- name: list_revisions_of_keys(environment, first, before, keys, actors, since, until, page_size)
+-- The same for a few keys. `offset 0` prevents a plan that reads the history from its end.
+select distinct found.revision
+from unnest(:keys::text[]) as wanted (key)
+cross join lateral (
+    select changes.revision
+    from changes
+    join change_sets
+        on change_sets.environment = changes.environment
+        and change_sets.revision = changes.revision
+    where changes.environment = :environment
+      and changes.key = wanted.key
+      and changes.revision >= :first
+      and changes.revision < :before
+      and (:actors::text[] is null or change_sets.actor = any(:actors::text[]))
+      and (:since::timestamptz is null or (change_sets.created_at >= :since::timestamptz) is true)
+      and (:until::timestamptz is null or (change_sets.created_at < :until::timestamptz) is true)
+    order by changes.revision desc
+    limit :page_size
+    offset 0
+) as found
+order by found.revision desc
 limit :page_size;
 
 -- name: list_changes(environment, revisions, after_key, page_size, page_bytes)

@@ -24,6 +24,7 @@ from tests.benchmarks import (
     console,
     evaluation,
     footprint,
+    large,
     ofrep,
     past,
     peers,
@@ -52,6 +53,7 @@ class Part(StrEnum):
     FAN_OUT = auto()
     CHURN = auto()
     PAST = auto()
+    LARGE = auto()
     FOOTPRINT = auto()
     WRITES = auto()
     SIZES = auto()
@@ -74,6 +76,7 @@ _MEASURES: Mapping[Part, Callable[[Progress], Coroutine[Any, Any, Sequence[Figur
     Part.FAN_OUT: relays.measure_fan_out,
     Part.CHURN: churn.measure,
     Part.PAST: past.measure,
+    Part.LARGE: large.measure,
     Part.FOOTPRINT: footprint.measure,
     Part.WRITES: writes.measure,
     Part.SIZES: sizes.measure,

@@ -51,7 +51,7 @@ async def measure(progress: Progress) -> list[Figure]:
 
 
 async def _cases(served: Service) -> Mapping[str, bytes]:
-    cookie = await _sign_in(served)
+    cookie = await sign_in(served)
 
     def asked(path: str, headers: str = "") -> bytes:
         head = f"GET {_CONSOLE}{path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n{headers}\r\n"
@@ -68,7 +68,7 @@ async def _cases(served: Service) -> Mapping[str, bytes]:
     }
 
 
-async def _sign_in(served: Service) -> str:
+async def sign_in(served: Service) -> str:
     """Return the cookie of a new session."""
     form = f"token={served.token}".encode()
     head = (
@@ -87,7 +87,7 @@ async def _measured(served: Service, name: str, request: bytes) -> list[Figure]:
         require_good(answer)
         for _ in range(_WARM_UP):
             await connection.ask(request)
-        async with _probing(served.port) as waits:
+        async with probing(served.port) as waits:
             for _ in range(_REQUESTS):
                 started = time.perf_counter()
                 await connection.ask(request)
@@ -111,7 +111,7 @@ async def _measured(served: Service, name: str, request: bytes) -> list[Figure]:
 
 
 @asynccontextmanager
-async def _probing(port: int) -> AsyncIterator[list[float]]:
+async def probing(port: int) -> AsyncIterator[list[float]]:
     """Yield the times of requests that cost nothing, sent one after another meanwhile."""
     waits: list[float] = []
 

@@ -77,10 +77,10 @@ async def measure(progress: Progress) -> list[Figure]:
 async def _settled_memory(served: Service) -> int:
     """Return the bytes of an idle service, a few seconds after its start."""
     await asyncio.sleep(_SETTLE_SECONDS)
-    return sum(_proportional_bytes(process.pid) for process in service_processes(served.pid))
+    return sum(proportional_bytes(process.pid) for process in service_processes(served.pid))
 
 
-def _proportional_bytes(pid: int) -> int:
+def proportional_bytes(pid: int) -> int:
     match = _PROPORTIONAL.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
     return int(match[1]) * KIB if match else 0
 

@@ -80,6 +80,21 @@ GOALS: Mapping[str, Mapping[str, Mapping[str, Goal]]] = {
         "restore, dry run": {P50: at_most(60)},
         "verify 100,000 revisions": {"s": at_most(10)},
     },
+    "large": {
+        "start": {"s": at_most(5)},
+        "start without database, from the disk": {"s": at_most(5)},
+        "first request, 12,000 entries": {"ms, longest stall": at_most(20)},
+        **{f"list, {page}": {P50: at_most(20)} for page in ("first page", "deep", "prefix")},
+        **{
+            page: {P50: at_most(50)}
+            for page in (
+                *("history, first page", "history, deep", "history of one key"),
+                *("console: history", "console: history, author", "console: history, key"),
+                *("console: history, no match", "console: history, until a day"),
+            )
+        },
+        "one change, at a replica": {PROCESSOR: at_most(5_000)},
+    },
     "footprint": {
         "memory, idle": {"MiB": at_most(70)},
         "memory, 10,000 flags": {"MiB": at_most(130)},

@@ -1,12 +1,15 @@
 """Read the history: change sets, who made them, and the history of a key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from app.configuration.changes.history_search import (
+    ALL_CHANGE_SETS,
+    ChangeSetFilter,
+    find_revisions,
+)
 from app.configuration.changes.models import Kind
 from app.configuration.changes.past import unknown_revision
 from app.configuration.changes.rows import properties_change_of
@@ -59,19 +62,6 @@ async def get_change_set(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChangeSetFilter:
-    """The change sets to list: with a part of a key, by these actors, from `since` to `until`."""
-
-    key: str | None = None
-    actors: Sequence[str] | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-ALL_CHANGE_SETS = ChangeSetFilter()
-
-
 async def list_change_sets(
     connection: Connection,
     environment: str,
@@ -84,21 +74,11 @@ async def list_change_sets(
 
     With a filter, the page after the last one may be empty.
     """
-    first = (await environments.get(connection, environment)).first_revision
+    head = await environments.get(connection, environment)
+    found = await find_revisions(connection, head, matching, before, limit)
     rows: list[dict[str, Any]] = []
-    size = count = 0
-    async for row in sql.list_change_sets(
-        connection,
-        environment=environment,
-        first=first,
-        before=before,
-        key=matching.key,
-        actors=None if matching.actors is None else list(matching.actors),
-        since=matching.since,
-        until=matching.until,
-        page_size=limit,
-    ):
-        count += 1
+    size = 0
+    async for row in sql.list_change_sets(connection, environment=environment, revisions=found):
         fields = {**row, "approval": approval_of(row["approval"])}
         size += fields.pop("bytes") or 0
         if rows and size > PAGE_BYTES_MAX:
@@ -115,9 +95,9 @@ async def list_change_sets(
         change = properties.get(row["revision"])
         items.append(ChangeSetView(**row, changes=changes, next=next_key, properties=change))
     # Without a filter revisions have no gaps, so the last one shows whether older ones exist.
-    more = bool(items) and items[-1].revision > first
-    if matching is not ALL_CHANGE_SETS:
-        more = more and (count == limit or len(items) < count)
+    more = bool(items) and items[-1].revision > head.first_revision
+    if matching != ALL_CHANGE_SETS:
+        more = more and (len(found) == limit or len(items) < len(found))
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
 
 

@@ -30,6 +30,8 @@ log = logger(__name__)
 
 POLL_SECONDS = 2.0
 PRELOAD_SECONDS = 2.0
+# Later changes are read after the load, as any other.
+_CATCH_UPS_MAX = 3
 
 
 class Follower(SnapshotSource):
@@ -206,7 +208,14 @@ class Follower(SnapshotSource):
         if self._away is not None:
             raise Unavailable(self._away.code, self._away.message)
         async with self._database.connection() as connection:
-            return await loading.read(connection, environment)
+            snapshot = await loading.read(connection, environment)
+            # A writer that was answered meanwhile reads its change without `min_revision`.
+            with suppress(HistorySwappedError):
+                for _ in range(_CATCH_UPS_MAX):
+                    if snapshot.revision >= self._noticed_in_load.get(environment, 0):
+                        break
+                    snapshot = (await loading.read_since(connection, snapshot)).snapshot
+        return snapshot
 
     async def read_lines(self, environment: str) -> tuple[Environment, list[bytes]]:
         async with self._database.connection() as connection:

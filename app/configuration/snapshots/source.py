@@ -210,12 +210,8 @@ class SnapshotSource(PolledCopy):
         change.set()
 
     def is_cold(self, environment: str) -> bool:
-        """Whether the next read of an environment loads it, with all that is committed by then."""
-        return (
-            environment in self._heads
-            and environment not in self._snapshots
-            and environment not in self.loads
-        )
+        """Whether a load comes before the next read. It reads all that is committed by now."""
+        return environment in self._heads and environment not in self._snapshots
 
     def adopt(
         self,

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from aiohttp import web
 
-from app.configuration.changes.history import ALL_CHANGE_SETS, ChangeSetFilter
+from app.configuration.changes.history_search import ALL_CHANGE_SETS, ChangeSetFilter
 from app.errors import malformed
 
 _TEXT_MAX = 255

@@ -1,0 +1,82 @@
+"""Find the change sets of a page of the history, however long it is.
+
+Without a filter their revisions are known. A filter by actors or by keys uses an index.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.database import Connection, sql
+from app.environments.models import Environment
+
+# With more keys, a change set that matches is soon found from the end of the history.
+KEYS_MAX = 300
+# The times of revisions may be out of order, but never by an hour.
+_DISORDER = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeSetFilter:
+    """The change sets to list: with a part of a key, by these actors, from `since` to `until`."""
+
+    key: str | None = None
+    actors: Sequence[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+ALL_CHANGE_SETS = ChangeSetFilter()
+
+
+async def find_revisions(
+    connection: Connection, head: Environment, matching: ChangeSetFilter, before: int, limit: int
+) -> list[int]:
+    """Return the latest revisions before the given one that match, at most `limit`."""
+    first, before = head.first_revision, min(before, head.revision + 1)
+    if matching == ALL_CHANGE_SETS:
+        return list(range(before - 1, max(first, before - limit) - 1, -1))
+    if matching.since is not None:
+        first = max(first, await _revision_at(connection, head, matching.since - _DISORDER))
+    if matching.until is not None:
+        before = min(before, await _revision_at(connection, head, matching.until) + 1)
+    actors = None if matching.actors is None else list(matching.actors)
+    bounds: dict[str, Any] = {
+        "environment": head.name,
+        "first": first,
+        "before": before,
+        "since": matching.since,
+        "until": matching.until,
+        "page_size": limit,
+    }
+    keys = await _keys_like(connection, head, matching.key)
+    if keys is not None:
+        rows = sql.list_revisions_of_keys(connection, keys=keys, actors=actors, **bounds)
+    elif actors is not None and matching.key is None:
+        rows = sql.list_revisions_of_actors(connection, actors=actors, **bounds)
+    else:
+        rows = sql.list_revisions(connection, key=matching.key, actors=actors, **bounds)
+    return [row["revision"] async for row in rows]
+
+
+async def _keys_like(
+    connection: Connection, head: Environment, part: str | None
+) -> list[str] | None:
+    """Return the keys that contain the text, None without a text or if they are many."""
+    if part is None:
+        return None
+    rows = sql.list_keys_like(
+        connection,
+        environment=head.name,
+        part=part,
+        first=head.first_revision,
+        page_size=KEYS_MAX + 1,
+    )
+    keys = [row["key"] async for row in rows]
+    return keys if len(keys) <= KEYS_MAX else None
+
+
+async def _revision_at(connection: Connection, head: Environment, at: datetime) -> int:
+    revision: int | None = await sql.find_revision_at(connection, environment=head.name, at=at)
+    return revision or 0

@@ -1,0 +1,1 @@
+drop index concurrently if exists change_sets_actor_index;
