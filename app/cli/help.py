@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple, TypeVar
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from app.cli.emergency import begin_emergency, emergency_option
+from app.cli.protected_writes import ProposedError, begin_write, options
 from app.cli.server_options import SERVER_OPTIONS, begin_command, warn_of_variable
 from app.program import CHECKOUT_PROGRAM, PROGRAM
 
@@ -208,12 +209,16 @@ class WritingCommand(RemoteCommand):
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self.params.append(emergency_option())
+        self.params += options()
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command. A change that became a proposal is no error."""
         _check_texts(ctx)
-        begin_emergency(ctx)
-        return super().invoke(ctx)
+        begin_write(ctx)
+        try:
+            return super().invoke(ctx)
+        except ProposedError as proposed:
+            resolve_name("app.cli.proposal_text:show_step")(proposed.proposal)
 
 
 class CommandGroup(_Help, TyperGroup): ...

@@ -58,7 +58,8 @@ def approval_words(approval: Approval | None) -> str:
     if approval is None:
         return ""
     if approval.emergency:
-        return "emergency, without approval"
+        of_proposal = f", proposal {approval.proposal}" if approval.proposal else ""
+        return f"emergency, without approval{of_proposal}"
     return f"proposal {approval.proposal}, approved by {', '.join(approval.approvers) or '-'}"
 
 

@@ -44,6 +44,8 @@ _NEXT_STEPS = {
     "flag_unknown": f"Run `{PROGRAM} configuration list ENVIRONMENT` to see the flags.",
     "revision_unknown": f"`{PROGRAM} configuration history ENVIRONMENT` shows the revisions.",
     "token_unknown": f"Run `{PROGRAM} token list` to see the tokens.",
+    "approval_required": "Repeat the command with --propose, or --emergency REASON.",
+    "proposal_unknown": f"Run `{PROGRAM} proposal list` to see the proposals.",
     "version_stale": "Read what has changed since, then repeat the command.",
 }
 

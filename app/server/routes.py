@@ -302,7 +302,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _PROPOSAL + "/schedule", proposals.schedule_proposal, Scope.WRITE, ProposalView,
           also=_READS, body=ProposalSchedule, conditions=_DECISION, is_large=True),
     Route("POST", _PROPOSAL + "/apply", proposals.apply_proposal, Scope.WRITE, ProposalView,
-          also=_READS, body=ProposalRemark, conditions=_DECISION, is_large=True),
+          also=_READS, body=ProposalRemark, query=("emergency",), conditions=_DECISION,
+          is_large=True),
 
     Route("GET", "/v1/tokens", tokens.list_tokens, Scope.ADMIN, TokenPage,
           query=("after", "limit")),

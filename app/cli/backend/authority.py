@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from app.access.log import AccessLog
 from app.cli.actor import origin
-from app.cli.emergency import is_emergency
+from app.cli.protected_writes import is_emergency
 from app.configuration.changes.administration import (
     Approved,
     record_administration,

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlencode
@@ -18,7 +19,9 @@ from yarl import URL
 
 from app import VERSION
 from app.cli.backend.http_errors import ServerError, not_flagstone, of_client, of_problem
+from app.cli.protected_writes import ProposedError, is_proposed
 from app.cli.server_options import Server
+from app.configuration.proposals.views import ProposalView
 
 Answer = TypeVar("Answer")
 
@@ -85,8 +88,10 @@ class HttpClient:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Write with a new Idempotency-Key."""
+        """Write with a new Idempotency-Key. Raises ProposedError for a proposal instead."""
         sent = {"Idempotency-Key": secrets.token_hex(16), **(headers or {})}
+        if is_proposed():
+            sent["Prefer"] = "proposal"
         raw = await self.send(method, path, query=query, body=body, headers=sent)
         return self._decode(raw, answer)
 
@@ -145,6 +150,8 @@ class HttpClient:
             raise of_client(self._url, error, is_write=is_write) from None
 
     def _checked(self, response: _Response) -> bytes:
+        if response.status == HTTPStatus.ACCEPTED:
+            raise ProposedError(self._decode(response.body, ProposalView))
         if 200 <= response.status < 300:
             return response.body
         if 300 <= response.status < 400:

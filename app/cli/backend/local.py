@@ -8,7 +8,8 @@ from app.access.events import AccessEvent
 from app.cli.actor import operator, origin
 from app.cli.backend.authority import authority, record_changes, record_emergency
 from app.cli.backend.interface import Backend, Export
-from app.cli.backend.local_administration import LocalAdministration
+from app.cli.backend.local_proposals import LocalProposals
+from app.cli.protected_writes import ProposedError, is_proposed
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.differences import between_environments, between_revisions
@@ -26,6 +27,7 @@ from app.configuration.changes.views import (
 )
 from app.configuration.entries import service as entries
 from app.configuration.entries.models import NewConfiguration, WriteResult
+from app.configuration.proposals.requests import new_proposal
 from app.configuration.snapshots import loading
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer import service as transfer
@@ -35,6 +37,7 @@ from app.configuration.transfer.document_writer import left_out, write_document
 from app.configuration.transfer.documents import Format, ImportOptions
 from app.configuration.transfer.service import ImportResult
 from app.database import Connection
+from app.errors import ApprovalRequired
 from app.flags import explanation
 from app.flags.explanation import FlagSource
 from app.flags.preview import Previews
@@ -51,16 +54,22 @@ _PAGE = 500
 
 def run_local(work: Callable[[Backend], Awaitable[Result]]) -> Result:
     """Run the work on the database of the settings."""
-    return run_script(lambda resources: work(LocalBackend(resources)))
+
+    async def whole(resources: Resources) -> Result:
+        backend = LocalBackend(resources)
+        try:
+            return await work(backend)
+        except ApprovalRequired as error:
+            if not is_proposed():
+                raise
+            new = new_proposal(error.change_set)
+        raise ProposedError(await backend.create_proposal(new))
+
+    return run_script(whole)
 
 
-class LocalBackend(LocalAdministration):
+class LocalBackend(LocalProposals):
     """The operations on a pool. The actor is the operator's account."""
-
-    def __init__(self, resources: Resources) -> None:
-        super().__init__(resources)
-        self._vault = resources.vault
-        self._checkers = resources.checkers
 
     async def get_entry(
         self, environment: str, key: str, moment: Moment | None = None, *, reveal: bool = False

@@ -12,7 +12,8 @@ from app.access.token_views import IssuedToken, NewToken, RotationRequest, Token
 from app.cli.backend.http_client import HttpClient
 from app.cli.backend.http_errors import ServerError
 from app.cli.backend.interface import Backend, Export
-from app.cli.emergency import is_emergency
+from app.cli.backend.remote_proposals import RemoteProposals
+from app.cli.protected_writes import is_emergency
 from app.cli.server_options import Server
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.past import Moment
@@ -60,11 +61,8 @@ def run_remote(work: Callable[[Backend], Awaitable[Result]], server: Server) -> 
     return asyncio.run(whole())
 
 
-class RemoteBackend:
+class RemoteBackend(RemoteProposals):
     """The operations as requests. The actor is the token."""
-
-    def __init__(self, client: HttpClient) -> None:
-        self._client = client
 
     async def list_environments(self) -> list[Environment]:
         return (await self._client.get("/v1/environments", EnvironmentList)).items

@@ -7,6 +7,8 @@ covered flag uses is covered too: it decides what the flag serves.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import Change, Kind, PropertiesChange
 from app.configuration.changes.offload import run_by_size
@@ -66,7 +68,8 @@ async def decide(
     if not covered or (proposal and missing_approvals(head.protection, authority) == 0):
         return Verdict(approval=proposal)
     if authority.emergency:
-        return Verdict(approval=Approval(emergency=True))
+        emergency = proposal or Approval()
+        return Verdict(approval=msgspec.structs.replace(emergency, emergency=True))
     return Verdict(approval=proposal, covered=covered)
 
 
@@ -122,15 +125,10 @@ def _is_segment(change: Change) -> bool:
     )
 
 
-def refusal(
-    head: Environment, verdict: Verdict, authority: Authority
-) -> tuple[str, list[Violation]]:
+def refusal(head: Environment, verdict: Verdict) -> tuple[str, list[Violation]]:
     """Return the sentence and the violations of a write that lacks approvals."""
     protection = head.protection or Protection()
     needed = counted(protection.approvals, "approval")
-    if authority.proposal is not None:
-        present = protection.approvals - missing_approvals(protection, authority)
-        needed += f", and the proposal has {present}"
     return (
         f"{head.name} is protected: the change needs {needed}. Create a proposal for it.",
         [Violation(name, f"is protected in {head.name}") for name in verdict.covered],

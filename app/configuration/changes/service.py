@@ -128,7 +128,7 @@ async def prepare(  # noqa: PLR0913 - all but three by name
     verdict = await decide(connection, head, changes, properties, authority)
     if verdict.covered and not authority.is_dry_run:
         raise approval_required(
-            *refusal(head, verdict, authority),
+            *refusal(head, verdict),
             proposed_operations(
                 head.name,
                 operations,

@@ -27,7 +27,7 @@ from app.errors import TooLarge
 from app.threads import in_turn
 
 
-class ProposalConflict(msgspec.Struct, frozen=True, kw_only=True):
+class MovedKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key that has changed since the author saw it. Null where it does not exist.
 
     `expected_version` is the version that the author saw; 0 stands for no entry.
@@ -49,7 +49,7 @@ class ProposedDifference:
 
     environment: Environment
     changes: Sequence[ChangeView]
-    conflicts: Sequence[ProposalConflict]
+    conflicts: Sequence[MovedKey]
     properties: PropertiesChangeView | None
     properties_moved: bool
 
@@ -68,7 +68,7 @@ async def compare(connection: Connection, name: str, intent: Intent) -> Proposed
         connection, name, {key: version for key, version in moved.items() if version}
     )
 
-    def views() -> tuple[list[ChangeView], list[ProposalConflict]]:
+    def views() -> tuple[list[ChangeView], list[MovedKey]]:
         changes, conflicts = [], []
         for item in intent.operations:
             entry = entries[item.key]
@@ -77,7 +77,7 @@ async def compare(connection: Connection, name: str, intent: Intent) -> Proposed
             changes.append(change_view(item.key, theirs, yours))
             if item.key in moved:
                 conflicts.append(
-                    ProposalConflict(
+                    MovedKey(
                         key=item.key,
                         expected_version=moved[item.key],
                         base=bases.get(item.key),

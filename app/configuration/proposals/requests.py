@@ -9,9 +9,12 @@ from app.configuration.changes.requests import (
     OPERATIONS_MAX,
     DeleteOperation,
     Message,
+    NewChangeSet,
     PatchOperation,
     PutOperation,
 )
+from app.errors import TooLarge
+from app.names import counted
 
 TITLE_MAX = 200
 TEXT_MAX = 2_000
@@ -40,6 +43,21 @@ class NewProposal(_Body, frozen=True, kw_only=True):
     environment: str | None = None
     operations: Operations
     draft: bool = False
+
+
+def new_proposal(change_set: NewChangeSet) -> NewProposal:
+    """Return the proposal of a change set that needs approval. Raises TooLarge."""
+    operations = list(change_set.operations)
+    if len(operations) > OPERATIONS_MAX:
+        raise TooLarge(
+            "proposal_too_large",
+            f"The change has {len(operations)} operations, and a proposal has at most "
+            f"{OPERATIONS_MAX}. Propose it in parts.",
+        )
+    title = change_set.message or f"Change of {counted(len(operations), 'entry', 'entries')}"
+    return NewProposal(
+        title=title.splitlines()[0][:TITLE_MAX], message=change_set.message, operations=operations
+    )
 
 
 class ProposalPatch(_Body, frozen=True, kw_only=True):

@@ -14,7 +14,11 @@ import msgspec
 from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
-from app.configuration.changes.administration import check_administration, record_administration
+from app.configuration.changes.administration import (
+    check_administration,
+    record_administration,
+    record_emergencies,
+)
 from app.configuration.changes.views import AppliedChangeSets, made_view
 from app.configuration.proposals import approvals, store
 from app.configuration.proposals.models import COMMENTED, CREATED, Proposal, environments_of
@@ -67,8 +71,10 @@ def require_all(grant: Grant, environments: Sequence[str]) -> None:
         raise Forbidden("environment_foreign", "The token is not for every environment named.")
 
 
-def check_environments(operations: Sequence[AnyOperation], default: str | None) -> None:
-    """Check that each operation names its environment, if there is no default. Raises Invalid."""
+def with_environments(
+    operations: Sequence[AnyOperation], default: str | None
+) -> list[AnyOperation]:
+    """Return the operations with their environments. Raises Invalid, naming each without one."""
     if default is None and (
         violations := [
             Violation(f"operations[{position}].environment", "must be given, or environment")
@@ -77,6 +83,10 @@ def check_environments(operations: Sequence[AnyOperation], default: str | None) 
         ]
     ):
         raise Invalid.of("operations_invalid", violations[:_VIOLATIONS_MAX])
+    return [
+        msgspec.structs.replace(operation, environment=operation.environment or default)
+        for operation in operations
+    ]
 
 
 def edited(
@@ -302,8 +312,12 @@ async def apply(
     *,
     expected: ExpectedVersion | None = None,
     text: str = "",
+    emergency: bool = False,
 ) -> AppliedChangeSets:
-    """Apply a proposal: one change set in each environment, and its mark, in one transaction."""
+    """Apply a proposal: one change set in each environment, and its mark, in one transaction.
+
+    In an emergency it needs no approval, and the text is the message of the change sets.
+    """
     current = await _locked(connection, checked.proposal, actor.grant, expected)
     require_all(actor.grant, current.environments)
     state = after(Action.APPLY, current.state)
@@ -318,12 +332,14 @@ async def apply(
             intent,
             actor=actor.name,
             vault=vault,
-            authority=known[name],
+            authority=replace(known[name], emergency=emergency),
+            message=text if emergency else "",
         )
         written.append(await made_view(change_set))
     views = AppliedChangeSets(change_sets=written)
     check_administration(views, actor.grant)
     await record_administration(connection, actor.log, views, actor.origin)
+    await record_emergencies(connection, actor.log, written, actor.origin)
     revisions = {change_set.environment: change_set.revision for change_set in written}
     await store.set_state(connection, current, state, applied=revisions)
     await _add(connection, current, Action.APPLY, actor, text)

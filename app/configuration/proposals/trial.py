@@ -10,18 +10,19 @@ from dataclasses import dataclass
 
 from app.access.models import Grant
 from app.configuration.changes import service as changes
-from app.configuration.changes.approvals import Authority
+from app.configuration.changes.approvals import Authority, missing_approvals
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.intents import contents_of, intents_of, patch_of
 from app.configuration.changes.models import ChangeKind, ChangeSet, Content, Operation
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import NewChangeSet, PatchOperation, PutOperation
 from app.configuration.proposals import store
+from app.configuration.proposals.approvals import approvals_missing
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.requests import AnyOperation
 from app.database import Connection, Database
 from app.environments import service as environments
-from app.errors import AppError, Conflict, RetryLater, Stale
+from app.errors import AppError, ApprovalRequired, Conflict, RetryLater, Stale
 from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
 
@@ -137,8 +138,12 @@ async def apply_intent(
     actor: str,
     vault: Vault,
     authority: Authority,
+    message: str = "",
 ) -> ChangeSet:
-    """Write the change set of one environment, or try it. Raises Conflict if it is stale."""
+    """Write the change set of one environment, or try it. Raises Conflict if it is stale.
+
+    The message for the history is that of the proposal by default.
+    """
     if proposal.is_outdated:
         raise Conflict(
             "proposal_outdated",
@@ -151,7 +156,7 @@ async def apply_intent(
             intent.operations,
             actor=actor,
             kind=ChangeKind.PROPOSAL,
-            message=proposal.message or proposal.title,
+            message=message or proposal.message or proposal.title,
             patch=intent.patch,
             vault=vault,
             authority=authority,
@@ -164,3 +169,7 @@ async def apply_intent(
             "Read its preview, and edit it.",
             error.violations,
         ) from None
+    except ApprovalRequired:
+        protection = (await environments.get(connection, environment)).protection
+        lacking = 0 if protection is None else missing_approvals(protection, authority)
+        raise approvals_missing({environment: lacking}) from None

@@ -38,10 +38,7 @@ async def preview_proposal(request: web.Request) -> web.Response:
 
 
 async def evaluate_proposed_flag(request: web.Request) -> web.Response:
-    """Evaluate a flag in the proposed state.
-
-    The answer explains the result, as that for a stored flag.
-    """
+    """Evaluate a flag in the proposed state, and explain it."""
     wire.read_query(request, set())
     body = await wire.read_body(request, ProposedEvaluationQuery, bytes_max=CONTEXT_BYTES_MAX)
     proposal = await _find(request)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from app.configuration.changes.views import ChangeView, PropertiesChangeView
-from app.configuration.proposals.differences import ProposalConflict
+from app.configuration.proposals.differences import MovedKey
 from app.flags.preview_views import FlagPreview, Refusal
 
 
@@ -26,7 +26,7 @@ class EnvironmentPreview(msgspec.Struct, frozen=True, kw_only=True):
     properties_moved: bool
     words: list[str]
     refusals: list[Refusal]
-    conflicts: list[ProposalConflict]
+    conflicts: list[MovedKey]
     approvals_required: int
     flags: list[FlagPreview]
     flags_count: int

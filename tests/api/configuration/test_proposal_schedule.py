@@ -197,7 +197,7 @@ async def test_revoked_approver_fails_the_scheduled_proposal(
     failed = await _decided(author, proposal)
 
     assert failed["state"] == "failed"
-    assert "staging is protected" in failed["reason"]
+    assert "staging needs 1 more approval" in failed["reason"]
     assert await author.value("a") is None
 
 

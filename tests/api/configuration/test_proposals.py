@@ -170,7 +170,7 @@ async def test_edit_ends_the_approvals(service: Service, author: Person, reviewe
     assert edited.body["approvals"][0]["approvers"] == []
     assert (stale.status, stale.body["version"]) == (412, 2)
     assert stale.headers["ETag"] == '"2"'
-    assert (refused.status, refused.body["code"]) == (409, "approval_required")
+    assert (refused.status, refused.body["code"]) == (409, "approvals_missing")
     assert applied.status == 200
     assert await author.value("a") == 2
 
@@ -344,7 +344,7 @@ async def test_revoked_token_no_longer_approves(
     refused = await author.act(proposal, "apply")
     stored = await author.read(proposal)
 
-    assert (refused.status, refused.body["code"]) == (409, "approval_required")
+    assert (refused.status, refused.body["code"]) == (409, "approvals_missing")
     assert stored["approvals"][0]["missing"] == 1
     assert await author.value("a") is None
 

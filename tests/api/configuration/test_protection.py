@@ -314,7 +314,7 @@ async def test_proposal_is_applied_with_enough_approvals(service: Service) -> No
             lambda c: writes.apply(c, intents, actor="x", message="", authority=authority)
         )
 
-    with pytest.raises(ApprovalRequired, match="the proposal has 1"):
+    with pytest.raises(ApprovalRequired, match="needs 2 approvals"):
         await apply("token:author", "token:b")
     await apply("token:b", "token:c")
 

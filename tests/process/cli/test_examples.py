@@ -40,6 +40,11 @@ FILES = {
     "definition.json": DEFINITION,
     "flags.flagd.json": FLAGS,
 }
+# The last examples that need a key ring, in this order.
+_OF_THE_KEY_RING = (
+    *(f"backup {name}" for name in ("create", "list", "verify", "restore", "prune", "new-epoch")),
+    *("key shred", "audit verify", "audit heads", "audit public-key"),
+)
 
 
 def test_page_equals_the_help() -> None:
@@ -50,6 +55,22 @@ def test_page_equals_the_help() -> None:
 def _write_files(folder: Path) -> None:
     for file, content in FILES.items():
         (folder / file).write_text(content)
+
+
+def _store_secret(run: Run, ring: dict[str, str]) -> None:
+    words = ("configuration", "set", "local", "password", "-", "--text", "--kind", "secret")
+    assert run(*words, stdin="hunter2", **ring).code == 0
+
+
+def _protect(run: Run) -> None:
+    words = ("environment", "update", "development", "--approvals", "1", "--self-approval")
+    assert run(*words).code == 0
+
+
+def _draft(run: Run, folder: Path) -> None:
+    (folder / "changes.json").write_text(CHANGES.replace('"a"', '"b"'))
+    words = ("proposal", "create", "development", "changes.json", "--title", "A draft", "--draft")
+    assert run(*words).code == 0
 
 
 def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) -> None:
@@ -83,12 +104,18 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
         "restore",
         "promote",
         "export",
+        "import",
     )
-    example("configuration import")
     examples("flag", "evaluate", "explain", "stale", "lint", "preview")
     examples("environment", "create", "list", "show", "update", "delete")
     examples("flag", "create", "show", "target", "rollout", "disable", "enable", "list", *PLANS)
     examples("configuration", "apply", "delete")
+
+    _protect(run)
+    examples("proposal", "create", "edit", "comment", "list", "show")
+    examples("proposal", "approve", "schedule", "apply")
+    _draft(run, tmp_path)
+    examples("proposal", "submit", "reject", "withdraw")
 
     example("console link")
     token = example("token create")
@@ -106,8 +133,7 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
 
     example("key generate")
     ring = {"KEY_RING_FILE": "key-ring"}
-    secret = ("configuration", "set", "local", "password", "-", "--text", "--kind", "secret")
-    assert run(*secret, stdin="hunter2", **ring).code == 0
+    _store_secret(run, ring)
     values["KEY"] = re.findall(r"\d{8}-\w+", example("key list", **ring))[0]
     example("key export", **ring)
     example("key rotate", **ring)
@@ -116,12 +142,7 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
     example("key retire", **ring)
     example("key import", **ring)
 
-    for name in ("create", "list", "verify", "restore", "prune", "new-epoch"):
-        example(f"backup {name}", **ring)
-    example("key shred", **ring)
-    for name in ("verify", "heads", "public-key"):
-        example(f"audit {name}", **ring)
-    example("database accept-schema")
-    example("database trim-access-log")
-    example("database rollback")
+    for name in _OF_THE_KEY_RING:
+        example(name, **ring)
+    examples("database", "accept-schema", "trim-access-log", "rollback")
     assert ran == EXAMPLES.keys() - ELSEWHERE
