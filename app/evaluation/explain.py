@@ -9,6 +9,7 @@ from app.evaluation.engine import ErrorCode, Flag, FlagSet, Outcome, Reason
 from app.evaluation.flag_operator import needed_variant
 from app.evaluation.flagd_operators import draw
 from app.evaluation.nodes import MISSING, Closure
+from app.evaluation.plans.compiling import definition_at
 from app.evaluation.run import RuleError, Run
 
 # Bounds the memory of a trace: loops over a client's arrays may run millions of steps.
@@ -87,10 +88,17 @@ def explain(
     now: int,
     steps_max: int = STEPS_MAX,
 ) -> Explanation:
-    """Compile a flag again with an observer of each operator, and evaluate it."""
+    """Compile a flag again with an observer of each operator, and evaluate it.
+
+    The steps are those of the rules in force: the periods of a plan are no operators of its author.
+    """
     trace = _Trace(key, flag_set, steps_max)
-    flag = Flag(key, definition, flag_set, observe=trace.observe)
+    in_force = definition_at(definition, now)
+    flag = Flag(key, in_force, flag_set, observe=trace.observe)
     outcome = flag.evaluate(context, now).outcome
+    if in_force is not definition:
+        # The same variant, but the reason that clients get.
+        outcome = Flag(key, definition, flag_set).evaluate(context, now).outcome
     return Explanation(outcome=outcome, steps=trace.steps, is_complete=trace.is_complete)
 
 

@@ -13,7 +13,7 @@ from app.flags.change_words.sentences import shortened
 from app.flags.flag_pair import MISSING_FLAG
 from app.flags.preview_views import ContextPreview, FlagPreview, Movement, Preview, Refusal
 from app.flags.sampling import outcome_name
-from app.flags.wording import describe
+from app.flags.wording import describe, in_force
 
 _SHADES = 4
 # Outcomes of the bars and of the table.
@@ -163,6 +163,7 @@ def _cards(
 ) -> list[ContextCard]:
     if of_flag is None:
         return []
+    before, after = (in_force(part) if isinstance(part, dict) else part for part in (before, after))
     texts_before, texts_after = list(describe(before)), list(describe(after))
 
     def card(number: int, context: dict[str, Any], outcomes: ContextPreview) -> ContextCard:

@@ -264,3 +264,24 @@ async def test_past_plan_is_shown_without_controls(service: Service) -> None:
     assert "Step 1 of 2" in page
     assert "flag-plan-control" not in page
     assert "plan-when" not in page
+
+
+async def test_preview_traces_the_rules_in_force(service: Service) -> None:
+    rule = {"if": [{"==": [{"var": "tier"}, "pro"]}, "on"]}
+    value = {**planned(-2, -1, 1), "targeting": rule}
+    await put(service, value)
+    context = '{"targetingKey": "ada", "tier": "free"}'
+    fields = [
+        ("context-shown", "1"),
+        ("context-0-view", "json"),
+        ("context-0-json", context),
+    ]
+
+    async with service.client.post(
+        f"{PAGE}/flag-preview/{KEY}", data=fields, headers={**OWN, "HX-Request": "true"}
+    ) as answer:
+        page = text_of(await answer.text())
+
+    assert answer.status == 200
+    assert "20 % on, 80 % off by targetingKey for all others" in page
+    assert "$flagd.timestamp" not in page
