@@ -98,8 +98,11 @@ async def test_edge_value_never_gets_500(
     service: Service, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Follower.at_least, "__kwdefaults__", {"seconds": 0.001})
-    token = await service.token(*Scope, environments=("local",))
+    # An administrator cannot rotate a token with the scope publish.
+    token = await service.token(*(set(Scope) - {Scope.PUBLISH}), environments=("local",))
     names = {"environment": "local", "key": "f", "revision": "1", "id": token.split("_")[2]}
+    if "{proposal" in route.path:
+        names["proposal"] = await _propose(service, token)
     path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
     path = path.format(**names, ticket="x")
     await _put(service, "f", {"value": SWITCH, "kind": "flag"})
@@ -124,6 +127,18 @@ async def test_edge_value_never_gets_500(
     assert not broken
     # The request was refused for its values, not for its token or path.
     assert route.scope is None or not statuses & {401, 403, 405, 415}
+
+
+async def _propose(service: Service, token: str) -> str:
+    """Create a proposal of another person, which the administrator may approve."""
+    operation = {"op": "put", "key": "proposed", "version": 0, "value": 1}
+    answer = await service.stranger.post(
+        "/v1/proposals",
+        json={"title": "t", "environment": "local", "operations": [operation]},
+        headers={"X-API-Key": token},
+    )
+    assert answer.status == 201
+    return str((await answer.json())["id"])
 
 
 async def _put(service: Service, key: str, body: Mapping[str, Any]) -> None:
