@@ -12,7 +12,7 @@ from app.configuration.changes.models import MESSAGE_MAX
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
 
-# `propose` is read by `proposals/handlers.py`.
+# `proposals/handlers.py` acts on `propose`.
 OPTIONS = {"dry_run", "emergency", "propose"}
 
 
@@ -41,6 +41,7 @@ def options_of(request: web.Request, query: Mapping[str, str]) -> WriteOptions:
     emergency = wire.flag(query, "emergency")
     if emergency:
         check_publish(request)
+    wire.flag(query, "propose")
     return WriteOptions(dry_run=wire.flag(query, "dry_run"), emergency=emergency)
 
 

@@ -28,6 +28,7 @@ _EXAMPLES = int(os.environ.get("FLAGSTONE_EXAMPLES", "8"))
 # Streams do not end, and a ticket cannot be generated.
 _STREAMS = {
     ("GET", "/v1/environments/{environment}/events"),
+    ("GET", "/v1/proposals/events"),
     ("GET", "/ofrep/v1/streams/{ticket}"),
 }
 
@@ -64,6 +65,7 @@ async def test_operations_match_the_document(
     monkeypatch.setattr(failures, "ATTEMPTS_MAX", 1_000_000)
     await _fill(service)
     _fill_tokens(server, service.app[TOKENS].key)
+    await _fill_proposals(service, server)
     before = _good_answers(service)
 
     code, output = await _generate(service)
@@ -119,6 +121,26 @@ def _fill_tokens(server: Server, key: Secret) -> None:
                 "values (%s, 'generated', sha256(''), %s, '{read}', '{local}', 'test', %s)",
                 [token_id, grant_mac(key, token_id, grant, now), now],
             )
+
+
+async def _fill_proposals(service: Service, server: Server) -> None:
+    """Create proposals of another person with the ids of `schemathesis.toml`.
+
+    Each third one is a draft.
+    """
+    with server.admin("suite") as connection:
+        connection.execute("alter table flagstone.proposals alter id restart")
+    headers = {"X-API-Key": await service.token(Scope.READ, Scope.WRITE)}
+    for number in range(60):
+        operation = {"op": "put", "key": f"p{number}", "version": 0, "value": number}
+        body = {
+            "title": "generated",
+            "environment": "staging",
+            "operations": [operation],
+            "draft": number % 3 == 0,
+        }
+        answer = await service.stranger.post("/v1/proposals", json=body, headers=headers)
+        assert answer.status == 201
 
 
 def _operations() -> set[tuple[str, str]]:
