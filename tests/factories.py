@@ -28,6 +28,7 @@ def flag(**members: Any) -> dict[str, Any]:
 def filled(path: str, environment: str = "local") -> str:
     """Replace each {name} or {name:pattern} of a route with a value."""
     values = {
+        "action": "pause",
         "environment": environment,
         "id": "0123456789abc",
         "key": "k",

@@ -68,5 +68,6 @@ async def preview_changes(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"min_revision"})
     body = await wire.read_body(request, PreviewRequest, answer_seconds=_PREVIEW_SECONDS)
     snapshot = await read_snapshot(request, query)
-    preview = await request.app[PREVIEWS].run(snapshot, body, int(time.time()))
+    now = time.time() if body.at is None else body.at.timestamp()
+    preview = await request.app[PREVIEWS].run(snapshot, body, int(now))
     return wire.answer(preview, headers=snapshot_headers(request, snapshot))

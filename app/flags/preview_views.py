@@ -1,5 +1,6 @@
 """The JSON shapes of previews."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -38,13 +39,17 @@ class SampleRequest(_Request, frozen=True, kw_only=True):
 
 
 class PreviewRequest(_Request, frozen=True, kw_only=True):
-    """Changes that are not stored, and the contexts to evaluate. A null change deletes the key."""
+    """Changes that are not stored, and the contexts to evaluate. A null change deletes the key.
+
+    `at` is the time of the evaluation, by default the current time.
+    """
 
     changes: Annotated[
         dict[Key, DraftEntry | None], msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX)
     ]
     contexts: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=CONTEXTS_MAX)] = []
     sample: SampleRequest = msgspec.field(default_factory=SampleRequest)
+    at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from app.audit.head_export import HeadExport
 from app.components import Component, FunctionComponent
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.group_commit import GROUP_COMMIT, GroupCommit
+from app.configuration.changes.step_recorder import StepRecorder
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.lists.staging import UPLOADS, Uploads
 from app.configuration.proposals.watch import CHANGE_OF_PROPOSALS, WATCH, ProposalWatch
@@ -163,6 +164,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         ),
         FunctionComponent("seed", start=partial(seed, settings, database)),
         follower,
+        StepRecorder(database),
         FunctionComponent("announcer", run=database.announcer.run),
         FunctionComponent("collector", run=memory.run),
         app[TOKEN_USE],

@@ -19,6 +19,7 @@ from app.access.models import Scope
 from app.access.token_views import IssuedToken, NewToken, RotationRequest, TokenPage, TokenView
 from app.configuration.changes import environment_handlers as environments
 from app.configuration.changes import handlers as changes
+from app.configuration.changes.plan_control import PlanCommand
 from app.configuration.changes.requests import (
     EnvironmentPatch,
     NewChangeSet,
@@ -58,6 +59,7 @@ from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment, EnvironmentList
 from app.evaluation.engine import Outcome
 from app.flags import handlers as flags
+from app.flags import plan_handlers as plans
 from app.flags.flagd_sync import handlers as flagd_sync
 from app.flags.flagd_sync.connect import ConnectError, with_connect_errors
 from app.flags.flagd_sync.handlers import FetchedFlags, FlagsRequest, SyncMetadata
@@ -66,6 +68,7 @@ from app.flags.ofrep.answers import EvaluationFailure, hot_with_ofrep_errors, wi
 from app.flags.ofrep.cors import preflight
 from app.flags.ofrep.streams import RefetchEvent, stream_flag_changes
 from app.flags.ofrep.tickets import STREAM_PATH
+from app.flags.plan_views import PlanControl, PlanView
 from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.proposals.handlers import evaluate_proposed_flag, preview_proposal
 from app.flags.proposals.views import ProposalPreview, ProposedEvaluationQuery
@@ -103,6 +106,8 @@ _OF_LIST = _ENVIRONMENT + r"/lists/{key:[\s\S]+}"
 _ISSUED = "/v1/tokens/{id}"
 _PROPOSAL = "/v1/proposals/{proposal:[0-9]{1,18}}"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
+
+_PLAN = _ENVIRONMENT + r"/flags/{key:[\s\S]+}/plan"
 
 _PROBE = (200, 503)
 _HEALTH = (health.CONTENT_TYPE,)
@@ -227,6 +232,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _ENVIRONMENT + r"/flags/{key:[\s\S]+}/evaluate", flags.explain_flag,
           Scope.READ, ExplainedEvaluation, body=EvaluationQuery, query=("min_revision",),
           body_bytes_max=CONTEXT_BYTES_MAX, headers=_MOMENT, is_large=True),
+    Route("GET", _PLAN, plans.get_plan, Scope.READ, PlanView, query=("at", "min_revision"),
+          headers=_MOMENT),
+    Route("POST", _PLAN + f"/{{action:{'|'.join(PlanCommand)}}}", plans.control_flag_plan,
+          Scope.WRITE, WriteResult, body=PlanControl, query=_WRITE,
+          conditions=("If-Match", *_REPEATABLE), headers=("ETag", *_REVISION)),
     Route("POST", _ENVIRONMENT + "/preview", flags.preview_changes, Scope.READ, Preview,
           body=PreviewRequest, query=("min_revision",), headers=_MOMENT, is_large=True),
 

@@ -182,6 +182,11 @@ def _hour(**given: str) -> str:
     return _insert("flag_usage_hours", row | given)
 
 
+def _step(**given: str) -> str:
+    row = {"environment": "'local'", "key": "'k'", "step": "1", "begins_at": "current_timestamp"}
+    return _insert("plan_steps", row | given)
+
+
 def _data_key(**given: str) -> str:
     row = {
         "environment": "'local'",
@@ -278,6 +283,7 @@ GOOD = {
         _all(_value(removed="1"), _value(added="2")),
     ],
     "list_states": [_all(_store(), _state()), _all(_store(), _state(count="1000000"))],
+    "plan_steps": [_step(), _step(step="2", revision="1")],
     "data_keys": [
         _data_key(),
         _all(_data_key(retired_at="current_timestamp"), _data_key(id=_OTHER_ID)),
@@ -416,6 +422,9 @@ BAD = {
     "flag_usage_hours_pkey": [_all(_hour(), _hour())],
     "flag_usage_hours_environment_fkey": [_hour(environment="'nowhere'")],
     "flag_usage_hours_count_positive": [_hour(count="0")],
+    "plan_steps_pkey": [_all(_step(), _step())],
+    "plan_steps_environment_fkey": [_step(environment="'nowhere'")],
+    "plan_steps_step_positive": [_step(step="0")],
     "schema_fingerprints_pkey": [
         _all(*(["alter table schema_fingerprints alter id restart", _fingerprint()] * 2))
     ],

@@ -16,6 +16,7 @@ from app.configuration.changes.models import (
     Kind,
     PropertiesChange,
 )
+from app.configuration.changes.plan_steps import save_steps
 from app.configuration.changes.rows import ROWS_AT_ONCE
 from app.configuration.snapshots.change_event import ChangeEventData
 from app.configuration.snapshots.own_changes import OwnChange
@@ -64,6 +65,7 @@ async def write(
             entries[row["key"]] = Configuration(environment=last.environment, **row)
         links = []
     for change_set in change_sets:
+        await save_steps(connection, change_set)
         if change_set.properties is not None:
             await _write_properties(connection, change_set, change_set.properties)
         if returns_entries:

@@ -21,6 +21,7 @@ from app.configuration.changes.models import (
     PropertiesChange,
 )
 from app.configuration.changes.offload import run_by_size
+from app.configuration.changes.plan_steps import check_new_plans, in_stored_form
 from app.configuration.changes.prerequisites import check_prerequisites
 from app.configuration.changes.properties import PropertiesPatch, patched
 from app.configuration.changes.proposed import approval_required, proposed_operations
@@ -119,9 +120,12 @@ async def prepare(  # noqa: PLR0913 - all but three by name
 
     def check() -> list[Change]:
         _check_format(operations, entries)
-        _check_versions(operations, entries, head.epoch)
+        check_versions(operations, entries, head.epoch)
         _check_kinds(operations, entries, may_change=kind in _KIND_CHANGING)
-        return [_change(operation, entries[operation.key]) for operation in operations]
+        stored = [in_stored_form(operation) for operation in operations]
+        if kind is ChangeKind.EDIT:
+            check_new_plans(stored, entries, locked.created_at)
+        return [_change(operation, entries[operation.key]) for operation in stored]
 
     changes = await in_turn("check", check) if len(operations) > _QUICK_OPERATIONS else check()
     free_later(entries, changes)
@@ -209,9 +213,10 @@ def _check_format(operations: Sequence[Operation], entries: Mapping[str, Entry])
         raise Invalid(refused[0].code, refused[0].message, violations)
 
 
-def _check_versions(
+def check_versions(
     operations: Sequence[Operation], entries: Mapping[str, Entry], epoch: str
 ) -> None:
+    """Raise Stale with each key whose version is not the expected one."""
     stale = [
         (operation, entries[operation.key])
         for operation in operations

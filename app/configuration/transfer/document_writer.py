@@ -8,7 +8,7 @@ import msgspec
 from app.configuration.changes.models import Content, Kind
 from app.configuration.transfer.documents import VERSION, Format, Whole, WholeEntry
 from app.configuration.transfer.env_writer import env_lines, env_values
-from app.configuration.transfer.evaluator_document import SCHEMA, without_needs
+from app.configuration.transfer.evaluator_document import SCHEMA, plain, without_needs
 from app.configuration.transfer.list_inlining import inlined
 from app.environments.models import Environment
 
@@ -72,12 +72,15 @@ def _whole(environment: Environment, entries: Mapping[str, Content]) -> Whole:
 def _flagd(environment: Environment, entries: Mapping[str, Content]) -> dict[str, Any]:
     """Return a flagd document: flags, and segments as `$evaluators`.
 
-    Needed flags are replaced by their rules, and lists by their values. A flag for which that is
-    impossible is left out.
+    Plans become rules. Needed flags are replaced by their rules, and lists by their values. A flag
+    for which that is impossible is left out.
     """
     entries = inlined(entries).entries
     flags, _ = without_needs(entries, environment.fractional)
-    document: dict[str, Any] = {"$schema": SCHEMA, "flags": flags}
+    document: dict[str, Any] = {
+        "$schema": SCHEMA,
+        "flags": {key: plain(flag) for key, flag in flags.items()},
+    }
     evaluators = {key: entry.value for key, entry in entries.items() if entry.kind is Kind.SEGMENT}
     if evaluators:
         document["$evaluators"] = evaluators

@@ -49,7 +49,7 @@ def evaluator_document(
         "flags": {
             key: _members(flag, segments)
             for key, value in flags.items()
-            if _is_loadable(flag := _plain(value))
+            if _is_loadable(flag := plain(value))
         },
     }
     if evaluators := segments.evaluators():
@@ -82,7 +82,8 @@ def without_needs(
     return written, left_out
 
 
-def _plain(flag: Any) -> Any:
+def plain(flag: Any) -> Any:
+    """Return a flag with its plan as a rule."""
     return without_plan(flag) if isinstance(flag, dict) else flag
 
 

@@ -24,6 +24,7 @@ TABLES = {
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",
     "flag_usage_hours": "select, insert, update, delete",
+    "plan_steps": "select, insert, update, delete",
     # Only commands of the operator, as the owner, change or destroy a data key.
     "data_keys": "select, insert",
     "access_log": "select, insert",

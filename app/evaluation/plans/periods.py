@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from app.evaluation.plans.plan import DECIMALS_MAX, ReleasePlan, RolloutShare, Step
+from app.evaluation.plans.plan import DECIMALS_MAX, ReleasePlan, RolloutShare, Step, read_plan
 
 # Small steps of all movements of a plan together, apart from one for each of its steps.
 _MOVES_MAX = 100
@@ -51,6 +51,14 @@ def period_at(all_periods: Sequence[Period], now: int) -> Period:
     return next(
         period for period in reversed(all_periods) if period.begin <= now or not period.step
     )
+
+
+def step_begins(definition: Mapping[str, Any]) -> dict[int, int]:
+    """Return the instant at which each step of a definition begins, as far as it is known."""
+    plan = read_plan(definition)
+    if plan is None:
+        return {}
+    return {period.step: period.begin for period in periods(definition, plan) if period.begins_step}
 
 
 def remaining(plan: ReleasePlan) -> Iterator[Step]:

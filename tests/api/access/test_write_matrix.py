@@ -21,6 +21,7 @@ from app.environments import service as environments
 from app.http.keys import DATABASE
 from app.server.routes import ROUTES
 from tests.conftest import Service
+from tests.factories import flag
 
 _ENVIRONMENT = "/v1/environments/{environment}"
 _KEY = "a"
@@ -92,7 +93,13 @@ WRITES = {
         body=lambda state: {"add": [f"user-{state.value}"], "message": "m"},
         headers=_ANY,
     ),
+    f"POST {_ENVIRONMENT}/flags/{{key}}/plan/{{action}}": Write(
+        path="/flags/planned/plan/pause", body=lambda _: {"message": "m"}, headers=_ANY
+    ),
 }
+_PLANNED = flag(
+    plan={"name": "launch", "steps": [{"at": "2099-01-01T00:00:00Z", "defaultVariant": "on"}]}
+)
 _TOKENS = "They change no environment."
 _PROPOSALS = "The gate counts the approvals of a proposal: see tests/api/proposals/."
 # Routes that a protection does not refuse, with the reason.
@@ -161,8 +168,16 @@ async def test_write_succeeds_only_with_scopes_and_approval(
 async def _write(
     service: Service, environment: str, patch: PropertiesPatch | None, value: int = 0
 ) -> None:
-    content = Content(kind=Kind.SETTING, value=value)
-    operations = [] if patch else [Operation(key=_KEY, content=content, expected=None)]
+    setting = Content(kind=Kind.SETTING, value=value)
+    planned = Content(kind=Kind.FLAG, value=_PLANNED)
+    operations = (
+        []
+        if patch
+        else [
+            Operation(key=_KEY, content=setting, expected=None),
+            Operation(key="planned", content=planned, expected=None),
+        ]
+    )
     intent = Intent(operations=operations, patch=patch)
     await service.app[DATABASE].transact(
         lambda c: writes.apply(
