@@ -4,9 +4,9 @@ Outcomes of flags whose rules only test one attribute against some strings are c
 have one result per string, one for all other strings, and one for a missing attribute.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -79,14 +79,37 @@ class _Plan(NamedTuple):
     choices: ChoiceGroups
 
 
+class _Planned(NamedTuple):
+    """A plan, the instant from which it is valid, and the one from which it is not."""
+
+    plan: _Plan
+    begin: float
+    end: float
+
+
 class _Section:
-    """A part of the flags; their plan is made at the first evaluation."""
+    """A part of the flags; their plan is made at the first evaluation.
+
+    It is made again when a flag that chooses by the time may choose otherwise.
+    """
 
     def __init__(self, flags: Mapping[str, Flag]) -> None:
         self.flags = flags
+        self._planned: _Planned | None = None
 
-    @cached_property
-    def plan(self) -> _Plan:
+    def plan_at(self, now: int) -> _Plan:
+        planned = self._planned
+        if planned is None or not planned.begin <= now < planned.end:
+            timed = [flag.transitions for flag in self.flags.values() if flag.choice_at is not None]
+            instants = [instant for transitions in timed for instant in transitions]
+            planned = self._planned = _Planned(
+                self._plan_for(now),
+                max((instant for instant in instants if instant <= now), default=-math.inf),
+                min((instant for instant in instants if instant > now), default=math.inf),
+            )
+        return planned.plan
+
+    def _plan_for(self, now: int) -> _Plan:
         fixed: list[Flag] = []
         ruled: list[Flag] = []
         by_attribute: defaultdict[str, list[Flag]] = defaultdict(list)
@@ -104,7 +127,7 @@ class _Section:
             else:
                 groups.append(Group(attribute, flags))
         always = [BodyBlock([flag.fixed_body for flag in fixed])] if fixed else []
-        return _Plan(always, groups, ruled, ChoiceGroups(ruled))
+        return _Plan(always, groups, ruled, ChoiceGroups(ruled, now))
 
 
 class Bulk:
@@ -139,9 +162,10 @@ class Bulk:
         run = Run(context, now)
         budget = _Budget(run)
         choosing = ChoiceEvaluation(context, run)
-        ungrouped: list[list[Flag]] = []
+        ungrouped: list[tuple[_Plan, list[Flag]]] = []
         for section in self._sections:
-            always, groups, _, _ = section.plan
+            plan = section.plan_at(now)
+            always, groups, _, _ = plan
             yield from always
             flags: list[Flag] = []
             for group in groups:
@@ -150,13 +174,13 @@ class Bulk:
                     flags += group.flags
                 else:
                     yield block
-            ungrouped.append(flags)
+            ungrouped.append((plan, flags))
             if groups:
                 yield []
-        for section, flags in zip(self._sections, ungrouped, strict=True):
-            if ruled := section.plan.ruled:
+        for plan, flags in ungrouped:
+            if ruled := plan.ruled:
                 budget.grant()
-                bodies, alone = section.plan.choices.choose(choosing)
+                bodies, alone = plan.choices.choose(choosing)
                 budget.charge()
                 if isinstance(bodies, BodyBlock):
                     yield bodies

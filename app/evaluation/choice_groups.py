@@ -96,11 +96,11 @@ class _Answers:
 
 
 class ChoiceGroups:
-    """The flags of a section that choose among known answers."""
+    """The flags of a section that choose among known answers at an instant."""
 
-    def __init__(self, flags: Sequence[Flag]) -> None:
+    def __init__(self, flags: Sequence[Flag], now: int) -> None:
         self._flags = len(flags)
-        choices = groupable(flags)
+        choices = groupable(flags, now)
         by_conditions: defaultdict[tuple[Part, ...], list[_Placed]] = defaultdict(list)
         for position, choice in choices.items():
             by_conditions[choice.conditions].append((position, choice))
@@ -204,13 +204,19 @@ class ChoiceEvaluation:
         return self._tails[seeding]
 
 
-def groupable(flags: Sequence[Flag]) -> dict[int, Choice]:
-    """Return the choices, by position, whose conditions are shared enough to evaluate all of them.
+def groupable(flags: Sequence[Flag], now: int = 0) -> dict[int, Choice]:
+    """Return the choices at an instant, by position, whose conditions are shared enough.
+
+    Then all of them are evaluated.
 
     A flag alone evaluates at least one condition. So a section must have less than one condition
     per flag on average. Those that only test a string do not count: they are found by the string.
     """
-    choices = {at: flag.choice for at, flag in enumerate(flags) if flag.choice is not None}
+    found = (
+        flag.choice if flag.choice_at is None else flag.choice_at(now)  # a plan, for example
+        for flag in flags
+    )
+    choices = {at: choice for at, choice in enumerate(found) if choice is not None}
     uses = Counter(part for choice in choices.values() for part in _evaluated(choice))
     return {
         position: choice

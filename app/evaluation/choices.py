@@ -131,18 +131,38 @@ class Choice(NamedTuple):
 
 def choice_of_if(pairs: Iterable[tuple[Node, Node]], otherwise: Node) -> Choice | None:
     """Return the choice of a rule by its conditions and results; None for a rule of other parts."""
+    return _choice_of_branches(
+        ((condition, _choice_of(consequence)) for condition, consequence in pairs),
+        _choice_of(otherwise),
+    )
+
+
+def choice_of_if_at(pairs: Iterable[tuple[Node, Node]], otherwise: Node, now: int) -> Choice | None:
+    """Return the choice of such a rule at an instant, at which its parts are known answers."""
+    return _choice_of_branches(
+        ((condition, choice_at(consequence, now)) for condition, consequence in pairs),
+        choice_at(otherwise, now),
+    )
+
+
+def _choice_of_branches(
+    branches: Iterable[tuple[Node, Choice | None]], rest: Choice | None
+) -> Choice | None:
     conditions: list[Part] = []
     answers: list[bytes | Draw] = []
-    for condition, consequence in pairs:
-        inner = _choice_of(consequence)
+    for condition, inner in branches:
         if condition.part is None or inner is None or inner.conditions:
             return None
         conditions.append(condition.part)
         answers += inner.answers
-    rest = _choice_of(otherwise)
     if rest is None:
         return None
     return Choice((*conditions, *rest.conditions), (*answers, *rest.answers))
+
+
+def choice_at(node: Node, now: int) -> Choice | None:
+    """Return the choice of a node at an instant (Unix seconds)."""
+    return _choice_of(node) if node.choice_at is None else node.choice_at(now)
 
 
 def _choice_of(node: Node) -> Choice | None:

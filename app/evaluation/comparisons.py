@@ -8,6 +8,7 @@ from typing import Any
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.nodes import MISSING, Location, Node, TextTest, called
 from app.evaluation.run import TEXT_FREE, Run
+from app.evaluation.transitions import SECONDS
 from app.evaluation.values import (
     EXACT_MAX,
     NAN,
@@ -81,7 +82,10 @@ def _order(
     """Compile <, <=, > or >=, with a fast path for an attribute and a literal number."""
     nodes = compiler.arguments(raw, location)
     if len(nodes) != 2 or nodes[0].attribute is None or not _is_exact(nodes[1].literal):
-        return _compared(compare, compiler, nodes)
+        compared = _compared(compare, compiler, nodes)
+        is_before = compare is _less and len(nodes) == 2 and nodes[0].clock == SECONDS
+        end = nodes[1].literal if is_before else None
+        return compared._replace(before=end) if type(end) is int else compared
     name, number = nodes[0].attribute, nodes[1].literal
 
     def ordered(data: Any, run: Run) -> bool:

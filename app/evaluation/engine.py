@@ -190,13 +190,14 @@ class Flag:
     `uses_time` says that the outcome may change with the time: at the seconds in `transitions`, and
     at others too unless `transitions_are_known`. `text_test` is set when the rule only tests
     whether one attribute is one of some strings; otherwise `choice` is set when it chooses among
-    known answers.
+    known answers. `choice_at` is set when it does so at each instant.
     """
 
     __slots__ = (
         "_outcomes",
         "_parts",
         "choice",
+        "choice_at",
         "is_circular",
         "key",
         "levels",
@@ -231,6 +232,7 @@ class Flag:
         self.transitions_are_known = True
         self.text_test: TextTest | None = None
         self.choice: Choice | None = None
+        self.choice_at: Callable[[int], Choice | None] | None = None
         self._parts: Sequence[Part] = ()
         self.rule: Closure | None = None
         self._outcomes = _Outcomes(key, definition, flag_set.metadata)
@@ -280,9 +282,10 @@ class Flag:
         return body
 
     def _compile(self, definition: Mapping[str, Any], off_variant: Any, compiler: Compiler) -> None:
+        choice_at = None
         try:
             node = self._rule(definition, off_variant, compiler)
-            self.rule, self.choice = node.run, node.choice
+            self.rule, self.choice, choice_at = node.run, node.choice, node.choice_at
         except RuleError as error:
             self._outcomes.default_body = self._outcomes.failed(f"{error}.")
             self.is_circular = isinstance(error, FlagCircleError)
@@ -296,6 +299,8 @@ class Flag:
         self.text_test = compiler.text_test
         if self.text_test is not None:
             self.choice = None
+        if self.transitions_are_known:
+            self.choice_at = choice_at
         # Other flags can use these parts as long as this flag holds them in memory.
         self._parts = analysis.parts
 

@@ -1,9 +1,12 @@
 """The logical operators. They return operands, not booleans, and evaluate only what they need."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
-from app.evaluation.choices import choice_of_if
+from app.evaluation.choices import choice_at, choice_of_if, choice_of_if_at
 from app.evaluation.compiler import Build, Compiler
 from app.evaluation.nodes import Closure, Location, Node, TextTest, literal, nothing, runs_of
 from app.evaluation.run import Run
@@ -22,11 +25,32 @@ def _if(compiler: Compiler, raw: Any, location: Location) -> Node:
 
 def chosen(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
     """Compile conditions and the resolved answers of a flag as a rule."""
-    choice = choice_of_if(pairs, otherwise)
-    return _chosen(pairs, otherwise)._replace(is_resolved=True, choice=choice)
+    node, ends = _chosen(pairs, otherwise), _ends(pairs)
+    if ends:
+        nodes = [*(consequence for _, consequence in pairs), otherwise]
+        return node._replace(
+            is_resolved=True,
+            choice_at=lambda now: choice_at(nodes[bisect_right(ends, now)], now),
+        )
+    is_timed = any(part.choice_at is not None for part in (otherwise, *(part for _, part in pairs)))
+    return node._replace(
+        is_resolved=True,
+        choice=choice_of_if(pairs, otherwise),
+        choice_at=partial(choice_of_if_at, pairs, otherwise) if is_timed else None,
+    )
+
+
+def _ends(pairs: Sequence[tuple[Node, Node]]) -> Sequence[int]:
+    """Return the instants of conditions that only ask whether the time is before growing ones."""
+    ends = [condition.before for condition, _ in pairs if condition.before is not None]
+    is_growing = all(end < following for end, following in pairwise(ends))
+    return ends if len(ends) == len(pairs) and is_growing else ()
 
 
 def _chosen(pairs: Sequence[tuple[Node, Node]], otherwise: Node) -> Node:
+    if ends := _ends(pairs):
+        runs = [*(consequence.run for _, consequence in pairs), otherwise.run]
+        return Node(lambda data, run: runs[bisect_right(ends, run.now)](data, run))
     return _either(*pairs[0], otherwise) if len(pairs) == 1 else _first_met(pairs, otherwise)
 
 

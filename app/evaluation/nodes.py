@@ -43,7 +43,9 @@ class Node(NamedTuple):
     them. `text_test` is the test if the value depends on nothing else, as long as the attribute is
     a string. `clock` is set if the value depends only on the time. `is_resolved` says that the
     value is the flag's answer, not the name of a variant; `choice` is set if it is one of several
-    known answers. `part` is set if other flags share it.
+    known answers. `part` is set if other flags share it. `before` is set if the value is whether
+    the time is before an instant. `choice_at` is set if the value is the flag's answer, and returns
+    the choice at an instant.
     """
 
     run: Closure
@@ -55,6 +57,8 @@ class Node(NamedTuple):
     is_resolved: bool = False
     choice: "Choice | None" = None
     part: "Part | None" = None
+    before: int | None = None
+    choice_at: "Callable[[int], Choice | None] | None" = None
 
     @property
     def is_literal(self) -> bool:

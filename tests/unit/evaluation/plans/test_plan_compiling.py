@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -13,6 +14,7 @@ from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import OpenFeatureError
 
+from app.evaluation.body_block import BodyBlock
 from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.plans import control
 from app.evaluation.plans.compiling import definition_at, without_plan
@@ -20,6 +22,8 @@ from app.evaluation.plans.instants import parse, text_of
 from app.evaluation.plans.periods import periods
 from app.evaluation.plans.plan import read_plan
 from app.evaluation.plans.status import status_of
+from app.evaluation.ruleset import Rule, Ruleset
+from app.evaluation.run import Run
 from app.evaluation.validation import check_flag, compile_violation
 from tests.examples import examples
 from tests.unit.evaluation.plans.plans import (
@@ -54,6 +58,10 @@ def theirs(core: FlagdCore, context: dict[str, Any]) -> str | None:
         return core.resolve_string_value("flag", "default", user).variant
     except OpenFeatureError as error:
         return str(error.error_code.value)
+
+
+def bodies_of(portion: BodyBlock | list[bytes]) -> Sequence[bytes]:
+    return portion.bodies if isinstance(portion, BodyBlock) else portion
 
 
 def core_of(definition: dict[str, Any]) -> FlagdCore:
@@ -138,6 +146,28 @@ def test_growing_rollout_never_takes_a_variant_back(
         ]
         # `var` and conditions without attributes give the same at all instants.
         assert got == sorted(got), key
+
+
+@given(plans=st.lists(definitions(), min_size=1, max_size=6), context=contexts, data=st.data())
+@hypothesis_settings(max_examples=examples(100), deadline=None)
+def test_bulk_evaluation_of_plans_equals_single_ones(
+    plans: list[dict[str, Any]], context: dict[str, Any], data: st.DataObject
+) -> None:
+    # Several flags of each plan, so that they share conditions.
+    values = {f"{number}-{at}": plan for at, plan in enumerate(plans) for number in range(4)}
+    rules = Ruleset(fractional="v3", metadata={}).with_changes(
+        [
+            *(Rule(key=k, is_segment=True, value=v, state="1") for k, v in SEGMENTS.items()),
+            *(Rule(key=k, is_segment=False, value=v, state="1") for k, v in values.items()),
+        ],
+        [],
+    )
+
+    for now in data.draw(st.lists(instants, min_size=1, max_size=4)):
+        portions = [*rules.bulk.evaluate(context, now)]
+        bulk = [body for part in portions for body in bodies_of(part)]
+        single = [flag.body(context, Run(context, now)) for flag in rules.flags.values()]
+        assert sorted(bulk) == sorted(single)
 
 
 def test_disabled_period_gives_the_callers_default() -> None:
