@@ -26,7 +26,7 @@ from app.configuration.changes.properties import Fractional
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.transfer.documents import Format
 from app.configuration.transfer.linting import lint_file
-from app.evaluation.explain import EvaluationStep, Split
+from app.evaluation.explain import EvaluationStep, NeededFlag, Split
 from app.flags import explanation as service
 from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.flags.wording import summarize
@@ -204,7 +204,16 @@ def _add_steps(tree: Tree, steps: list[EvaluationStep]) -> None:
         branch = tree.add(Text(f"{step.place} {operands}".rstrip() + f" → {_outcome(step)}"))
         if step.split is not None:
             _add_split(branch, step.split)
+        if step.needed is not None:
+            branch.add(Text(_needed_text(step.needed)))
         _add_steps(branch, step.steps)
+
+
+def _needed_text(needed: NeededFlag) -> str:
+    """Return the outcome of another flag in words."""
+    if needed.error_code is not None:
+        return f"{needed.key} fails: {needed.error_details}"
+    return f"{needed.key} gives {needed.variant or 'no variant'}, reason {needed.reason}"
 
 
 def _outcome(step: EvaluationStep) -> str:

@@ -23,8 +23,9 @@ from app.flags.editing import (
     roll_out,
     variant_of,
 )
+from app.flags.prerequisites import with_prerequisite, without_prerequisite
 from app.flags.switching import switched_off, switched_on
-from app.flags.wording import describe
+from app.flags.wording import describe, prerequisites_text
 
 cli = Commands(is_remote=True)
 
@@ -75,7 +76,8 @@ def show(environment: EnvironmentName, key: Key) -> None:
 
     Example: python -m app flag show local new-checkout
     """
-    for line in describe(run_backend(lambda b: find_flag(b, environment, key)).value):
+    definition = run_backend(lambda b: find_flag(b, environment, key)).value
+    for line in filter(None, (prerequisites_text(definition), *describe(definition))):
         console.print(line)
 
 
@@ -88,7 +90,8 @@ def target(
         typer.Option(
             "--if",
             metavar="CONDITION",
-            help="ATTRIBUTE OPERATOR VALUE, ATTRIBUTE, or segment KEY. Several must all be true.",
+            help="ATTRIBUTE OPERATOR VALUE, ATTRIBUTE, segment KEY, or flag KEY VARIANT. Several "
+            "must all be true.",
         ),
     ],
     variant: Variant = None,
@@ -191,6 +194,36 @@ def enable(
 
     def edit(definition: Definition, earlier: Definition | None) -> Definition:
         return switched_on(definition, earlier, variant)
+
+    edit_flag(environment, key, edit, message)
+
+
+@cli.command("require", cls=WritingCommand)
+def require(
+    environment: EnvironmentName,
+    key: Key,
+    needed: Annotated[str, typer.Argument(help="Key of the flag that it needs.", metavar="FLAG")],
+    variant: Annotated[str, typer.Option(help="Variant that the other flag must give.")] = "on",
+    off_variant: Annotated[
+        str | None, typer.Option("--otherwise", help="Variant to serve when it does not hold.")
+    ] = None,
+    *,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the prerequisite instead.")
+    ] = False,
+    message: Message = "",
+) -> None:
+    """Add a prerequisite: serve the flag only if another flag gives a variant.
+
+    Otherwise the flag serves its off variant, or its default variant if it has none.
+
+    Example: python -m app flag require local new-search new-checkout --otherwise off
+    """
+
+    def edit(definition: Definition, _: Definition | None) -> Definition:
+        if remove:
+            return without_prerequisite(definition, needed)
+        return with_prerequisite(definition, needed, variant, off_variant)
 
     edit_flag(environment, key, edit, message)
 

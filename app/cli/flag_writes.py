@@ -11,7 +11,7 @@ from app.errors import invalid
 from app.evaluation.validation import check_flag
 from app.flags.editing import Definition
 from app.flags.switching import CHANGES_MAX, latest_with_targeting
-from app.flags.wording import describe
+from app.flags.wording import describe, prerequisites_text
 
 # From the definition and the latest one with a targeting, if any, to the new definition.
 Edit = Callable[[Definition, Definition | None], Definition]
@@ -50,5 +50,5 @@ def report(environment: str, key: str, written: WriteResult | None, definition: 
         console.print(
             f"{environment}/{key} is at version {written.version}, revision {written.revision}"
         )
-    for line in describe(definition):
+    for line in filter(None, (prerequisites_text(definition), *describe(definition))):
         console.print(f"  {line}")

@@ -11,6 +11,7 @@ from app.evaluation.rule_tree import (
     Condition,
     ConditionGroup,
     DoubleNegation,
+    FlagReference,
     Negation,
     Outcome,
     SegmentReference,
@@ -76,7 +77,7 @@ def _rules(operands: list[Any]) -> Targeting:
         operands, path, depth = last["if"], f"{path}.if", depth + 1
 
 
-def _condition(node: Any, path: str) -> Condition:  # noqa: PLR0911 - one for each kind of condition
+def _condition(node: Any, path: str) -> Condition:  # noqa: PLR0911, C901 - one for each kind of condition
     if not isinstance(node, dict) or len(node) != 1:
         raise _NoTreeError(path, "is a constant where a condition is expected")
     [(operator, operand)] = node.items()
@@ -84,6 +85,8 @@ def _condition(node: Any, path: str) -> Condition:  # noqa: PLR0911 - one for ea
     match operator, operand:
         case "$ref", str():
             return SegmentReference(operand)
+        case "flag", [str(key), str(variant)]:
+            return FlagReference(key, variant)
         case "var", _:
             return Comparison(_attribute(node, path), None)
         case "and" | "or", list():

@@ -54,7 +54,16 @@ class SegmentReference(msgspec.Struct, frozen=True):
     key: str
 
 
-Condition = Comparison | ConditionGroup | Negation | DoubleNegation | SegmentReference
+class FlagReference(msgspec.Struct, frozen=True):
+    """The condition that another flag gives a variant."""
+
+    key: str
+    variant: str
+
+
+Condition = (
+    Comparison | ConditionGroup | Negation | DoubleNegation | SegmentReference | FlagReference
+)
 
 
 class VariantShare(msgspec.Struct, frozen=True):

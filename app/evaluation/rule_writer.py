@@ -10,6 +10,7 @@ from app.evaluation.rule_tree import (
     Condition,
     ConditionGroup,
     DoubleNegation,
+    FlagReference,
     Negation,
     Outcome,
     SegmentReference,
@@ -53,6 +54,8 @@ def _condition(condition: Condition) -> dict[str, Any]:
             return {"!!": [written] if is_list else written}
         case SegmentReference(key):
             return {"$ref": key}
+        case FlagReference(key, variant):
+            return {"flag": [key, variant]}
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:

@@ -7,7 +7,14 @@ from typing import Any
 import msgspec
 
 from app.errors import invalid
-from app.evaluation.rule_tree import Attribute, Comparison, Condition, Negation, SegmentReference
+from app.evaluation.rule_tree import (
+    Attribute,
+    Comparison,
+    Condition,
+    FlagReference,
+    Negation,
+    SegmentReference,
+)
 from app.evaluation.targeting import VERSION_COMPARISONS
 
 _EQUAL = {"=": "==", "==": "==", "!=": "!="}
@@ -20,9 +27,10 @@ OPERATORS = (*_EQUAL, *_ORDERED, "in", "not_in", "contains", *_AFFIXES, *_VERSIO
 
 
 def parse_condition(text: str) -> Condition:
-    """Parse `ATTRIBUTE OPERATOR VALUE`, `ATTRIBUTE` or `segment KEY`. Raises Invalid.
+    """Parse `ATTRIBUTE OPERATOR VALUE`, `ATTRIBUTE`, `segment KEY` or `flag KEY VARIANT`.
 
     Values are numbers, true or false if they look so, and texts otherwise. Lists have commas.
+    Raises Invalid.
     """
     match text.split(maxsplit=2):
         case ["segment", key]:
@@ -31,6 +39,8 @@ def parse_condition(text: str) -> Condition:
             return Comparison(Attribute(name), None)
         case [name, operator, value] if operator in OPERATORS:
             return _comparison(Attribute(name), operator, value.strip())
+        case ["flag", key, variant]:
+            return FlagReference(key, variant.strip())
         case [_, operator, _] if close := _close(operator):
             raise invalid("--if", f"{operator} is not an operator; did you mean {close}?")
         case _:

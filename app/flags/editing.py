@@ -51,22 +51,39 @@ def serves_all(definition: Definition) -> str | None:
     if definition["state"] != "ENABLED" or definition.get("targeting") or PLAN in definition:
         return None
     default: str | None = definition.get("defaultVariant")
-    return default
+    return default if _always_gives(definition, default) else None
+
+
+def _always_gives(definition: Definition, variant: str | None) -> bool:
+    """Return whether a prerequisite that does not hold leads to this variant too."""
+    return not definition.get("prerequisites") or definition.get("offVariant") in (None, variant)
 
 
 def serve_all(definition: Definition, variant: str) -> Definition:
     """Serve one variant to every context: the flag stays enabled, and its rules go.
+
+    Prerequisites go too, unless the flag gives this variant in any case.
 
     A DISABLED flag would give no value: then each program uses the default in its own code.
     """
     _check_variant(definition, variant)
     changed = {**definition, "state": "ENABLED", "defaultVariant": variant}
     changed.pop("targeting", None)
+    if not _always_gives(changed, variant):
+        del changed["prerequisites"], changed["offVariant"]
     return changed
 
 
+def with_needs_of(definition: Definition, earlier: Definition) -> Definition:
+    """Give the flag the prerequisites of an earlier definition."""
+    members = ("prerequisites", "offVariant")
+    needs: Definition = {name: earlier[name] for name in members if name in earlier}
+    return {**definition, **needs}
+
+
 def with_targeting_of(definition: Definition, earlier: Definition) -> Definition:
-    """Give the flag the targeting and the default variant of an earlier definition."""
+    """Give the flag the targeting, default variant and prerequisites of an earlier definition."""
+    definition = with_needs_of(definition, earlier)
     changed = {**definition, "state": "ENABLED", "targeting": earlier["targeting"]}
     changed.pop("defaultVariant", None)
     if "defaultVariant" in earlier:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from app.configuration.snapshots.snapshot import Configuration
+from app.evaluation.needs import prerequisites_of
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, Outcome, Targeting, VariantSplit
 from app.flags.editing import Definition
@@ -27,6 +28,15 @@ _TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (str, "string"),
     ((int, float), "number"),
     (dict, "object"),
+)
+_SERVING = (
+    "state",
+    "variants",
+    "defaultVariant",
+    "targeting",
+    "plan",
+    "prerequisites",
+    "offVariant",
 )
 # The members of the metadata that the console shows. OFREP sends metadata to the clients.
 OWNER, TAGS, EXPIRES = "owner", "tags", "expires"
@@ -132,7 +142,20 @@ def _is_of(value: Any, types: type | tuple[type, ...]) -> bool:
 
 
 def rollout_of(definition: Definition) -> Rollout:
-    """Return in words what a definition serves, such as `25 % of everyone` or `3 rules`."""
+    """Return in words what a definition serves, such as `25 % of everyone` or `3 rules`.
+
+    A flag with prerequisites serves this to those for whom they hold.
+    """
+    rollout = _rollout_of(definition)
+    needs = list(prerequisites_of(definition))
+    if not needs or rollout.state in (FlagState.DISABLED, FlagState.INVALID):
+        return rollout
+    shown = needs[0].flag if len(needs) == 1 else counted(len(needs), "flag")
+    state = FlagState.RULES if rollout.state is FlagState.ON else rollout.state
+    return Rollout(state, f"{rollout.text} if {shown} allow{'s' if len(needs) == 1 else ''} it")
+
+
+def _rollout_of(definition: Definition) -> Rollout:
     if definition.get("state") == "DISABLED":
         return Rollout(FlagState.DISABLED, "disabled")
     if definition.get("state") != "ENABLED" or not _object(definition, "variants"):
@@ -227,8 +250,7 @@ def _shown(definition: Definition, name: str | None) -> str:
 
 def _served(definition: Definition) -> Definition:
     """Return the members that decide which value a context gets."""
-    names = ("state", "variants", "defaultVariant", "targeting", "plan")
-    return {name: definition[name] for name in names if definition.get(name)}
+    return {name: definition[name] for name in _SERVING if definition.get(name)}
 
 
 def _object(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:

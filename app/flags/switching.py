@@ -13,6 +13,7 @@ from app.flags.editing import (
     serve_all,
     serves_all,
     variant_of,
+    with_needs_of,
     with_targeting_of,
 )
 
@@ -45,7 +46,8 @@ def switched_on(
         return {**definition, "state": "ENABLED"}
     if earlier is not None:
         return with_targeting_of(definition, earlier)
-    return serve_all(definition, variant_of(definition, "variant", value=True))
+    served = serve_all(definition, variant_of(definition, "variant", value=True))
+    return with_needs_of(served, definition)
 
 
 def _without_plan(definition: Definition) -> Definition:

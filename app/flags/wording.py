@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from app.evaluation.needs import prerequisites_of
 from app.evaluation.plans.compiling import definition_at
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import (
@@ -15,6 +16,7 @@ from app.evaluation.rule_tree import (
     Condition,
     ConditionGroup,
     DoubleNegation,
+    FlagReference,
     Negation,
     Outcome,
     SegmentReference,
@@ -67,6 +69,9 @@ def summarize(definition: Any) -> tuple[str, str]:
         return "disabled", lines[0].removeprefix("disabled: ")
     *rules, rest = lines
     served = f"{counted(len(rules), 'rule')}; {rest}" if rules else rest
+    needed = prerequisites_text(flag)
+    if needed:
+        return "enabled", f"{needed}; {served}"
     variants = flag.get("variants")
     default = flag.get("defaultVariant")
     value = variants.get(default) if isinstance(variants, dict) else None
@@ -80,6 +85,16 @@ def in_force(definition: Mapping[str, Any]) -> dict[str, Any]:
     return dict(definition_at(definition, int(time.time())))
 
 
+def prerequisites_text(definition: Any) -> str:
+    """Return which variants other flags must give, and what happens otherwise; empty if none."""
+    flag = definition if isinstance(definition, dict) else {}
+    needs = [f"{need.flag} gives {need.variant}" for need in prerequisites_of(flag)]
+    if not needs or flag.get("state") == "DISABLED":
+        return ""
+    off = variant_text(flag.get("offVariant"), flag.get("defaultVariant"))
+    return f"{off} unless {' and '.join(needs)}"
+
+
 def condition_text(condition: Condition) -> str:
     match condition:
         case ConditionGroup(kind, conditions):
@@ -90,6 +105,8 @@ def condition_text(condition: Condition) -> str:
             return f"not ({condition_text(negated)})"
         case SegmentReference(key):
             return f"in segment {key}"
+        case FlagReference(key, variant):
+            return f"{key} gives {variant}"
         case Comparison():
             return _comparison_text(condition)
 

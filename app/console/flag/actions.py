@@ -76,7 +76,7 @@ def _act(draft: FlagDraft, verb: str, path: str, argument: str) -> ActionEffect:
             return ActionEffect(
                 text="Member added.", focus=f"metadata.{len(draft.metadata) - 1}.name"
             )
-        case "add" | "add-segment" | "add-group", _:
+        case "add" | "add-segment" | "add-flag" | "add-group", _:
             return _add_condition(draft, verb, path)
         case "add-part", _:
             return _add_share(draft, path)
@@ -127,6 +127,7 @@ def _add_condition(draft: FlagDraft, verb: str, path: str) -> ActionEffect:
     new = {
         "add": DraftCondition(),
         "add-segment": DraftCondition(kind="segment", operator="in"),
+        "add-flag": DraftCondition(kind="flag", operator="gives"),
         "add-group": DraftCondition(kind="group", operator="or", conditions=[DraftCondition()]),
     }[verb]
     if condition.kind != "group":
@@ -135,7 +136,8 @@ def _add_condition(draft: FlagDraft, verb: str, path: str) -> ActionEffect:
         condition = group
     condition.conditions.append(new)
     place = f"{path}.conditions.{len(condition.conditions) - 1}"
-    names = {"add": "attribute", "add-segment": "segment", "add-group": "conditions.0.attribute"}
+    names = {"add": "attribute", "add-segment": "segment", "add-flag": "flag"}
+    names["add-group"] = "conditions.0.attribute"
     return ActionEffect(text="Condition added.", focus=f"{place}.{names[verb]}")
 
 

@@ -14,6 +14,7 @@ from app.evaluation.rule_tree import (
     Condition,
     ConditionGroup,
     DoubleNegation,
+    FlagReference,
     Negation,
     SegmentReference,
     Targeting,
@@ -42,6 +43,8 @@ def draft_condition(condition: Condition) -> DraftCondition:
             draft = DraftCondition(kind="group", operator=kind, conditions=parts, source=source)
         case SegmentReference(key):
             draft = DraftCondition(kind="segment", operator="in", segment=key, source=key)
+        case FlagReference(key, variant):
+            draft = DraftCondition(kind="flag", operator="gives", flag=key, value=variant)
         case _:
             draft = _draft_comparison(condition)
     draft.form = form
@@ -72,6 +75,8 @@ def condition_of(draft: DraftCondition, path: str, errors: FieldRules) -> Condit
             if not draft.segment.strip():
                 errors[f"{path}.segment"].append("must not be empty")
             condition = SegmentReference(draft.segment.strip())
+        case "flag":
+            condition = _flag_of(draft, path, errors)
         case "group":
             kind: Literal["and", "or"] = "or" if draft.base_operator == "or" else "and"
             parts = [
@@ -89,6 +94,13 @@ def condition_of(draft: DraftCondition, path: str, errors: FieldRules) -> Condit
     for sign in reversed(form):
         condition = _negated(condition, sign)
     return condition
+
+
+def _flag_of(draft: DraftCondition, path: str, errors: FieldRules) -> FlagReference:
+    for name, text in (("flag", draft.flag), ("value", draft.value)):
+        if not text.strip():
+            errors[f"{path}.{name}"].append("must not be empty")
+    return FlagReference(draft.flag.strip(), draft.value)
 
 
 def _negated(condition: Condition, sign: str) -> Condition:

@@ -19,8 +19,10 @@ from app.console.flag.values import decode, encode, parse_json, parse_value
 from app.evaluation.rule_tree import Targeting, TargetingRule
 from app.evaluation.rule_writer import write
 from app.flags.editing import Definition
+from app.flags.prerequisites import read_prerequisites
 
-_OPTIONAL = ("targeting", "metadata")
+_OPTIONAL = ("targeting", "metadata", "prerequisites")
+_EMPTY: tuple[Any, ...] = ({}, [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,9 @@ def definition_of(draft: FlagDraft, base: Any) -> DraftResult:
     targeting = write(_tree_of(draft, renamed, errors))
     members["targeting"] = targeting
     members["metadata"] = _metadata_of(draft, errors)
+    members["prerequisites"] = _prerequisites_of(draft, errors)
+    if draft.off != "":
+        members["offVariant"] = decode(_renamed(draft.off, renamed))
     definition = _in_order({**members, **_decoded_object(draft.rest)}, base)
     return DraftResult(definition=definition, description=description, errors=errors)
 
@@ -58,14 +63,22 @@ def definition_of(draft: FlagDraft, base: Any) -> DraftResult:
 def _in_order(members: Definition, base: Any) -> Definition:
     """Return the members in the order of `base`, without those that became empty."""
     before = base if isinstance(base, dict) else {}
-    empty_before = {name for name in _OPTIONAL if name in before and before[name] == {}}
+    empty_before = {name for name in _OPTIONAL if name in before and before[name] in _EMPTY}
     names = [name for name in before if name in members]
     names += [name for name in members if name not in before]
     return {
         name: members[name]
         for name in names
-        if members[name] != {} or name not in _OPTIONAL or name in empty_before
+        if members[name] not in _EMPTY or name not in _OPTIONAL or name in empty_before
     }
+
+
+def _prerequisites_of(draft: FlagDraft, errors: FieldRules) -> list[dict[str, Any]]:
+    try:
+        return read_prerequisites(draft.prerequisites)
+    except ValueError as error:
+        errors["prerequisites"].append(str(error))
+        return []
 
 
 def _variants_of(draft: FlagDraft, errors: FieldRules) -> Definition:

@@ -1,5 +1,8 @@
-"""The tab Dependencies: segments that a flag uses, and how it differs in other environments."""
+"""The tab Dependencies: segments and flags that a flag uses, the flags that need it, and how it
+differs in other environments.
+"""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +17,7 @@ from app.console.flag.views import require_flag
 from app.console.rendering import frame
 from app.console.state import read_state
 from app.environments.models import Environment
+from app.evaluation.needs import needs_of
 from app.flags.change_words.definitions import describe_definition
 from app.flags.change_words.sentences import Sentence, Tense, bounded, in_tense
 from app.flags.segment_users import flags_using
@@ -33,6 +37,15 @@ class UsedSegment:
     through: Sequence[str]
     other_flags: Sequence[str]
     other_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeededFlagRow:
+    """A flag that this one needs, with the variants that it must give. `exists` is usual."""
+
+    key: str
+    exists: bool
+    variants: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +71,8 @@ async def get_dependencies(request: web.Request) -> web.Response:
         "dependencies",
         "flag/dependencies.html",
         segments=segments,
+        needed_flags=list(_needed_flags(snapshot, entry)),
+        needing_flags=_needing_flags(snapshot, entry.key),
         # A past state is compared with nothing: the others are of now.
         differences=[] if state.moment else await _differences(request, entry),
     )
@@ -82,6 +97,20 @@ def _used_segments(snapshot: Snapshot, entry: Configuration) -> Iterator[UsedSeg
             other_flags=users[:_USERS_SHOWN_MAX],
             other_count=len(users),
         )
+
+
+def _needed_flags(snapshot: Snapshot, entry: Configuration) -> Iterator[NeededFlagRow]:
+    variants: defaultdict[str, set[str]] = defaultdict(set)
+    for need in needs_of(entry.value):
+        variants[need.flag] |= {need.variant} if need.variant is not None else set()
+    for key, names in sorted(variants.items()):
+        exists = key in snapshot.rules.definitions
+        yield NeededFlagRow(key=key, exists=exists, variants=sorted(names))
+
+
+def _needing_flags(snapshot: Snapshot, key: str) -> list[str]:
+    """Return the flags that need a flag, directly or through others."""
+    return sorted(snapshot.rules.with_dependents({key}) - {key})
 
 
 async def _differences(request: web.Request, entry: Configuration) -> list[EnvironmentDifference]:

@@ -18,18 +18,19 @@ FieldRules = defaultdict[str, list[str]]
 
 
 class DraftCondition(msgspec.Struct, kw_only=True):
-    """One condition: a comparison, a segment, or a group of conditions.
+    """One condition: a comparison, a segment, another flag, or a group of conditions.
 
-    `operator` is a key of `OPERATORS` for a comparison, "in" for a segment, "and" or "or" for a
-    group. `type` is a key of `VALUE_TYPES`.
+    `operator` is a key of `OPERATORS` for a comparison, "in" for a segment, "gives" for a flag,
+    "and" or "or" for a group. `type` is a key of `VALUE_TYPES`. For a flag, `value` is a variant.
     """
 
-    kind: Literal["compare", "segment", "group"] = "compare"
+    kind: Literal["compare", "segment", "flag", "group"] = "compare"
     attribute: str = ""
     operator: str = "is"
     type: str = "text"
     value: str = ""
     segment: str = ""
+    flag: str = ""
     conditions: list["DraftCondition"] = []
     form: str = ""
     source: str = ""
@@ -89,7 +90,8 @@ class FlagDraft(msgspec.Struct, kw_only=True):
     """The whole form. `version` is the version of the flag on which the draft is based.
 
     `view` is the part that a person edits: the rules, or the definition as `json`. `rest` has the
-    members of the definition for which the rules have no field, as JSON.
+    members of the definition for which the rules have no field, as JSON. `prerequisites` has a
+    line for each, and `off` is the off variant as JSON.
     """
 
     version: int = 0
@@ -103,6 +105,8 @@ class FlagDraft(msgspec.Struct, kw_only=True):
     rules: list[DraftRule] = []
     otherwise: DraftOutcome = msgspec.field(default_factory=lambda: DraftOutcome(serve=""))
     shape: Literal["", "nested", "shorthand"] = ""
+    prerequisites: str = ""
+    off: str = ""
     metadata: list[DraftMember] = []
     rest: str = "{}"
     message: str = ""

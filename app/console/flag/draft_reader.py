@@ -11,10 +11,19 @@ from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, TargetingRule
 from app.evaluation.validation import STATES
 from app.flags.editing import Definition
+from app.flags.prerequisites import prerequisites_as_text, read_prerequisites
 from app.flags.summary import type_of
 
 # The members that the rules show; all others are in `FlagDraft.rest`.
-MEMBERS = ("state", "variants", "defaultVariant", "targeting", "metadata")
+MEMBERS = (
+    "state",
+    "variants",
+    "defaultVariant",
+    "targeting",
+    "metadata",
+    "prerequisites",
+    "offVariant",
+)
 
 
 def draft_of(
@@ -35,7 +44,7 @@ def draft_of(
     return draft
 
 
-def advanced_reason(definition: Any) -> str | None:
+def advanced_reason(definition: Any) -> str | None:  # noqa: PLR0911 - one for each member
     """Return why the rules cannot show a definition, if so: the part and the reason."""
     match definition:
         case {"state": state, "variants": dict(variants)} if state in STATES and variants:
@@ -46,6 +55,8 @@ def advanced_reason(definition: Any) -> str | None:
         return "The values of the variants have different types."
     if not isinstance(definition.get("defaultVariant"), str | None):
         return "defaultVariant is not the name of a variant."
+    if not _shows_prerequisites(definition):
+        return "prerequisites are not a list of flags with one variant each."
     metadata = definition.get("metadata", {})
     if not isinstance(metadata, dict) or not all(
         isinstance(value, str | bool | int | float) for value in metadata.values()
@@ -55,6 +66,17 @@ def advanced_reason(definition: Any) -> str | None:
     if isinstance(tree, Advanced):
         return f"{f'targeting.{tree.path}'.rstrip('.')} {tree.reason}."
     return None
+
+
+def _shows_prerequisites(definition: Definition) -> bool:
+    """Return whether the lines of the form give the stored prerequisites back."""
+    stored = definition.get("prerequisites", [])
+    try:
+        return read_prerequisites(prerequisites_as_text(definition)) == stored and isinstance(
+            definition.get("offVariant"), str | None
+        )
+    except ValueError:
+        return False
 
 
 def _draft_members(draft: FlagDraft, definition: Definition) -> None:
@@ -67,6 +89,8 @@ def _draft_members(draft: FlagDraft, definition: Definition) -> None:
         for name, value in variants.items()
     ]
     draft.default = encode(definition["defaultVariant"]) if "defaultVariant" in definition else ""
+    draft.prerequisites = prerequisites_as_text(definition)
+    draft.off = encode(definition["offVariant"]) if "offVariant" in definition else ""
     draft.metadata = [
         DraftMember(
             name=name, type=metadata_type(value), value=value_as_text(value), source=encode(value)

@@ -12,11 +12,27 @@ from app.console.json_text import pretty
 
 __all__ = ["OFFERED", "encode", "label_of", "list_count", "pretty"]
 
-_NAMED = {"attribute", "value", "segment", "percent", "variant", "name", "state", "minutes"}
+_NAMED = {"attribute", "value", "segment", "flag", "percent", "variant", "name", "state", "minutes"}
 # Fields that are inputs, by the last part of their path.
-_INPUTS = {"attribute", "value", "segment", "percent", "name", "at", "hold", "minutes", "start"}
+_INPUTS = {
+    "attribute",
+    "value",
+    "segment",
+    "flag",
+    "percent",
+    "name",
+    "at",
+    "hold",
+    "minutes",
+    "start",
+}
 _WORDS = {"shares": "parts", "at": "time", "hold": "wait"}
-_PLACES = {"otherwise": "Last rule", "json": "Definition", "default": "Default variant"}
+_PLACES = {
+    "otherwise": "Last rule",
+    "json": "Definition",
+    "default": "Default variant",
+    "off": "Off variant",
+}
 
 
 class SplitBar(NamedTuple):

@@ -36,6 +36,8 @@ def _places(draft: FlagDraft) -> Places:
     yield "value.state", "state"
     yield "value.variants", "variants"
     yield "value.defaultVariant", "default"
+    yield "value.prerequisites", "prerequisites"
+    yield "value.offVariant", "off"
     yield "value.targeting", "rules"
     for position, variant in enumerate(draft.variants):
         yield f"value.variants.{variant.name}", f"variants.{position}"

@@ -11,9 +11,11 @@ from app.evaluation.explain import EvaluationStep, Explanation
 from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced
 from app.evaluation.values import is_truthy
+from app.flags.wording import variant_text
 
 # Rules of one context. The one that decided is shown in any case.
 _RULES_MAX = 30
+_BEFORE_RULES = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +53,34 @@ class RuleTrace:
 
 def rule_trace(definition: Any, texts: Sequence[str], explanation: Explanation) -> RuleTrace:
     """Return the trace of an explanation. `texts` are the lines that describe the definition."""
-    decided = _decided(definition, explanation.steps)
+    needs = [step for step in explanation.steps if step.needed and not _is_targeting(step)]
+    # The first prerequisite that does not hold is the last one that was evaluated.
+    is_unmet = bool(needs) and needs[-1].outcome is False
+    decided = _BEFORE_RULES if is_unmet else _decided(definition, explanation.steps)
     shown = [number for number in range(len(texts)) if number < _RULES_MAX or number == decided]
     return RuleTrace(
-        rules=[TracedRule(text=texts[number], state=_state(number, decided)) for number in shown],
+        rules=[
+            *(_traced_need(definition, step) for step in needs),
+            *(TracedRule(text=texts[number], state=_state(number, decided)) for number in shown),
+        ],
         hidden=len(texts) - len(shown),
         drawn=_drawn(explanation.steps),
         steps=list(map(_traced, explanation.steps)),
         is_complete=explanation.is_complete,
     )
+
+
+def _is_targeting(step: EvaluationStep) -> bool:
+    return step.place.startswith("targeting.")
+
+
+def _traced_need(definition: Any, step: EvaluationStep) -> TracedRule:
+    """Return a prerequisite in words. It decides if it does not hold."""
+    flag, variant = step.operands
+    given = step.needed.variant if step.needed is not None else None
+    off = variant_text(definition.get("offVariant"), definition.get("defaultVariant"))
+    text = f"{off} unless {flag} gives {variant}: it gives {given or 'no variant'}"
+    return TracedRule(text=text, state="matched" if step.outcome is False else "failed")
 
 
 def _traced(step: EvaluationStep) -> TracedStep:
@@ -89,9 +110,10 @@ def _decided(definition: Any, steps: Sequence[EvaluationStep]) -> int | None:
     tree = read(targeting or {})
     if isinstance(tree, Advanced):
         return None
-    if not tree.rules or not steps:
+    first = next(filter(_is_targeting, steps), None)
+    if not tree.rules or first is None:
         return 0
-    for number, condition in enumerate(_conditions(targeting, steps[0], is_nested=tree.is_nested)):
+    for number, condition in enumerate(_conditions(targeting, first, is_nested=tree.is_nested)):
         if condition is None or condition.outcome is msgspec.UNSET:
             return None
         if is_truthy(condition.outcome):

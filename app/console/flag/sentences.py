@@ -50,6 +50,10 @@ def _condition(condition: DraftCondition, *, is_inner: bool = False) -> Iterator
         case "segment":
             yield _text("not in segment " if condition.is_negated else "in segment ")
             yield _name(condition.segment)
+        case "flag":
+            yield _name(condition.flag)
+            yield _text(" does not give " if condition.is_negated else " gives ")
+            yield _name(condition.value)
         case "group":
             has_brackets = is_inner or condition.is_negated
             yield _text(("not (" if condition.is_negated else "(") if has_brackets else "")

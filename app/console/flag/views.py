@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,15 +32,18 @@ VIEWS = {
 }
 _ATTRIBUTE = re.compile(rb'"var":\[?"([^"\\]{1,120})"')
 _ATTRIBUTES_MAX = 200
+# More would make the page of a flag large.
+_FLAGS_MAX = 500
 _names: "WeakKeyDictionary[Snapshot, EditorNames]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditorNames:
-    """The names that inputs suggest: attributes in the environment's flags, and its segments."""
+    """The names that inputs suggest: attributes in the environment's flags, segments and flags."""
 
     attributes: tuple[str, ...]
     segments: tuple[str, ...]
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,4 +169,5 @@ def _find_names(snapshot: Snapshot) -> EditorNames:
     return EditorNames(
         attributes=tuple(sorted({*attributes, "targetingKey"})),
         segments=tuple(sorted(snapshot.rules.segments)),
+        flags=tuple(islice(snapshot.rules.definitions, _FLAGS_MAX)),
     )

@@ -10,11 +10,13 @@ from app.evaluation.rule_tree import Advanced
 from app.flags.change_words.conditions import Subject, describe_condition
 from app.flags.change_words.guards import describe_guards
 from app.flags.change_words.plans import describe_plan
+from app.flags.change_words.prerequisites import describe_prerequisites
 from app.flags.change_words.sentences import CHANGED, WAS, Part, Sentence, name, sentence
 from app.flags.change_words.serving import describe_paths, describe_serving
 from app.flags.change_words.values import describe_value, value_text
 
 _WORDED = {"state", "defaultVariant", "targeting", "variants", "metadata", "guards", "plan"}
+_WORDED |= {"prerequisites", "offVariant"}
 
 
 def describe_definition(before: Any, after: Any) -> Iterator[Sentence]:
@@ -23,6 +25,7 @@ def describe_definition(before: Any, after: Any) -> Iterator[Sentence]:
         yield from describe_value(("Definition",), before, after)
         return
     yield from describe_serving(before, after)
+    yield from describe_prerequisites(before, after)
     yield from _describe_variants(before.get("variants", UNSET), after.get("variants", UNSET))
     yield from describe_metadata(before.get("metadata", UNSET), after.get("metadata", UNSET))
     yield from describe_guards(before.get("guards", UNSET), after.get("guards", UNSET))

@@ -67,8 +67,14 @@ class _Serving:
         tree = self.tree
         if isinstance(tree, Advanced) or tree.rules or isinstance(tree.otherwise, VariantSplit):
             return None
-        return variant_text(
+        served = variant_text(
             None if tree.otherwise is UNSET else tree.otherwise, self.default or None
+        )
+        has_needs = bool(self.definition.get("prerequisites"))
+        return (
+            None
+            if has_needs and self.definition.get("offVariant") not in (None, served)
+            else served
         )
 
     @property

@@ -522,3 +522,46 @@ async def test_flag_switched_off_names_its_stored_rules(service: Service) -> Non
     text = await get(service)
 
     assert "Switched off. Its 1 rule returns when you switch it on." in text
+
+
+async def test_prerequisites_and_flags_in_rules_are_edited_as_a_form(service: Service) -> None:
+    await put(service, flag(defaultVariant="on"), key="payments")
+    await put(service, flag(defaultVariant="off", targeting={"if": [{"var": "x"}, "on"]}))
+    status, text = await post(service, await read(service), "add-flag rules.0.condition")
+    fields = changed(
+        form_fields(text, "flag-form"),
+        prerequisites="payments = on\n",
+        off='"off"',
+        rules__0__condition__conditions__1__flag="payments",
+        rules__0__condition__conditions__1__value="on",
+    )
+
+    saved, location = await post(service, fields, "save")
+
+    assert (status, saved) == (200, 303), location
+    definition = (await stored(service))["value"]
+    assert definition["prerequisites"] == [{"flag": "payments", "variant": "on"}]
+    assert definition["offVariant"] == "off"
+    needed = {"flag": ["payments", "on"]}
+    assert definition["targeting"] == {"if": [{"and": [{"var": "x"}, needed]}, "on"]}
+    again = await read(service)
+    assert dict(again)["prerequisites"] == "payments = on"
+    assert (await post(service, again, "save"))[0] == 200
+    assert (await stored(service))["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "rule"),
+    [
+        ("payments", "must be a flag, = and a variant in each line"),
+        ("missing = on", "needs missing, which is no flag"),
+    ],
+)
+async def test_wrong_prerequisite_is_refused(service: Service, typed: str, rule: str) -> None:
+    await put(service)
+
+    status, text = await post(service, changed(await read(service), prerequisites=typed), "save")
+
+    assert status == 422
+    assert rule in unescape(text)
+    assert (await stored(service))["version"] == 1

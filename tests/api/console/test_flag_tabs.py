@@ -136,6 +136,24 @@ async def test_dependencies_show_segments_and_their_other_flags(service: Service
     assert "use no segment" in await get(service, "/flag-dependencies/plain")
 
 
+async def test_dependencies_show_flags_in_both_directions(service: Service) -> None:
+    needs = [{"flag": KEY, "variant": "on"}]
+    await put(service, KEY, flag(defaultVariant="on"))
+    await put(service, "shop", flag(prerequisites=needs, defaultVariant="off"))
+    await put(service, "cart", flag(targeting={"if": [{"flag": ["shop", "off"]}, "on"]}))
+
+    of_needed = await get(service, f"/flag-dependencies/{KEY}")
+    of_middle = await get(service, "/flag-dependencies/shop")
+
+    assert "needs no other flag" in of_needed
+    assert "/flags/cart" in of_needed
+    assert "/flags/shop" in of_needed
+    assert f"/flags/{KEY}" in of_middle
+    assert "<td>on</td>" in of_middle
+    assert "/flags/cart" in of_middle
+    assert "No flag needs this flag" in await get(service, "/flag-dependencies/cart")
+
+
 async def test_dependencies_compare_environments_in_words(service: Service) -> None:
     await put(service, KEY, flag(defaultVariant="off"))
     await put(service, KEY, flag(defaultVariant="on"), environment="production")

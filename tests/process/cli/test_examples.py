@@ -108,7 +108,18 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
     )
     examples("flag", "evaluate", "explain", "stale", "lint", "preview")
     examples("environment", "create", "list", "show", "update", "delete")
-    examples("flag", "create", "show", "target", "rollout", "disable", "enable", "list", *PLANS)
+    examples(
+        "flag",
+        "create",
+        "require",
+        "show",
+        "target",
+        "rollout",
+        "disable",
+        "enable",
+        "list",
+        *PLANS,
+    )
     examples("configuration", "apply", "delete")
 
     _protect(run)

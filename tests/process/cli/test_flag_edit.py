@@ -107,3 +107,27 @@ def test_flag_of_a_lenient_import_is_refused_in_words(run: Run, tmp_path: Path) 
         assert (result.code, result.errors.count("\n")) == (1, 1), result
         assert "cannot be edited: variants: must be an object" in result.errors
     assert run("flag", "show", "local", "broken").code == 0
+
+
+def test_flag_gets_and_loses_prerequisites(run: Run) -> None:
+    def flag(command: str, *words: str) -> Any:
+        result = run("flag", command, "local", *words)
+        return result.output.splitlines() if result.code == 0 else result.errors.strip()
+
+    flag("create", "payments")
+    flag("create", "shop")
+    flag("enable", "shop")
+
+    lines = flag("require", "shop", "payments", "--otherwise", "off")
+    assert lines[1:] == ["  off unless payments gives on", "  on for all"]
+    assert flag("show", "shop") == ["off unless payments gives on", "on for all"]
+    explained = run("flag", "explain", "local", "shop").output
+    assert 'reason "PREREQUISITE_FAILED", variant "off"' in explained
+    assert "payments gives off, reason STATIC" in explained
+    assert "needs the variant on of payments" in run("flag", "delete", "local", "payments").errors
+    assert "needs the variant x" in flag("require", "shop", "payments", "--variant", "x")
+    assert "in a circle" in flag("require", "payments", "shop")
+    assert "does not need other" in flag("require", "shop", "other", "--remove")
+    assert flag("require", "shop", "payments", "--remove")[1:] == ["  on for all"]
+    target = flag("target", "shop", "--if", "flag payments on", "--variant", "off")
+    assert target[1:] == ["  off if payments gives on", "  on for all others"]

@@ -140,6 +140,30 @@ PAIRS: dict[str, Pair] = {
         flag(),
         ["<Switched|Switches> off: **off** is served to all"],
     ),
+    "need another flag": (
+        flag(STAFF, "on"),
+        flag(
+            *(STAFF, "on"),
+            prerequisites=[{"flag": "payments", "variant": "on"}],
+            offVariant="off",
+        ),
+        ["The flag <now |>needs **payments** to give **on**", 'Off variant <was|is> added: "off"'],
+    ),
+    "need other flags instead": (
+        flag(
+            prerequisites=[{"flag": "a", "variant": "on"}, {"flag": "b", "variant": "on"}],
+        ),
+        flag(prerequisites=[{"flag": "a", "variant": "beta"}]),
+        [
+            "The flag <now |>needs **a** to give **beta**",
+            "The flag no longer needs **b** to give **on**",
+        ],
+    ),
+    "add a rule by another flag": (
+        flag(STAFF, "on"),
+        flag(STAFF, "on", {"flag": ["payments", "on"]}, "on"),
+        ["Rule 2 <was|is> added: if **payments gives on**, serve **on**"],
+    ),
     "switch off a rollout": (
         split(("on", 25), ("off", 75)),
         flag(),

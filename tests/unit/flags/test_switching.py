@@ -53,3 +53,23 @@ def test_switch_removes_the_plan(switched: Definition) -> None:
     planned = {**(FLAG if switched == OFF else OFF), "plan": plan}
 
     assert switched == (switched_off(planned) if switched == OFF else switched_on(planned, FLAG))
+
+
+NEEDS: Definition = {"prerequisites": [{"flag": "a", "variant": "on"}], "offVariant": "off"}
+
+
+def test_switched_off_keeps_prerequisites_that_change_nothing() -> None:
+    off = switched_off({**FLAG, **NEEDS})
+
+    assert off == {**OFF, **NEEDS}
+    assert switched_on(off, {**FLAG, **NEEDS}) == {**FLAG, **NEEDS}
+    assert switched_on(off, None) == {**OFF, **NEEDS, "defaultVariant": "on"}
+
+
+def test_switched_off_removes_prerequisites_of_another_variant() -> None:
+    needs = {**NEEDS, "offVariant": "on"}
+
+    off = switched_off({**FLAG, **needs})
+
+    assert off == OFF
+    assert switched_on(off, {**FLAG, **needs}) == {**FLAG, **needs}
