@@ -234,7 +234,7 @@ class Compiler:
         node = build(self, raw, location)
         if node.text_test is not None:
             self.analysis.text_tests += (node.text_test,)
-        return self.observed(name, raw, location, node)
+        return node if self.observe is None else self.observed(name, raw, location, node)
 
     def observed(self, operator: str, raw: Any, location: Location, node: Node) -> Node:
         """Return a node that reports its result to the observer, if there is one."""

@@ -305,7 +305,8 @@ class Flag:
         self._parts = analysis.parts
 
     def _rule(self, definition: Mapping[str, Any], off_variant: Any, compiler: Compiler) -> Node:
-        unmet = unmet_prerequisites(compiler, definition.get("prerequisites") or [])
+        prerequisites = definition.get("prerequisites")
+        unmet = unmet_prerequisites(compiler, prerequisites) if prerequisites else ()
         # Without targeting, a flag whose prerequisites hold gives its default variant.
         targeting = definition.get("targeting") or None
         if compiler.observe is None:

@@ -35,7 +35,8 @@ class FlagCompiler:
     def flag_set(self) -> FlagSet:
         """The set of flags, whose flags may need each other."""
         # Not stored: the flags of a circle of objects would wait for the garbage collector.
-        return self._flag_set._replace(flag_of=self.flag_of)
+        segments, fractional, metadata, parts, _ = self._flag_set
+        return FlagSet(segments, fractional, metadata, parts, self.flag_of)
 
     def flag_of(self, key: str) -> Flag | None:
         """Return a compiled flag, None if there is no such flag."""

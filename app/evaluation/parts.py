@@ -84,9 +84,10 @@ class Part:
 
     def is_current(self, segments: Mapping[str, Any], flag_of: "FlagOf") -> bool:
         """Return whether these segments and flags are those that the part was compiled with."""
-        return all(segments.get(name) is rule for name, rule in self._sources) and all(
-            flag_of(flag.key) is flag for flag in self.analysis.flags
-        )
+        flags = self.analysis.flags
+        if self._sources and not all(segments.get(name) is rule for name, rule in self._sources):
+            return False
+        return not flags or all(flag_of(flag.key) is flag for flag in flags)
 
 
 # By the name of a segment, or the hash of a condition.
