@@ -38,7 +38,9 @@ async def test_probes_need_no_token_and_give_only_the_status(service: Service) -
 
 
 async def test_readiness_has_the_last_row_of_health_check(service: Service, server: Server) -> None:
-    await service.component(Heartbeat).run_once()
+    # The first one also writes the rows of heartbeats that earlier tests made it miss.
+    for _ in range(2):
+        await service.component(Heartbeat).run_once()
     with server.admin("suite") as connection:
         last = connection.execute(
             "select id, status, checked_at, latency_ms, instance from flagstone.health_check "
