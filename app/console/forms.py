@@ -21,6 +21,8 @@ _QUICK_BYTES = 16 * 1024
 _OPERATION = re.compile(r"operations\[[0-9]+\]\.")
 
 Form = MultiDict[str]
+# The form that was read last, for what each form may have.
+FORM: web.RequestKey[Form] = web.RequestKey("form", MultiDict)
 
 
 async def read_form(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> Form:
@@ -31,9 +33,10 @@ async def read_form(request: web.Request, bytes_max: int = BODY_BYTES_MAX) -> Fo
     if request.content_type != CONTENT_TYPE:
         raise Unsupported("content_type_unsupported", f"The body must be {CONTENT_TYPE}.")
     raw = await receive_body(request, bytes_max)
-    if len(raw) <= _QUICK_BYTES:
-        return _parse(raw)
-    return await in_thread("form", lambda: _parse(raw))
+    is_quick = len(raw) <= _QUICK_BYTES
+    form = _parse(raw) if is_quick else await in_thread("form", lambda: _parse(raw))
+    request[FORM] = form
+    return form
 
 
 def _parse(raw: bytes) -> Form:

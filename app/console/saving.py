@@ -18,6 +18,7 @@ from app.configuration.changes.requests import (
 )
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.changes.write_requests import CHECKS, run_change_sets
+from app.console.emergency import read_authority
 from app.console.state import read_moment
 from app.errors import Conflict, Forbidden, invalid
 from app.secrets.reveal import VAULT
@@ -49,9 +50,12 @@ async def save(
         contents_of(body), lambda check: intents_of(body, environment, check)
     )
     actor, vault = request[CALLER].actor, request.app[VAULT]
+    authority = read_authority(request, message, dry_run=dry_run)
     return await run_change_sets(
         request,
-        lambda c: writes.apply(c, intents, actor=actor, message=message, vault=vault),
+        lambda c: writes.apply(
+            c, intents, actor=actor, message=message, vault=vault, authority=authority
+        ),
         dry_run=dry_run,
     )
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from app import VERSION
 from app.console.static_files import STATIC
+from app.environments.protection import protection_words
 from app.names import counted
 from app.program import PROGRAM
 from app.threads import in_thread
@@ -74,6 +75,7 @@ def add_templates(app: web.Application) -> None:
     )
     environment.filters["exact"] = exact_time
     environment.filters["field_time"] = field_time
+    environment.filters["protection"] = protection_words
     environment.filters["pieces"] = pieces
     app[COMPILER] = TemplateCompiler(environment)
 

@@ -22,6 +22,7 @@ SCOPE_TEXTS = {
     Scope.REVEAL: "Read secrets in clear.",
     Scope.ADMIN: "Manage tokens and environments, and read the access log.",
     Scope.RELAY: "Feed a relay: flags, settings, segments, and the MACs of tokens. No secrets.",
+    Scope.PUBLISH: "Write without approval in an emergency. Each such write is marked.",
 }
 EVENT_TEXTS = {
     AccessEvent.LOGIN_FAIL: "Credential refused",
@@ -35,6 +36,7 @@ EVENT_TEXTS = {
     AccessEvent.LINK_CREATED: "Sign-in link created",
     AccessEvent.ACCESS_FAIL: "Access refused",
     AccessEvent.ADMINISTRATION: "Administration",
+    AccessEvent.EMERGENCY: "Emergency write",
     AccessEvent.SECRET_READ: "Secret read",
     AccessEvent.RATE_LIMITED: "Too many attempts",
     AccessEvent.SCHEMA_CHANGE: "Schema changed",

@@ -20,6 +20,7 @@ from app.configuration.snapshots.reading import FOLLOWER
 from app.console.changes.extent import Extent, extent_of
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
 from app.console.confirmation import check_confirmation
+from app.console.emergency import read_authority
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
@@ -144,6 +145,7 @@ async def _apply(
 ) -> tuple[AppliedChangeSets, Sequence[Operation]]:
     """Return the changes, and the operations of the plan."""
     actor, vault = request[CALLER].actor, request.app[VAULT]
+    authority = read_authority(request, message, dry_run=dry_run)
     operations: Sequence[Operation] = ()
 
     async def work(connection: Connection) -> AppliedChangeSets:
@@ -151,7 +153,12 @@ async def _apply(
         plan = await write_back.plan(connection)
         operations = plan.intent.operations
         return await writes.apply_plan(
-            connection, plan, actor=actor, message=message, vault=vault, is_dry_run=dry_run
+            *(connection, plan),
+            actor=actor,
+            message=message,
+            vault=vault,
+            authority=authority,
+            is_dry_run=dry_run,
         )
 
     return await run_change_sets(request, work, dry_run=dry_run), operations

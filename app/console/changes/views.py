@@ -26,6 +26,7 @@ from app.configuration.changes.views import (
 from app.console.actors import actor_name
 from app.console.entry_pages import page_of_kind
 from app.console.json_text import DiffLine, diff
+from app.environments.protection import approval_words
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
 from app.flags.change_words.sentences import Sentence, Tense
 
@@ -45,6 +46,8 @@ class ChangeSetRow:
     author: str
     message: str
     created_at: datetime
+    approval: str
+    is_emergency: bool
     sentences: Sequence[Sentence]
 
     @property
@@ -136,6 +139,8 @@ def _row(
         author=actor_name(request, change.actor),
         message=change.message,
         created_at=change.created_at,
+        approval=approval_words(change.approval),
+        is_emergency=change.approval is not None and change.approval.emergency,
         sentences=sentences,
     )
 

@@ -14,6 +14,7 @@ from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.changes.views import ChangeSetDetails, difference_details, planned_details
 from app.console.confirmation import check_confirmation
+from app.console.emergency import read_authority
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
@@ -98,7 +99,8 @@ async def _promote(
         raise invalid("key", "must be chosen: choose at least one key")
     check_grant(request, source, Scope.READ)
     target, caller = request.match_info["environment"], request[CALLER]
-    may_reveal = caller.grant.allows(Scope.REVEAL)
+    may_reveal, message = caller.grant.allows(Scope.REVEAL), form.get("message", "").strip()
+    authority = read_authority(request, message, dry_run=dry_run)
 
     async def work(connection: Connection) -> AppliedChangeSets:
         plan = await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
@@ -106,8 +108,9 @@ async def _promote(
             connection,
             plan,
             actor=caller.actor,
-            message=form.get("message", "").strip(),
+            message=message,
             vault=request.app[VAULT],
+            authority=authority,
         )
 
     return await run_change_sets(request, work, dry_run=dry_run)

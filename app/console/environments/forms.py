@@ -1,5 +1,6 @@
 """The forms of an environment: its properties, and a new one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -12,10 +13,12 @@ from app.console.entry_pages import read_version
 from app.console.forms import Form
 from app.console.json_text import parse_json, pretty
 from app.environments.models import Environment
+from app.environments.protection import APPROVALS_MAX
 from app.errors import Invalid, invalid
 from app.http.decoder import violation_of
 
 Shape = TypeVar("Shape")
+_MEMBERS = {"metadata", "fractional", "protected", "protection"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class PropertiesForm:
     metadata: str
     fractional: str
     protected: bool
+    protection: "ProtectionForm"
     base: dict[str, Any]
     message: str = ""
 
@@ -44,7 +48,9 @@ class PropertiesForm:
         }
         has_fractional = self.fractional != self.base["fractional"]
         has_protected = self.protected != self.base["protected"]
-        if not (removed or changed or has_fractional or has_protected):
+        protection = self.protection.read()
+        has_protection = not are_equal(protection, self.base["protection"])
+        if not (removed or changed or has_fractional or has_protected or has_protection):
             raise Invalid("unchanged", "Nothing has changed.")
         return _converted(
             {
@@ -53,6 +59,7 @@ class PropertiesForm:
                 "metadata": removed | changed,
                 **({"fractional": self.fractional} if has_fractional else {}),
                 **({"protected": self.protected} if has_protected else {}),
+                **({"protection": protection} if has_protection else {}),
             },
             PatchOperation,
         )
@@ -70,12 +77,61 @@ class PropertiesForm:
             metadata=pretty(merged_json(self.base["metadata"], mine, current.metadata)),
             fractional=str(fractional),
             protected=bool(self._mine_or(current.protected, "protected", self.protected)),
+            protection=self._protection(base["protection"]),
             base=base,
             message=self.message,
         )
 
+    def _protection(self, current: dict[str, Any] | None) -> "ProtectionForm":
+        try:
+            is_mine = not are_equal(self.protection.read(), self.base["protection"])
+        except Invalid:
+            is_mine = True
+        return self.protection if is_mine else protection_form(current)
+
     def _mine_or(self, current: Any, name: str, mine: Any) -> Any:
         return current if mine == self.base[name] else mine
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectionForm:
+    """The protection as typed. 0 approvals are none. `keys` has a prefix in each line."""
+
+    approvals: str = "0"
+    self_approval: bool = False
+    keys: str = ""
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the protection as JSON, None for no approvals. Raises Invalid."""
+        text = self.approvals.strip() or "0"
+        if not (text.isascii() and text.isdecimal() and int(text[:9]) <= APPROVALS_MAX):
+            raise invalid("approvals", f"must be a number from 0 to {APPROVALS_MAX}")
+        if int(text) == 0:
+            return None
+        return {
+            "approvals": int(text),
+            "self_approval": self.self_approval,
+            "keys": self.keys.split(),
+        }
+
+
+def protection_form(protection: Mapping[str, Any] | None) -> ProtectionForm:
+    """Return the form that shows a protection as JSON."""
+    if protection is None:
+        return ProtectionForm()
+    return ProtectionForm(
+        approvals=str(protection["approvals"]),
+        self_approval=protection["self_approval"],
+        keys="\n".join(protection["keys"]),
+    )
+
+
+def _read_protection(form: Form) -> ProtectionForm:
+    return ProtectionForm(
+        approvals=form.get("approvals", "0"),
+        self_approval="self_approval" in form,
+        keys=form.get("keys", ""),
+    )
 
 
 def properties_base(environment: Environment) -> dict[str, Any]:
@@ -83,6 +139,7 @@ def properties_base(environment: Environment) -> dict[str, Any]:
         "metadata": environment.metadata,
         "fractional": environment.fractional,
         "protected": environment.protected,
+        "protection": msgspec.to_builtins(environment.protection),
     }
 
 
@@ -93,6 +150,7 @@ def properties_form(environment: Environment) -> PropertiesForm:
         metadata=pretty(environment.metadata),
         fractional=environment.fractional,
         protected=environment.protected,
+        protection=protection_form(properties_base(environment)["protection"]),
         base=properties_base(environment),
     )
 
@@ -100,7 +158,7 @@ def properties_form(environment: Environment) -> PropertiesForm:
 def read_properties(form: Form) -> PropertiesForm:
     """Return what was posted. Raises Malformed for the version, Invalid for a damaged form."""
     base = parse_json(form.get("base", ""), "base")
-    if not isinstance(base, dict) or not {"metadata", "fractional", "protected"} <= base.keys():
+    if not isinstance(base, dict) or not base.keys() >= _MEMBERS:
         raise invalid("base", "must have the properties with which the form began")
     if not isinstance(base["metadata"], dict):
         raise invalid("base", "must have the metadata with which the form began")
@@ -109,6 +167,7 @@ def read_properties(form: Form) -> PropertiesForm:
         metadata=form.get("metadata", ""),
         fractional=form.get("fractional", ""),
         protected="protected" in form,
+        protection=_read_protection(form),
         base=base,
         message=form.get("message", ""),
     )
@@ -123,6 +182,7 @@ def read_new_environment(form: Form) -> NewEnvironment:
             "metadata": _metadata(form.get("metadata", "")),
             "fractional": form.get("fractional", ""),
             "protected": "protected" in form,
+            "protection": _read_protection(form).read(),
             "message": form.get("message", ""),
         },
         NewEnvironment,

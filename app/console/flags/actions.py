@@ -16,6 +16,7 @@ from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.confirmation import check_confirmation, needs_confirmation
+from app.console.emergency import read_authority
 from app.console.flags.bulk import (
     BulkPlan,
     FlagAction,
@@ -187,12 +188,15 @@ async def _promote(
     source, target = selection.source.environment.name, selection.target.name
     snapshot = await request.app[FOLLOWER].read(target)
     actor, vault = request[CALLER].actor, request.app[VAULT]
+    authority = read_authority(request, message)
 
     async def work(connection: Connection) -> AppliedChangeSets:
         plan = await promotion(request, connection, source, target, selection.keys)
         planned = await in_turn("plan", lambda: bulk_plan_of(plan, snapshot, selection.keys))
         planned.check_reviewed(tokens)
-        return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
+        return await writes.apply_plan(
+            connection, plan, actor=actor, message=message, vault=vault, authority=authority
+        )
 
     return await run_change_sets(request, work, dry_run=False)
 

@@ -15,6 +15,7 @@ from app.configuration.entries import service
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import check_confirmation
+from app.console.emergency import read_authority
 from app.console.entry_drafts import current_of, pending_change, view_of
 from app.console.entry_pages import read_version, revision_in
 from app.console.forms import Form, FormErrors, read_form
@@ -149,12 +150,16 @@ async def _copy(
     grant, actor, vault = request[CALLER].grant, request[CALLER].actor, request.app[VAULT]
     source, may_reveal = request.match_info["environment"], grant.allows(Scope.REVEAL)
 
+    authority = read_authority(request, message)
+
     async def work(connection: Connection) -> AppliedChangeSets:
         plan = await plans.promote(connection, source, target, [entry.key], may_reveal=may_reveal)
         expected = ExpectedVersion(version=version or None)
         operations = [replace(item, expected=expected) for item in plan.intent.operations]
         plan = replace(plan, intent=replace(plan.intent, operations=operations))
-        return await writes.apply_plan(connection, plan, actor=actor, message=message, vault=vault)
+        return await writes.apply_plan(
+            connection, plan, actor=actor, message=message, vault=vault, authority=authority
+        )
 
     return await run_change_sets(request, work, dry_run=False)
 

@@ -111,6 +111,7 @@ NOT_COVERED = {
     "POST /v1/tokens": _TOKENS,
     "DELETE /v1/tokens/{id}": _TOKENS,
     "POST /v1/tokens/{id}/rotate": _TOKENS,
+    "POST /v1/proposals/{proposal}/evaluate": "It writes nothing.",
     "POST /v1/proposals": _PROPOSALS,
     "PATCH /v1/proposals/{proposal}": _PROPOSALS,
     **{

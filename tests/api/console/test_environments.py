@@ -162,7 +162,7 @@ async def test_deletion_needs_the_typed_name(service: Service) -> None:
 
 async def test_protected_environment_is_not_deleted(service: Service) -> None:
     page = await get(service, "/console/environments/production/environment")
-    assert "Clear “Protected” and save before you delete it." in page
+    assert "Clear “Protected from deletion” and save before you delete it." in page
 
     version = (await environment(service, "production"))["version"]
     fields = [("version", str(version)), ("confirmation", "production")]
@@ -179,3 +179,54 @@ async def test_past_properties_are_shown_without_a_form(service: Service) -> Non
     assert "&#34;a&#34;: 1" in page
     assert 'id="edit"' not in page
     assert "Delete staging" not in page
+
+
+async def test_form_protects_environment_for_keys(service: Service) -> None:
+    await edit(service, approvals="2", keys="checkout/\ndb/")
+
+    state = await environment(service)
+    page = await get(service, f"{PAGE}/environment")
+
+    assert state["protection"] == {
+        "approvals": 2,
+        "self_approval": False,
+        "keys": ["checkout/", "db/"],
+    }
+    assert "2 approvals for keys with the prefix checkout/ or db/" in page
+    assert "Set the approvals to 0" in page
+
+
+async def test_save_without_approval_is_refused_with_advice(service: Service) -> None:
+    await edit(service, approvals="1")
+
+    page = await edit(service, 409, metadata='{"owner": "shop"}')
+    fields = form_fields(await get(service, f"{PAGE}/environment"), "edit")
+    forged = [*changed(fields, metadata='{"owner": "shop"}'), ("emergency", "true")]
+    refused = await post(service, f"{PAGE}/environment", forged, 403)
+
+    assert "staging is protected: the change needs 1 approval. Create a proposal for it." in page
+    assert "needs a token with the scope publish" in refused
+    assert (await environment(service))["metadata"] == {}
+
+
+async def test_emergency_is_saved_and_marked_in_history(service: Service) -> None:
+    await edit(service, approvals="1")
+    token = await service.token(*Scope)
+    headers = {**OWN, "X-API-Key": token}
+    async with service.stranger.get(f"{PAGE}/environment", headers=headers) as answer:
+        fields = form_fields(await answer.text(), "edit")
+    silent = [*changed(fields, metadata='{"owner": "shop"}'), ("emergency", "true")]
+    loud = changed(silent, message="outage")
+
+    statuses = []
+    for form in (silent, loud):
+        async with service.stranger.post(
+            f"{PAGE}/environment", data=form, headers=headers, allow_redirects=False
+        ) as answer:
+            statuses.append(answer.status)
+    changes = await get(service, f"{PAGE}/changes")
+    change_set = await get(service, f"{PAGE}/changes/2")
+
+    assert statuses == [422, 303]
+    assert "emergency</span>" in changes
+    assert "emergency, without approval" in change_set
