@@ -21,8 +21,7 @@ function show() {
   for (const element of document.querySelectorAll("time[datetime]")) {
     const moment = new Date(element.dateTime);
     if (isNaN(moment)) continue;
-    const {exact: form} = element.dataset;
-    const text = form === undefined ? words(moment) : (form === "short" ? short : exact).format(moment);
+    const text = "exact" in element.dataset ? (element.dataset.exact ? short : exact).format(moment) : words(moment);
     if (element.textContent !== text) element.textContent = text;
     element.title = exact.format(moment);
   }
