@@ -15,8 +15,8 @@ flags/          explanation, preview and usage of flags; `ofrep/` evaluates them
                 `flagd_sync/` gives them to flagd's providers, `change_words/` says changes in
                 plain English
 audit/          proof of the history: hash chain and signed heads
-configuration/  the versioned store: `entries/`, `changes/`, `snapshots/`, `transfer/` (import and
-                export), `json_schema/` (validation in processes with limits)
+configuration/  the versioned store: `entries/`, `changes/`, `proposals/`, `snapshots/`, `transfer/`
+                (import and export), `json_schema/` (validation in processes with limits)
 secrets/        key ring, data keys, sealing
 access/         tokens, sessions, authorization of requests, rate limit, access log
 schema/         drift of the database schema, and who changed it
@@ -45,6 +45,8 @@ variant        a named value of a flag
 plan           steps in a flag's definition, each with the instant at which it begins
 version        the number of changes of one key; it continues when a deleted key is created again
 revision       the number of change sets of one environment, without gaps
+proposal       a change set that waits for approval, with the versions that its author saw
+approval       the consent of another person to one version of a proposal
 change set     the changes that one transaction made to one environment
 epoch          an id for the revisions of an environment; restoring a backup starts a new epoch
 snapshot       all entries of an environment at one revision, in memory

@@ -15,7 +15,7 @@ insert into proposal_events (proposal_id, version, event, actor, environments, t
 values (:proposal_id, :version, :event, :actor, :environments, :text);
 
 -- name: lock_proposal_events()$
--- Taken last in a transaction: a commit waits for no other lock after it.
+-- Taken late in a transaction, after the locks of the proposal and of its environments.
 select pg_advisory_xact_lock(1701736042)::text;
 
 -- name: announce_proposals()$
@@ -95,7 +95,8 @@ where id = :id;
 
 -- name: list_proposals(before, states, environment, author, visible, page_size)
 -- The latest first. Null filters match all. `visible` are the environments of the token, null for
--- every environment. A proposal for a deleted environment is not for another one of the same name.
+-- every environment. A proposal for a deleted environment is not for another one of the same name, so
+-- as in find_proposal only tokens for every environment see it.
 select
     proposals.id,
     proposals.environments,
@@ -120,12 +121,15 @@ where proposals.id < :before
   and (:author::text is null or proposals.author = :author)
   and (
       :visible::text[] is null
-      or exists (
-          select
-          from environments
-          where environments.name = any(proposals.environments)
-            and environments.name = any(:visible::text[])
-            and environments.created_at <= proposals.created_at
+      or (
+          proposals.environments && :visible::text[]
+          and (
+              select count(*) = cardinality(proposals.environments)
+              from environments
+              where environments.name = any(proposals.environments)
+                and environments.deleted_at is null
+                and environments.created_at <= proposals.created_at
+          )
       )
   )
 order by proposals.id desc

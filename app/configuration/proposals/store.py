@@ -132,7 +132,7 @@ async def add_event(
 ) -> None:
     """Add an event, and notify all instances after the commit.
 
-    It must be the last write of the transaction: others that add an event wait until the commit.
+    Call it late in the transaction: others that add an event wait until the commit.
     """
     await sql.lock_proposal_events(connection)
     await sql.insert_proposal_event(
