@@ -43,6 +43,9 @@ properties     the metadata, bucketing generation and protection of an environme
 guard          a context in a flag's definition, with the variant that it must get
 variant        a named value of a flag
 plan           steps in a flag's definition, each with the instant at which it begins
+list           a segment with up to a million values in rows of their own; its entry has the digest
+state of a list
+               the values of a list at one time; a store has the successive states of a list
 version        the number of changes of one key; it continues when a deleted key is created again
 revision       the number of change sets of one environment, without gaps
 proposal       a change set that waits for approval, with the versions that its author saw

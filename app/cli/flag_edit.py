@@ -103,8 +103,9 @@ def target(
 ) -> None:
     """Add a rule: serve a variant to the contexts that match a condition.
 
-    Operators: = != < <= > >= in not_in contains starts_with ends_with version= version!= version<
-    version<= version> version>= version~ version^. Commas separate the values of in and not_in.
+    Operators: = != < <= > >= in not_in in_list contains starts_with ends_with version= version!=
+    version< version<= version> version>= version~ version^. Commas separate the values of in and
+    not_in. The value of in_list is the key of a list.
 
     Example: python -m app flag target local new-checkout --if "country in DE,AT"
     """

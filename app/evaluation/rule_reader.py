@@ -20,9 +20,10 @@ from app.evaluation.rule_tree import (
     VariantShare,
     VariantSplit,
 )
+from app.evaluation.targeting import IN_LIST
 
 _COMPARISONS = ("==", "===", "!=", "!==", ">", ">=", "<", "<=", "in")
-_AFFIXES = ("starts_with", "ends_with")
+_OTHERS = ("starts_with", "ends_with", IN_LIST)
 _FLAG_KEY = {"var": "$flagd.flagKey"}
 _SCALARS = (str, int, float, bool, type(None))
 
@@ -104,12 +105,14 @@ def _condition(node: Any, path: str) -> Condition:  # noqa: PLR0911, C901 - one 
         case "<" | "<=", [low, {"var": _} as variable, high] if _are_constants(low, high):
             attribute = _attribute(variable, f"{inner}[1]")
             return Comparison(attribute, operator, [low, high], is_between=True)
-        case _, [left, right] if operator in _COMPARISONS or operator in _AFFIXES:
+        case _, [left, right] if operator in _COMPARISONS or operator in _OTHERS:
             return _comparison(operator, left, right, inner)
     raise _NoTreeError(inner, f"has no form for {operator} with these arguments")
 
 
 def _comparison(operator: str, left: Any, right: Any, path: str) -> Comparison:
+    if operator == IN_LIST and not isinstance(left, str):
+        raise _NoTreeError(path, "does not name a list")
     if _is_variable(left) and _is_constant(right):
         return Comparison(_attribute(left, f"{path}[0]"), operator, right)
     if _is_variable(right) and _is_constant(left):

@@ -15,7 +15,7 @@ from app.evaluation.rule_tree import (
     Negation,
     SegmentReference,
 )
-from app.evaluation.targeting import VERSION_COMPARISONS
+from app.evaluation.targeting import IN_LIST, VERSION_COMPARISONS
 
 _EQUAL = {"=": "==", "==": "==", "!=": "!="}
 _ORDERED = ("<", "<=", ">", ">=")
@@ -23,7 +23,7 @@ _AFFIXES = ("starts_with", "ends_with")
 _VERSIONS = {f"version{comparison}": comparison for comparison in VERSION_COMPARISONS}
 _SIGNS = re.compile("[=<>!]")
 _SYNONYMS = {"===": "=", "is": "=", "equals": "=", "!==": "!=", "not": "!="}
-OPERATORS = (*_EQUAL, *_ORDERED, "in", "not_in", "contains", *_AFFIXES, *_VERSIONS)
+OPERATORS = (*_EQUAL, *_ORDERED, "in", "not_in", IN_LIST, "contains", *_AFFIXES, *_VERSIONS)
 
 
 def parse_condition(text: str) -> Condition:
@@ -62,6 +62,8 @@ def _comparison(attribute: Attribute, operator: str, value: str) -> Condition:
     if operator in ("in", "not_in"):
         is_in = Comparison(attribute, "in", [_scalar(item.strip()) for item in value.split(",")])
         return is_in if operator == "in" else Negation(is_in)
+    if operator == IN_LIST:
+        return Comparison(attribute, IN_LIST, value, is_reversed=True)
     if operator == "contains":
         return Comparison(attribute, "in", value, is_reversed=True)
     if operator in _VERSIONS:

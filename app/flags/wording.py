@@ -22,6 +22,7 @@ from app.evaluation.rule_tree import (
     SegmentReference,
     VariantSplit,
 )
+from app.evaluation.targeting import IN_LIST
 from app.names import counted
 
 _OPERATORS = {
@@ -124,6 +125,8 @@ def _comparison_text(comparison: Comparison) -> str:
         return f"{name} is set"
     if comparison.version_operator is not None:
         return f"version {name} {comparison.version_operator} {value}"
+    if comparison.operator == IN_LIST:
+        return f"{name} is in the list {value}"
     if comparison.operator == "in" and comparison.is_reversed:
         return f"{name} contains {_constant_text(value)}"
     if comparison.operator == "in":

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from app.console.flag.draft import NOT
 from app.evaluation.rule_tree import Comparison
-from app.evaluation.targeting import VERSION_COMPARISONS
+from app.evaluation.targeting import IN_LIST, VERSION_COMPARISONS
 
 _ANY = ("text", "number", "boolean", "json")
 _LISTS = ("texts", "numbers", "json")
@@ -28,6 +28,7 @@ OPERATORS = {
     "is_not": Operator("is not", "is (negated twice)", "!=", _ANY),
     "in": Operator("is one of", "is not one of", "in", _LISTS),
     "contains": Operator("contains", "does not contain", "in", ("text", "number", "json"), True),
+    "in_list": Operator("is in the list", "is not in the list", IN_LIST, ("text",), True),
     "starts_with": Operator("starts with", "does not start with", "starts_with"),
     "ends_with": Operator("ends with", "does not end with", "ends_with"),
     "gt": Operator("greater than", "not greater than", ">", ("number", "text", "json")),

@@ -15,6 +15,7 @@ from app.evaluation.rule_tree import (
     ConditionGroup,
     Negation,
 )
+from app.evaluation.targeting import IN_LIST
 from app.flags.sampling import TARGETING_KEY
 from app.flags.summary import type_of
 
@@ -122,6 +123,8 @@ def _comparisons(conditions: Sequence[Condition]) -> Iterator[Comparison]:
 
 
 def _example(comparison: Comparison) -> str | float | bool | None:
+    if comparison.operator == IN_LIST:
+        return None
     value: Any = comparison.value
     if isinstance(value, list):
         value = value[0] if value else None

@@ -11,6 +11,7 @@ from app.console.entry_drafts import DraftConflict, PendingChange
 from app.console.entry_index import EntryRow
 from app.console.flag.draft import FlagDraft
 from app.console.segments.drafts import condition_in
+from app.evaluation.lists import list_reference
 from app.evaluation.rule_tree import Advanced
 from app.flags.sampling import variables_in
 from app.flags.segment_users import flags_using, referring_keys
@@ -61,6 +62,9 @@ class SegmentPage:
 
 def words_of(value: Any) -> str:
     """Return a segment in words; empty when it has none."""
+    list_ = list_reference(value)
+    if list_ is not None:
+        return f"list of {list_.count:,} {'value' if list_.count == 1 else 'values'}"
     condition = condition_in(value)
     return "" if isinstance(condition, Advanced) else condition_text(condition)
 
