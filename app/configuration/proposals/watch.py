@@ -89,12 +89,12 @@ class ProposalWatch(Component):
         except Unavailable as error:
             log.debug("proposals_not_read", code=error.code)
             return backoff.next()
+        next_seconds = POLL_SECONDS if due.next_seconds is None else due.next_seconds
         if not all(is_done):
-            return backoff.next()
+            # Another proposal may be due before the next attempt.
+            return min(backoff.next(), next_seconds)
         backoff.reset()
-        if due.ids:
-            return 0.0
-        return POLL_SECONDS if due.next_seconds is None else min(POLL_SECONDS, due.next_seconds)
+        return 0.0 if due.ids else min(POLL_SECONDS, next_seconds)
 
     async def _look(self) -> Due:
         async with self._database.connection() as connection:
