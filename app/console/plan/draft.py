@@ -22,9 +22,9 @@ HOLDS = {"": "at this time", "approval": "after an approval", "minutes": "later,
 NO_DEFAULT = '"null"'
 # The members of a step that have a field.
 _FIELDS = ("at", "state", "defaultVariant", "rollout", "hold")
-# The path of a part of a step in the API, and the names of its fields here.
-_STEP = re.compile(r"(?:value\.)?plan\.steps\[([0-9]+)\](?:\.(\w+)(?:\.(\w+))?)?.*")
-_PLAN = re.compile(r"(?:value\.)?plan(?:\.(\w+))?.*")
+# The path of a part of a step in the API, after `value` or a key, and its fields here.
+_STEP = re.compile(r"(?:.*?\.)?plan\.steps\[([0-9]+)\](?:\.(\w+)(?:\.(\w+))?)?.*")
+_PLAN = re.compile(r"(?:.*?\.)?plan(?:\.(\w+))?.*")
 _NAMES = {"defaultVariant": "default", "rollout": "percent"}
 
 

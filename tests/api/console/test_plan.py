@@ -238,7 +238,10 @@ async def test_reader_sees_the_plan_and_changes_nothing(service: Service) -> Non
 
 async def test_list_marks_a_running_plan(service: Service) -> None:
     await put(service, planned(-1, 1))
-    await put(service, planned(-2, -1), key="shop/done")
+    await put(service, planned(-1, 1), key="shop/done")
+    path = "/flag-plan-control/shop/done?action=skip&step=2"
+    status, _ = await post(service, [("version", "1")], path=path)
+    assert status == 303
 
     page = await get(service, "/flags")
 

@@ -70,6 +70,7 @@ def test_edited_step_retains_members_without_a_field() -> None:
         ("plan.steps[0].targeting.if[0].var", "steps.0.targeting"),
         ("plan.steps[0]", "steps.0"),
         ("plan.steps", "steps"),
+        ("shop/checkout.plan.steps", "steps"),
         ("plan.name", "name"),
         ("confirmation", "confirmation"),
     ],
