@@ -28,14 +28,21 @@ MISSES_UNTIL_FAIL = 3
 # The interval after a miss. It is short, so that readiness fails and recovers soon.
 _RETRY_SECONDS = 1.0
 _MISSED_MAX = 1_000
+CLOCK_CHECK = "clock:skew"
+# Plans change flags by the clock of each host.
+SKEW_SECONDS_MAX = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResult:
-    """The row that a heartbeat wrote, or the code of the error that prevented it."""
+    """The row that a heartbeat wrote, or the code of the error that prevented it.
+
+    `skew_seconds` is the time of this host less that of the database, to half of the latency.
+    """
 
     monotonic: float
     row: HealthCheckRow | None = None
+    skew_seconds: float = 0.0
     code: str | None = None
 
 
@@ -69,7 +76,7 @@ class Heartbeat(Component):
         at = datetime.now(UTC)
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                row = await self._write()
+                row, skew_seconds = await self._write()
         except Unavailable as error:
             self._miss(at, error.code)
         except TimeoutError:
@@ -78,20 +85,23 @@ class Heartbeat(Component):
             # For example, a right was revoked, or a page is corrupt.
             self._miss(at, "database_error", reason=str(error))
         else:
-            self.last = self.last_good = HeartbeatResult(monotonic=time.monotonic(), row=row)
+            self.last = self.last_good = HeartbeatResult(
+                monotonic=time.monotonic(), row=row, skew_seconds=skew_seconds
+            )
             if self.misses_in_a_row:
                 log.info("heartbeat_back", missed=self.misses_in_a_row)
             self.misses_in_a_row = 0
 
-    async def _write(self) -> HealthCheckRow:
+    async def _write(self) -> tuple[HealthCheckRow, float]:
         async with self._database.connection() as connection:
-            started = time.perf_counter()
+            started, wall = time.perf_counter(), time.time()
             inserted = await sql.insert_heartbeat(
                 connection,
                 instance=self._instance,
                 retention_seconds=self._settings.retention_seconds,
             )
             latency_ms = round((time.perf_counter() - started) * 1000, 3)
+            skew_seconds = wall + latency_ms / 2000 - inserted["checked_at"].timestamp()
             row = HealthCheckRow(**inserted, latency_ms=latency_ms, instance=self._instance)
             await sql.update_heartbeat_latency(connection, id=row.id, latency_ms=latency_ms)
             if self._missed:
@@ -99,7 +109,7 @@ class Heartbeat(Component):
                     connection, instance=self._instance, times=list(self._missed)
                 )
                 self._missed.clear()
-        return row
+        return row, skew_seconds
 
     def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
         last, good = self.last, self.last_good
@@ -123,7 +133,25 @@ class Heartbeat(Component):
             row=row,
             output=last.code if last else "no heartbeat yet",
         )
-        return {WRITE_CHECK: check}
+        return {WRITE_CHECK: check, **self._clock_checks()}
+
+    def _clock_checks(self) -> dict[str, HealthCheck]:
+        """Return a check if the clocks of this host and of the database differ too much."""
+        good = self.last_good
+        skew_seconds = good.skew_seconds if good else 0.0
+        # A slow answer of the database is no skew.
+        error_seconds = good.row.latency_ms / 2000 if good and good.row else 0.0
+        if abs(skew_seconds) - error_seconds <= SKEW_SECONDS_MAX:
+            return {}
+        output = "the clock of this host differs from that of the database"
+        return {
+            CLOCK_CHECK: HealthCheck(
+                status=Status.WARN,
+                observed_value=round(skew_seconds, 3),
+                observed_unit="s",
+                output=output,
+            )
+        }
 
     def metrics(self) -> Iterable[Metric]:
         yield gauge(
@@ -143,6 +171,11 @@ class Heartbeat(Component):
             "flagstone_heartbeat_latency_seconds",
             "Seconds that the last successful heartbeat took to write.",
             row.latency_ms / 1000,
+        )
+        yield gauge(
+            "flagstone_clock_skew_seconds",
+            "Seconds by which this host's clock is ahead of the database's.",
+            self.last_good.skew_seconds if self.last_good else 0.0,
         )
 
     def _miss(self, at: datetime, code: str, **details: str) -> None:

@@ -67,6 +67,23 @@ async def test_readiness_has_the_last_row_of_health_check(service: Service, serv
     }
 
 
+async def test_clock_skew_of_more_than_a_second_is_a_warning(service: Service) -> None:
+    heartbeat = service.component(Heartbeat)
+    await heartbeat.run_once()
+    good = heartbeat.last_good
+    assert good is not None
+    before = await (await service.client.get("/health")).json(content_type=None)
+    heartbeat.last_good = replace(good, skew_seconds=-2.5)
+    try:
+        after = await (await service.client.get("/health")).json(content_type=None)
+    finally:
+        heartbeat.last_good = good
+
+    assert "clock:skew" not in before["checks"]
+    (check,) = after["checks"]["clock:skew"]
+    assert (check["status"], check["observedValue"], check["observedUnit"]) == ("warn", -2.5, "s")
+
+
 async def test_readiness_after_a_miss_has_the_last_row_and_the_count(
     service: Service, settings: Settings
 ) -> None:
