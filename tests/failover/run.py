@@ -92,10 +92,10 @@ class Round:
                 await asyncio.sleep(_CALM_SECONDS)
                 traffic.ended.set()
             tell("waiting until the replicas agree")
-            await agree(traffic, listeners)
+            await agree(traffic, listeners, ENVIRONMENTS)
             for task in listening:
                 task.cancel()
-        endings = await read_endings(traffic, listeners)
+        endings = await read_endings(traffic, listeners, ENVIRONMENTS)
         self.finals = [end for end in endings if isinstance(end, Final)]
 
     def _broken(self, epochs: Mapping[str, str]) -> list[str]:

@@ -9,11 +9,13 @@ from itertools import pairwise
 
 from tests.process.history.past import Past, Violation, check_past
 from tests.process.history.people import PROTECTING
+from tests.process.history.plan_rules import SCHEDULED, check_plans
 from tests.process.history.proposal_rules import check_proposals
 from tests.process.history.records import (
     Action,
     AppliedChange,
     Ending,
+    Evaluated,
     Final,
     FinalProposal,
     Heard,
@@ -23,6 +25,7 @@ from tests.process.history.records import (
     RequestedChange,
     Write,
 )
+from tests.process.history.wishes import PLANNED
 
 # A writer gets 404, 409 or 412 when another was faster; 0 is a broken connection.
 _ANSWERS = {0, 200, 201, 404, 409, 412, 503}
@@ -49,6 +52,8 @@ def violations(records: Sequence[Record], endings: Iterable[Ending]) -> list[Vio
     violated += _never_back(reads)
     violated += _contents(reads, pasts)
     violated += check_proposals(actions, proposals, pasts)
+    evaluations = [record for record in records if isinstance(record, Evaluated)]
+    violated += check_plans(evaluations, pasts)
     for stream in streams.values():
         violated += _stream(stream, pasts[stream[0].environment])
     return violated
@@ -120,8 +125,10 @@ def _from_nowhere(writes: Iterable[Write], pasts: Mapping[str, Past]) -> Iterato
             deletions |= {(wish.environment, wish.key, wish.version) for wish in write.requested}
     for environment, past in pasts.items():
         for change_set in past.final.change_sets:
-            if change_set.approval is not None:
-                continue  # check_proposals compares it with its proposal
+            is_created = environment == PLANNED and change_set.revision == 1
+            is_step = environment == PLANNED and change_set.kind == SCHEDULED
+            if is_created or is_step or change_set.approval is not None:
+                continue  # check_plans and check_proposals know where they come from
             left = {
                 (environment, change.key, change.before.version)
                 for change in change_set.changes

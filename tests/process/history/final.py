@@ -78,13 +78,19 @@ from flagstone.proposals
 order by id
 """
 _EVENTS = "select proposal_id, event, actor, version from flagstone.proposal_events order by id"
-_SCHEDULED = "select count(*) from flagstone.proposals where state = 'scheduled'"
+_SCHEDULED = """
+select
+    (select count(*) from flagstone.proposals where state = 'scheduled')
+    + (select count(*) from flagstone.plan_steps where revision is null)
+"""
 _HEAD = (
     "select revision, epoch::text, version, metadata from flagstone.environments where name = $1"
 )
 
 
-async def agree(traffic: Traffic, listeners: Sequence[Listener]) -> float:
+async def agree(
+    traffic: Traffic, listeners: Sequence[Listener], environments: Sequence[str] = FOLLOWED
+) -> float:
     """Wait until nothing is scheduled, and replicas and streams stay at the same revision.
 
     Returns the seconds that it took. That they do not is for the checker to say.
@@ -93,7 +99,7 @@ async def agree(traffic: Traffic, listeners: Sequence[Listener]) -> float:
     quiet, last = 0, None
     while quiet < _QUIET_LOOKS and time.monotonic() < started + AGREE_SECONDS:
         is_calm = await _is_nothing_scheduled(traffic)
-        look = {name: await _served(traffic, name) for name in FOLLOWED}
+        look = {name: await _served(traffic, name) for name in environments}
         agreed = all(_is_one(served, _stands(listeners, name)) for name, served in look.items())
         quiet = quiet + 1 if is_calm and agreed and look == last else 0
         last = look
@@ -122,7 +128,9 @@ def _stands(listeners: Iterable[Listener], environment: str) -> dict[str, int]:
     }
 
 
-async def read_endings(traffic: Traffic, listeners: Sequence[Listener]) -> list[Ending]:
+async def read_endings(
+    traffic: Traffic, listeners: Sequence[Listener], environments: Sequence[str] = FOLLOWED
+) -> list[Ending]:
     """Read each environment from the database, over HTTP, and from each replica, then proposals."""
     async with (
         traffic.cluster.admin() as connection,
@@ -132,7 +140,8 @@ async def read_endings(traffic: Traffic, listeners: Sequence[Listener]) -> list[
             "jsonb", schema="pg_catalog", encoder=str, decoder=msgspec.json.decode
         )
         finals = [
-            await _final(traffic, connection, name, _stands(listeners, name)) for name in FOLLOWED
+            await _final(traffic, connection, name, _stands(listeners, name))
+            for name in environments
         ]
         return [*finals, *await _proposals(connection)]
 

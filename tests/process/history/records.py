@@ -124,6 +124,16 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, tag="action"):
     applied: Mapping[str, int] = {}
 
 
+class Evaluated(msgspec.Struct, frozen=True, kw_only=True, tag="evaluated"):
+    """The variants of all flags with plans. Times are of the wall clock."""
+
+    replica: str
+    started: float
+    ended: float
+    revision: int
+    variants: Mapping[str, str]
+
+
 class Change(msgspec.Struct, frozen=True):
     key: str
     before: Entry | None
@@ -203,7 +213,7 @@ class FinalProposal(msgspec.Struct, frozen=True, kw_only=True, tag="proposal"):
     applied: Mapping[str, int] | None = None
 
 
-Record: TypeAlias = Write | Read | Heard | Fault | Action
+Record: TypeAlias = Write | Read | Heard | Fault | Action | Evaluated
 Ending: TypeAlias = Final | FinalProposal
 
 

@@ -17,10 +17,13 @@ from tests.process.history.final import agree, read_endings
 from tests.process.history.nemesis import Nemesis
 from tests.process.history.past import Violation
 from tests.process.history.people import Person, protect
+from tests.process.history.plan_rules import SCHEDULED
+from tests.process.history.plan_writer import PlanWriter, create_environment, keep_evaluating
 from tests.process.history.readers import Listener, keep_reading
 from tests.process.history.records import (
     Action,
     Ending,
+    Evaluated,
     Fault,
     Final,
     FinalProposal,
@@ -88,6 +91,11 @@ class Run:
         ]
         nemesis = Nemesis(traffic.cluster, self.records, self.seed)
         people = await protect(traffic)
+        await create_environment(traffic)
+        planners = [
+            PlanWriter(f"q{n}", traffic, self.seed, replica)
+            for n, replica in enumerate(traffic.cluster.replicas)
+        ]
         async with asyncio.TaskGroup() as tasks:
             listening = [tasks.create_task(listener.run()) for listener in listeners]
             async with asyncio.TaskGroup() as ending:
@@ -97,11 +105,16 @@ class Run:
                     ending.create_task(CrowdWriter(f"c{n}", traffic, self.seed).run())
                 for n, token in enumerate(people):
                     ending.create_task(Person(f"p{n}", token, traffic, self.seed).run())
+                for planner in planners:
+                    ending.create_task(planner.run())
                 for replica in traffic.cluster.replicas:
                     ending.create_task(keep_reading(traffic, replica, self.seed))
+                    ending.create_task(keep_evaluating(traffic, replica, self.seed))
                 await nemesis.run(seconds, tell)
                 traffic.ended.set()
             tell("healing")
+            for planner in planners:
+                await planner.write_last()
             self.agreed_after_seconds = await agree(traffic, listeners)
             for task in listening:
                 task.cancel()
@@ -134,10 +147,13 @@ class Run:
         states = Counter(end.state for end in self.endings if isinstance(end, FinalProposal))
         actions = Counter(f"{item.kind}-{item.status}" for item in self._of(Action))
         reads = Counter(read.status for read in self._of(Read))
+        finals = [end for end in self.endings if isinstance(end, Final)]
+        steps = sum(item.kind == SCHEDULED for final in finals for item in final.change_sets)
         return (
-            f"{sum(end.revision for end in self.endings if isinstance(end, Final))} revisions, "
+            f"{sum(final.revision for final in finals)} revisions, "
             f"writes {_counts(outcomes)}, reads {_counts(reads)}, heard {_counts(heard)}, "
             f"proposals {_counts(states)}, actions {_counts(actions)}, "
+            f"steps of plans {steps}, evaluations {len(self._of(Evaluated))}, "
             f"{len(self._of(Fault))} faults, agreed after {self.agreed_after_seconds:.1f} s"
         )
 

@@ -11,7 +11,9 @@ from tests.process.history.records import Entry, Read, RequestedChange
 ENVIRONMENTS = ("development", "local", "staging")
 # Written by proposals only.
 PROTECTED = "production"
-FOLLOWED = (*ENVIRONMENTS, PROTECTED)
+# Its flags have plans.
+PLANNED = "launch"
+FOLLOWED = (*ENVIRONMENTS, PROTECTED, PLANNED)
 KEYS = tuple(f"{place}/{n}" for place in ("mail", "shop") for n in range(6))
 
 
@@ -52,16 +54,22 @@ def make_single_write(chance: random.Random, name: str, known: Mapping[str, Read
     return _write(name, environment, key, known[environment].entries.get(key))
 
 
-def _write(name: str, environment: str, key: str, entry: Entry | None) -> Wish:
+def put(
+    name: str, environment: str, key: str, entry: Entry | None, *, value: Any, kind: str
+) -> Wish:
     condition = {"If-Match": f'"{entry.version}"'} if entry else {"If-None-Match": "*"}
     return Wish(
         method="PUT",
         path=f"/v1/environments/{environment}/configurations/{key}",
         environments=(environment,),
-        requested=(_requested(environment, key, entry, name),),
+        requested=(_requested(environment, key, entry, value),),
         headers=condition,
-        body={"value": name, "message": name},
+        body={"kind": kind, "value": value, "message": name},
     )
+
+
+def _write(name: str, environment: str, key: str, entry: Entry | None) -> Wish:
+    return put(name, environment, key, entry, value=name, kind="setting")
 
 
 def _delete(name: str, environment: str, key: str, entry: Entry | None) -> Wish:

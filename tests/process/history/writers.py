@@ -34,22 +34,27 @@ class Writer:
 
     async def run(self) -> None:
         while not self._traffic.ended.is_set():
-            known: dict[str, Read] = {}
-            for environment in self._environments():
-                read = await self._traffic.read(
-                    self._name, self._anyone(), environment, self._reached.get(environment)
-                )
-                if read.status == 200:
-                    known[environment] = read
-            if not known:
+            if await self.write_once() is None:
                 await asyncio.sleep(0.1)
-                continue
-            self._count += 1
-            name = f"{self._name}.{self._count}"
-            write = await self._carry_out(name, self._wish(name, known))
-            self._traffic.records.append(write)
-            for applied in write.applied:
-                self._reached[applied.environment] = applied.revision
+
+    async def write_once(self) -> Write | None:
+        """Read, write and record the write. Return None if nothing can be read."""
+        known: dict[str, Read] = {}
+        for environment in self._environments():
+            read = await self._traffic.read(
+                self._name, self._anyone(), environment, self._reached.get(environment)
+            )
+            if read.status == 200:
+                known[environment] = read
+        if not known:
+            return None
+        self._count += 1
+        name = f"{self._name}.{self._count}"
+        write = await self._carry_out(name, self._wish(name, known))
+        self._traffic.records.append(write)
+        for applied in write.applied:
+            self._reached[applied.environment] = applied.revision
+        return write
 
     async def _carry_out(self, name: str, wish: Wish) -> Write:
         attempts: list[Attempt] = []
