@@ -7,6 +7,7 @@ from aiohttp import web
 
 from app.console.forms import message_of
 from app.console.rendering import frame, page
+from app.console.saving import SavedAsProposalError
 from app.console.templating import COMPILER
 from app.database.client.pool import REPEAT_ADVICE
 from app.errors import AppError, Unauthenticated, Unavailable, Violation
@@ -42,6 +43,9 @@ def with_pages(handler: Handler) -> Handler:
             return await handler(request)
         except Unauthenticated:
             return _sign_in(request)
+        except SavedAsProposalError as error:
+            address = frame(request).url_of("proposals", str(error.proposal), new="")
+            return redirect_to(request, address)
         except AppError as error:
             return error_page(request, error)
         except TimeoutError:

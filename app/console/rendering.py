@@ -71,6 +71,11 @@ class Frame:
         """Return whether a costly write needs the typed name of the environment."""
         return self.environment is not None and needs_confirmation(self.environment)
 
+    @property
+    def has_protection(self) -> bool:
+        """Return whether changes of an environment that the caller sees need approvals."""
+        return any(environment.protection is not None for environment in self.environments)
+
     def may(self, scope: str) -> bool:
         """Return whether the caller has a scope, in the environment of the page if it has one."""
         caller, environment = self.caller, self.environment

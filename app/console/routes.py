@@ -34,6 +34,10 @@ from app.console.palette.handlers import search_palette
 from app.console.past_states import PastStates
 from app.console.plan.control import get_plan_control, post_plan_control
 from app.console.plan.handlers import post_plan_draft
+from app.console.proposals import actions as proposal_actions
+from app.console.proposals import edit as proposal_edit
+from app.console.proposals import handlers as proposals
+from app.console.proposals.trying import post_context
 from app.console.segments import handlers as segments
 from app.console.segments.writes import post_segment_deletion, post_segment_draft
 from app.console.settings import actions as setting_actions
@@ -51,6 +55,7 @@ from app.http.routing import expect
 
 _ENVIRONMENT = "/console/environments/{environment}"
 _ONE_TOKEN = "/console/tokens/{id}"  # noqa: S105 - a path
+_PROPOSAL = "/console/proposals/{proposal:[0-9]{1,18}}"
 _REVISION = "/{revision:[0-9]{1,18}}"
 _CHANGE_SET = _ENVIRONMENT + "/changes" + _REVISION
 _REVERT = _ENVIRONMENT + "/revert" + _REVISION
@@ -91,6 +96,16 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", _ENVIRONMENT + "/flag-actions", get_flag_actions, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-actions", post_flag_actions, Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/flag-filters", post_saved_filter, Scope.READ),
+    ConsolePage("GET", "/console/proposals", proposals.get_proposals, Scope.READ),
+    ConsolePage("GET", "/console/proposals/waiting", proposals.get_waiting_count, Scope.READ),
+    ConsolePage("GET", _PROPOSAL, proposals.get_proposal, Scope.READ, is_large=True),
+    ConsolePage("POST", _PROPOSAL + "/try", post_context, Scope.READ, is_large=True),
+    ConsolePage("GET", _PROPOSAL + "/edit", proposal_edit.get_edit, Scope.WRITE, _READ,
+                is_large=True),
+    ConsolePage("POST", _PROPOSAL + "/edit", proposal_edit.post_edit, Scope.WRITE, _READ,
+                is_large=True),
+    ConsolePage("POST", _PROPOSAL + "/{action:" + "|".join(proposal_actions.ACTIONS) + "}",
+                proposal_actions.post_action, Scope.WRITE, _READ, is_large=True),
     ConsolePage("GET", "/console/tokens", token_pages.get_tokens, Scope.READ),
     ConsolePage("GET", "/console/tokens/new", token_pages.get_new_token, Scope.ADMIN),
     ConsolePage("POST", "/console/tokens/new", token_pages.post_new_token, Scope.ADMIN),

@@ -1,6 +1,6 @@
 """Saving of what a page edits: a change set with a message, by the services of the API."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
@@ -18,9 +18,12 @@ from app.configuration.changes.requests import (
 )
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.changes.write_requests import CHECKS, run_change_sets
+from app.configuration.proposals import steps
+from app.configuration.proposals.requests import new_proposal
 from app.console.emergency import read_authority
 from app.console.state import read_moment
-from app.errors import Conflict, Forbidden, invalid
+from app.database import Connection
+from app.errors import ApprovalRequired, Conflict, Forbidden, invalid
 from app.secrets.reveal import VAULT
 
 
@@ -51,13 +54,39 @@ async def save(
     )
     actor, vault = request[CALLER].actor, request.app[VAULT]
     authority = read_authority(request, message, dry_run=dry_run)
-    return await run_change_sets(
+    return await write(
         request,
         lambda c: writes.apply(
             c, intents, actor=actor, message=message, vault=vault, authority=authority
         ),
         dry_run=dry_run,
     )
+
+
+class SavedAsProposalError(Exception):
+    """A write in a protected environment became a proposal. `with_pages` leads to its page."""
+
+    def __init__(self, proposal: int) -> None:
+        super().__init__(proposal)
+        self.proposal = proposal
+
+
+async def write(
+    request: web.Request,
+    work: Callable[[Connection], Awaitable[AppliedChangeSets]],
+    *,
+    dry_run: bool = False,
+) -> AppliedChangeSets:
+    """Run work that writes change sets, as `run_change_sets`.
+
+    Raises SavedAsProposalError instead of ApprovalRequired: what needs approvals is proposed.
+    """
+    try:
+        return await run_change_sets(request, work, dry_run=dry_run)
+    except ApprovalRequired as error:
+        new = new_proposal(error.change_set)
+    proposal = await steps.create(request, new, purpose=" proposes")
+    raise SavedAsProposalError(proposal.id)
 
 
 def check_message(message: str) -> None:

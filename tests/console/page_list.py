@@ -19,6 +19,10 @@ NOT_PAGES = {
     "/console/environments/{environment}/live",
     "/console/environments/{environment}/new-flag-key",
     "/console/environments/{environment}/palette",
+    "/console/proposals/waiting",
+    # test_proposals.py opens them, with a proposal of its own.
+    "/console/proposals/{proposal:[0-9]{1,18}}",
+    "/console/proposals/{proposal:[0-9]{1,18}}/edit",
     # test_access.py opens it, with a token of its own.
     "/console/tokens/{id}",
     r"/console/environments/{environment}/flag-first-evaluation/{key:[\s\S]+}",
@@ -30,6 +34,7 @@ PUBLIC = ("/console/sign-in", "/console/signed-out")
 _QUERIES = {
     "/flags": ["revision=3", "q=none", "state=rules"],
     "/flags/{key}": ["revision=3", "view=json", "view=plan"],
+    "/console/proposals": ["show=mine", "show=all"],
     "/changes": ["revision=2", "key=none"],
     "/settings": ["prefix=checkout/", "q=pay", "q=none", "revision=3"],
     "/settings-new": ["kind=secret"],

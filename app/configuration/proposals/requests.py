@@ -54,7 +54,9 @@ def new_proposal(change_set: NewChangeSet) -> NewProposal:
             f"The change has {len(operations)} operations, and a proposal has at most "
             f"{OPERATIONS_MAX}. Propose it in parts.",
         )
-    title = change_set.message or f"Change of {counted(len(operations), 'entry', 'entries')}"
+    named = getattr(operations[0], "key", "the properties") if len(operations) == 1 else ""
+    change = f"Change {named or counted(len(operations), 'entry', 'entries')}"
+    title = change_set.message or change
     return NewProposal(
         title=title.splitlines()[0][:TITLE_MAX], message=change_set.message, operations=operations
     )

@@ -63,6 +63,10 @@ _ADVICE = {
 }
 
 
+def possible(action: Action, state: ProposalState) -> bool:
+    return state in _NEXT[action]
+
+
 def after(action: Action, state: ProposalState) -> ProposalState:
     """Return the state after an action. Raises Conflict when it is not possible."""
     next_state = _NEXT[action].get(state)

@@ -15,7 +15,6 @@ from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.models import Operation
 from app.configuration.changes.views import AppliedChangeSets, KeyChange
-from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.changes.extent import Extent, extent_of
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
@@ -24,7 +23,7 @@ from app.console.emergency import read_authority
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
-from app.console.saving import check_message
+from app.console.saving import check_message, write
 from app.database import Connection
 from app.errors import AppError, NotFound, Stale
 from app.http import problems
@@ -161,7 +160,7 @@ async def _apply(
             is_dry_run=dry_run,
         )
 
-    return await run_change_sets(request, work, dry_run=dry_run), operations
+    return await write(request, work, dry_run=dry_run), operations
 
 
 async def _refused(

@@ -29,6 +29,7 @@ from app.console.json_text import DiffLine, diff
 from app.environments.protection import approval_words
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
 from app.flags.change_words.sentences import Sentence, Tense
+from app.flags.proposals.views import EnvironmentPreview
 
 # Sentences for each change set in a list.
 _LISTED_MAX = 4
@@ -93,7 +94,7 @@ def key_change_row(request: web.Request, key: str, change: KeyChange) -> ChangeS
 
 
 def change_set_details(
-    changed: ChangeSetView | AppliedChangeSet, tense: Tense = Tense.PAST
+    changed: ChangeSetView | AppliedChangeSet | EnvironmentPreview, tense: Tense = Tense.PAST
 ) -> ChangeSetDetails:
     return _details(changed.changes, changed.properties, changed.changes_count or 0, tense)
 

@@ -10,7 +10,6 @@ from app.configuration.changes import plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.past import Moment, revision_of
 from app.configuration.changes.views import AppliedChangeSets, Difference
-from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.changes.views import ChangeSetDetails, difference_details, planned_details
 from app.console.confirmation import check_confirmation
@@ -18,7 +17,7 @@ from app.console.emergency import read_authority
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
-from app.console.saving import check_grant, check_message
+from app.console.saving import check_grant, check_message, write
 from app.console.state import read_moment
 from app.database import Connection
 from app.errors import AppError, invalid
@@ -113,7 +112,7 @@ async def _promote(
             authority=authority,
         )
 
-    return await run_change_sets(request, work, dry_run=dry_run)
+    return await write(request, work, dry_run=dry_run)
 
 
 def _plan_page(

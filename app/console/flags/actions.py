@@ -12,7 +12,6 @@ from app.access.models import Scope
 from app.configuration.changes import writes
 from app.configuration.changes.requests import OPERATIONS_MAX
 from app.configuration.changes.views import AppliedChangeSets
-from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.confirmation import check_confirmation, needs_confirmation
@@ -31,7 +30,7 @@ from app.console.flags.listing import read_matching
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import is_fragment, redirect, redirect_to
 from app.console.rendering import Frame, frame, page
-from app.console.saving import check_grant, check_message, save
+from app.console.saving import check_grant, check_message, save, write
 from app.console.state import EnvironmentState
 from app.database import Connection
 from app.environments.models import Environment
@@ -198,7 +197,7 @@ async def _promote(
             connection, plan, actor=actor, message=message, vault=vault, authority=authority
         )
 
-    return await run_change_sets(request, work, dry_run=False)
+    return await write(request, work, dry_run=False)
 
 
 async def _review(

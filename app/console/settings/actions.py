@@ -10,7 +10,6 @@ from app.configuration.changes import plans, writes
 from app.configuration.changes.models import Kind
 from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.configuration.changes.views import AppliedChangeSets
-from app.configuration.changes.write_requests import run_change_sets
 from app.configuration.entries import service
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration
@@ -22,7 +21,7 @@ from app.console.forms import Form, FormErrors, read_form
 from app.console.json_text import pretty
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
-from app.console.saving import save
+from app.console.saving import save, write
 from app.console.settings.forms import form_of
 from app.console.settings.handlers import find_entry
 from app.console.settings.views import EntryPage, has_key_ring, other_environments, show_entry
@@ -161,7 +160,7 @@ async def _copy(
             connection, plan, actor=actor, message=message, vault=vault, authority=authority
         )
 
-    return await run_change_sets(request, work, dry_run=False)
+    return await write(request, work, dry_run=False)
 
 
 async def post_reveal(request: web.Request) -> web.Response:

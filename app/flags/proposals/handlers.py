@@ -9,13 +9,14 @@ from app.configuration.proposals import service
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
 from app.configuration.snapshots.reading import FOLLOWER, snapshot_headers
+from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import Forbidden, invalid
 from app.flags import explanation
 from app.flags.drafts import Draft
 from app.flags.explanation import FlagSource
 from app.flags.proposals.preview import preview
 from app.flags.proposals.views import ProposedEvaluationQuery
-from app.flags.views import EvaluationQuery
+from app.flags.views import EvaluationQuery, ExplainedEvaluation
 from app.http import wire
 from app.http.decoder import CONTEXT_BYTES_MAX
 from app.http.keys import DATABASE
@@ -41,12 +42,23 @@ async def evaluate_proposed_flag(request: web.Request) -> web.Response:
     """Evaluate a flag in the proposed state, and explain it."""
     wire.read_query(request, set())
     body = await wire.read_body(request, ProposedEvaluationQuery, bytes_max=CONTEXT_BYTES_MAX)
+    explained, snapshot = await evaluate(request, body)
+    return wire.answer(explained, headers=snapshot_headers(request, snapshot))
+
+
+async def evaluate(
+    request: web.Request, query: ProposedEvaluationQuery
+) -> tuple[ExplainedEvaluation, Snapshot]:
+    """Evaluate a flag in the state that the path's proposal proposes.
+
+    Return the present snapshot too. Raises NotFound, Invalid, Forbidden.
+    """
     proposal = await _find(request)
     names = [name for name in proposal.environments if request[CALLER].grant.covers(name)]
-    name = _environment(proposal, names, body.environment)
+    name = _environment(proposal, names, query.environment)
     snapshot = await request.app[FOLLOWER].at_least(name, 0)
     draft = Draft.of(snapshot, _contents(proposal, name))
-    definition = draft.definition_after(body.flag)
+    definition = draft.definition_after(query.flag)
     if definition is None:
         raise explanation.unknown_flag()
     source = FlagSource(
@@ -56,10 +68,10 @@ async def evaluate_proposed_flag(request: web.Request) -> web.Response:
     )
 
     explained = explanation.explained(
-        body.flag, source, EvaluationQuery(context=body.context, at=body.at)
+        query.flag, source, EvaluationQuery(context=query.context, at=query.at)
     )
 
-    return wire.answer(explained, headers=snapshot_headers(request, snapshot))
+    return explained, snapshot
 
 
 async def _find(request: web.Request) -> Proposal:

@@ -93,4 +93,4 @@ async def test_proposal_has_the_title_of_its_message(author: Person) -> None:
     without = await author.call("POST", path, body)
 
     assert with_message.body["title"] == "Launch"
-    assert without.body["title"] == "Change of 2 entries"
+    assert without.body["title"] == "Change 2 entries"

@@ -196,15 +196,15 @@ async def test_form_protects_environment_for_keys(service: Service) -> None:
     assert "Set the approvals to 0" in page
 
 
-async def test_save_without_approval_is_refused_with_advice(service: Service) -> None:
+async def test_save_without_approval_is_proposed(service: Service) -> None:
     await edit(service, approvals="1")
 
-    page = await edit(service, 409, metadata='{"owner": "shop"}')
+    proposed = await edit(service, metadata='{"owner": "shop"}')
     fields = form_fields(await get(service, f"{PAGE}/environment"), "edit")
     forged = [*changed(fields, metadata='{"owner": "shop"}'), ("emergency", "true")]
     refused = await post(service, f"{PAGE}/environment", forged, 403)
 
-    assert "staging is protected: the change needs 1 approval. Create a proposal for it." in page
+    assert proposed.startswith("/console/proposals/")
     assert "needs a token with the scope publish" in refused
     assert (await environment(service))["metadata"] == {}
 

@@ -1,0 +1,141 @@
+"""The pages of proposals: the inbox, the review, and the number of those that wait."""
+
+from typing import Any
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import EVERY_ENVIRONMENT
+from app.configuration.proposals import service
+from app.configuration.proposals.handlers import read_id
+from app.configuration.proposals.models import Proposal
+from app.configuration.proposals.states import IN_REVIEW, UNDECIDED, ProposalState
+from app.configuration.proposals.views import ProposalSummary, ProposalView, summary, view
+from app.console.forms import FormErrors
+from app.console.proposals.views import (
+    conversation,
+    environment_review,
+    may_apply_in_emergency,
+    possible_actions,
+    proposal_row,
+)
+from app.console.rendering import page
+from app.database import sql
+from app.errors import AppError, Unavailable
+from app.flags.proposals.preview import preview
+from app.http import problems, wire
+from app.http.keys import DATABASE
+from app.threads import in_turn
+
+_PAGE_SIZE = 50
+_COUNT_MAX = 99
+FILTERS = {
+    "review": ("To review", tuple(IN_REVIEW)),
+    "mine": ("Mine", tuple(UNDECIDED)),
+    "decided": ("Decided", tuple(frozenset(ProposalState) - UNDECIDED)),
+    "all": ("All", tuple(ProposalState)),
+}
+
+
+async def get_proposals(request: web.Request) -> web.Response:
+    """List the proposals of the caller's environments, the latest first."""
+    shown = request.query.get("show", "review")
+    shown = shown if shown in FILTERS else "review"
+    author = request[CALLER].actor if shown == "mine" else None
+    before = wire.whole_number(request.query, "before")
+    try:
+        items = await _list(request, FILTERS[shown][1], author, before, _PAGE_SIZE + 1)
+    except Unavailable as error:
+        return page(
+            request, "proposals/list.html", status=503, problem=error.message, rows=(), shown=shown
+        )
+    more = len(items) > _PAGE_SIZE
+    items = items[:_PAGE_SIZE]
+    return page(
+        request,
+        "proposals/list.html",
+        problem="",
+        shown=shown,
+        filters={name: text for name, (text, _) in FILTERS.items()},
+        rows=[proposal_row(request, item) for item in items],
+        next_before=items[-1].id if more else None,
+    )
+
+
+async def get_waiting_count(request: web.Request) -> web.Response:
+    """Get the number of proposals in review that others have written, for the menu."""
+    try:
+        items = await _list(request, tuple(IN_REVIEW), None, None, _COUNT_MAX)
+    except Unavailable:
+        return web.Response(status=204)
+    actor = request[CALLER].actor
+    count = sum(item.author != actor for item in items)
+    return page(request, "proposals/count.html", count=count)
+
+
+async def get_proposal(request: web.Request) -> web.Response:
+    """Show a proposal: what it would change, who approved it, and the conversation."""
+    return await proposal_page(request)
+
+
+async def proposal_page(
+    request: web.Request, error: AppError | None = None, **fields: Any
+) -> web.Response:
+    """Return the page of the path's proposal. `fields` is what was typed before an error."""
+    grant = request[CALLER].grant
+    async with request.app[DATABASE].connection() as connection:
+        proposal = await service.find(connection, read_id(request), grant)
+        shown = await view(connection, proposal, grant)
+    reviews, problem = await _reviews(request, proposal, shown)
+    return page(
+        request,
+        "proposals/proposal.html",
+        status=200 if error is None else problems.STATUS[type(error)],
+        row=proposal_row(request, shown),
+        actions=possible_actions(request, shown),
+        may_publish=may_apply_in_emergency(request, shown),
+        reviews=reviews,
+        problem=problem,
+        conversation=conversation(request, shown),
+        is_new="new" in request.query,
+        is_done=request.query.get("done", ""),
+        errors=FormErrors() if error is None else FormErrors.of(error),
+        fields=fields,
+    )
+
+
+async def _reviews(
+    request: web.Request, proposal: Proposal, shown: ProposalView
+) -> tuple[list[Any], str]:
+    """Return what an undecided proposal would change, or why that is unknown."""
+    if shown.state not in UNDECIDED:
+        return [], ""
+    try:
+        previewed = await preview(request, proposal, shown.environments)
+    except AppError as error:
+        return [], error.message
+    return await in_turn(
+        "words", lambda: [environment_review(item) for item in previewed.environments]
+    ), ""
+
+
+async def _list(
+    request: web.Request,
+    states: tuple[ProposalState, ...],
+    author: str | None,
+    before: int | None,
+    limit: int,
+) -> list[ProposalSummary]:
+    grant = request[CALLER].grant
+    has_all = EVERY_ENVIRONMENT in grant.environments
+    async with request.app[DATABASE].connection() as connection:
+        rows = sql.list_proposals(
+            connection,
+            before=wire.LATEST if before is None else before,
+            states=list(states),
+            environment=None,
+            author=author,
+            visible=None if has_all else sorted(grant.environments),
+            page_size=limit,
+        )
+        return [summary(row, grant) async for row in rows]

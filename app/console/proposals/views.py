@@ -1,0 +1,193 @@
+"""Plain data of proposals for the templates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from app.access.guard import CALLER
+from app.access.models import Scope
+from app.configuration.changes.views import EntryView
+from app.configuration.proposals.models import CREATED
+from app.configuration.proposals.states import IN_REVIEW, Action, ProposalState, possible
+from app.configuration.proposals.views import ProposalSummary, ProposalView
+from app.configuration.snapshots.reading import FOLLOWER
+from app.console.actors import actor_name
+from app.console.changes.effect import Effect, FlagEffect
+from app.console.changes.views import ChangeSetDetails, change_set_details
+from app.console.json_text import DiffLine, diff
+from app.flags.change_words.sentences import Tense
+from app.flags.preview_views import FlagPreview, Refusal
+from app.flags.proposals.views import EnvironmentPreview
+
+# Of the badge that says the state: its look and its icon.
+_LOOKS = {
+    ProposalState.DRAFT: ("", "pencil"),
+    ProposalState.OPEN: ("info", "eye"),
+    ProposalState.APPROVED: ("on", "check"),
+    ProposalState.SCHEDULED: ("info", "clock"),
+    ProposalState.APPLIED: ("on", "circle-check"),
+    ProposalState.FAILED: ("danger", "circle-x"),
+    ProposalState.REJECTED: ("danger", "circle-x"),
+    ProposalState.WITHDRAWN: ("", "undo-2"),
+}
+_EVENTS = {
+    "created": "created it",
+    "edited": "edited it",
+    "submitted": "submitted it",
+    "approved": "approved it",
+    "rejected": "rejected it",
+    "commented": "commented",
+    "scheduled": "scheduled it",
+    "unscheduled": "ended the schedule",
+    "applied": "applied it",
+    "failed": "could not apply it",
+    "withdrawn": "withdrew it",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalRow:
+    """A proposal in the inbox."""
+
+    view: ProposalSummary
+    author: str
+    look: str
+    image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationRow:
+    """An event of a proposal. `version` is that of the proposal then."""
+
+    actor: str
+    words: str
+    text: str
+    version: int
+    at: object
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedKeyDiff:
+    """A key that has changed since the author saw it, as two diffs from what the author saw."""
+
+    key: str
+    theirs: Sequence[DiffLine]
+    yours: Sequence[DiffLine]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentReview:
+    """What a proposal would change in one environment."""
+
+    name: str
+    details: ChangeSetDetails
+    refusals: Sequence[Refusal]
+    moved: Sequence[MovedKeyDiff]
+    properties_moved: bool
+    effect: Effect
+    guards: Sequence[tuple[str, str, bool]]
+
+
+def proposal_row(request: web.Request, view: ProposalSummary) -> ProposalRow:
+    look, image = _LOOKS[view.state]
+    return ProposalRow(view=view, author=actor_name(request, view.author), look=look, image=image)
+
+
+def conversation(request: web.Request, proposal: ProposalView) -> list[ConversationRow]:
+    return [
+        ConversationRow(
+            actor=actor_name(request, event.actor),
+            words=_EVENTS.get(event.event, event.event),
+            text=event.text,
+            version=event.version,
+            at=event.at,
+        )
+        for event in proposal.events
+    ]
+
+
+def possible_actions(request: web.Request, proposal: ProposalView) -> frozenset[Action]:
+    """Return what the caller may try, by scope and state. The service decides."""
+    grant = request[CALLER].grant
+    if not grant.allows(Scope.WRITE):
+        return frozenset()
+    actions = {action for action in Action if possible(action, proposal.state)}
+    if proposal.hidden_environments:
+        actions &= {Action.APPROVE, Action.REJECT}
+    is_author = request[CALLER].actor in authors_of(proposal)
+    if is_author and not _allows_own(request, proposal):
+        actions -= {Action.APPROVE}
+    if not is_author and not grant.allows(Scope.ADMIN):
+        actions -= {Action.WITHDRAW}
+    lacks = any(item.missing for item in proposal.approvals)
+    if lacks or proposal.state not in IN_REVIEW:
+        actions -= {Action.SCHEDULE, Action.APPLY}
+    if proposal.state is ProposalState.SCHEDULED:
+        actions -= {Action.SCHEDULE}
+    return frozenset(actions)
+
+
+def authors_of(proposal: ProposalView) -> set[str]:
+    """Return who created or edited a proposal."""
+    return {event.actor for event in proposal.events if event.event in {CREATED, Action.EDIT}}
+
+
+def _allows_own(request: web.Request, proposal: ProposalView) -> bool:
+    protections = (
+        environment.protection
+        for environment in request.app[FOLLOWER].environments().values()
+        if environment.name in proposal.environments
+    )
+    return any(protection is not None and protection.self_approval for protection in protections)
+
+
+def may_apply_in_emergency(request: web.Request, proposal: ProposalView) -> bool:
+    grant = request[CALLER].grant
+    lacks = any(item.missing for item in proposal.approvals)
+    scopes = (Scope.WRITE, Scope.PUBLISH)
+    return lacks and not proposal.hidden_environments and all(map(grant.allows, scopes))
+
+
+def environment_review(preview: EnvironmentPreview) -> EnvironmentReview:
+    """Return the changes in words, as JSON and in numbers. Values may be large: use a thread."""
+    return EnvironmentReview(
+        name=preview.environment,
+        details=change_set_details(preview, Tense.PLANNED),
+        refusals=preview.refusals,
+        moved=[
+            MovedKeyDiff(
+                key=item.key,
+                theirs=_difference(item.base, item.theirs),
+                yours=_difference(item.base, item.yours),
+            )
+            for item in preview.conflicts
+        ],
+        properties_moved=preview.properties_moved,
+        effect=Effect(
+            flags=list(map(_effect, preview.flags)),
+            flags_count=preview.flags_count,
+            is_complete=preview.is_complete,
+        ),
+        guards=[
+            (flag.key, guard.name or f"guard {guard.position + 1}", guard.holds)
+            for flag in preview.flags
+            for guard in flag.guards
+        ],
+    )
+
+
+def _effect(flag: FlagPreview) -> FlagEffect:
+    movements = [movement for movement in flag.sample.movements if movement.changed]
+    return FlagEffect(
+        key=flag.key,
+        keys=flag.sample.keys,
+        changed=flag.sample.changed,
+        movements=movements,
+    )
+
+
+def _difference(before: EntryView | None, after: EntryView | None) -> list[DiffLine]:
+    values = (None if entry is None else entry.value for entry in (before, after))
+    lines = diff(*values)
+    return [DiffLine("…", "too many lines to compare")] if lines is None else lines
