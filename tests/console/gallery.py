@@ -13,6 +13,8 @@ PICTURES = ROOT / "docs" / "images" / "console"
 VIEWS = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
 # A token has an id of its own at each run: this stands for the first token of the list.
 FIRST_TOKEN = "/console/tokens/*"
+# So has a proposal.
+FIRST_PROPOSAL = "/console/proposals/*"
 
 _ENVIRONMENT = f"/console/environments/{ENVIRONMENT}"
 _OF_FLAG = f"{_ENVIRONMENT}/flags/{FLAG}"
@@ -52,6 +54,8 @@ PAGES = {
     "restore": f"{_ENVIRONMENT}/restore/8",
     "compare": f"{_ENVIRONMENT}/compare?against=staging",
     "transfer": f"{_ENVIRONMENT}/transfer",
+    "proposals": "/console/proposals",
+    "proposal": FIRST_PROPOSAL,
     "environments": "/console/environments",
     "environment": f"{_ENVIRONMENT}/environment",
     "new-environment": "/console/new-environment",

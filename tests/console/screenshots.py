@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser
 
+from app.access.models import Scope
+from tests.api.configuration.proposal_calls import Person, protect, put
 from tests.conftest import Service
 from tests.console import gallery
 from tests.console.browser import ARTIFACTS, Visit, visiting
@@ -61,8 +63,12 @@ async def test_picture_of_the_documentation(tour: Visit, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", gallery.PAGES)
-async def test_picture_of_each_page(tour: Visit, passer_by: Visit, name: str) -> None:
+async def test_picture_of_each_page(
+    tour: Visit, passer_by: Visit, name: str, request: pytest.FixtureRequest
+) -> None:
     path = gallery.PAGES[name]
+    if path.startswith("/console/proposals"):
+        await _propose(request.getfixturevalue("filled"))
     visit = passer_by if path in PUBLIC else tour
     views = await _views(visit, path, name)
     async with await visit.context.new_page() as sheet:
@@ -90,11 +96,30 @@ async def _views(visit: Visit, path: str, name: str) -> list[gallery.View]:
     return views
 
 
+async def _propose(service: Service) -> None:
+    """Protect staging, and propose a change there, unless there is a proposal."""
+    if (await (await service.client.get("/v1/proposals")).json())["items"]:
+        return
+    await protect(service, approvals=1)
+    author = Person(service, await service.token(Scope.READ, Scope.WRITE))
+    entry = await author.get(f"/v1/environments/staging/configurations/{FLAG}")
+    value = entry["value"] | {"defaultVariant": "on"}
+    del value["targeting"]
+    title = "Open the new checkout to all"
+    operation = put(FLAG, value, version=entry["version"], kind="flag")
+    proposal = await author.propose(operation, title=title, message="The pilot is over")
+    await author.act(proposal, "comment", text="Support has the new texts.")
+
+
 async def _open(visit: Visit, path: str) -> None:
     if path == gallery.FIRST_TOKEN:
         await visit.open_page("/console/tokens")
         await visit.page.get_by_role("row").nth(1).get_by_role("link").click()
         await visit.page.wait_for_url("**/tokens/*")
+    elif path == gallery.FIRST_PROPOSAL:
+        await visit.open_page("/console/proposals")
+        await visit.page.locator("tbody a").first.click()
+        await visit.page.wait_for_url(re.compile(r"/proposals/\d+$"))
     else:
         await visit.open_page(path)
     await visit.page.wait_for_function(_IS_COMPLETE)
