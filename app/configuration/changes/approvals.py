@@ -1,7 +1,8 @@
 """The gate of protected environments: which writes need approval, and what may allow them.
 
-`service.prepare` asks it for every change set, under the lock of the environment. A segment that a
-covered flag uses is covered too: it decides what the flag serves.
+`service.prepare` asks it for every change set, under the lock of the environment. A flag that a
+covered flag needs is covered too, and so is a segment that either uses: they decide what the
+covered flag serves.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ import msgspec
 from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import Change, Kind, PropertiesChange
 from app.configuration.changes.offload import run_by_size
+from app.configuration.changes.prerequisites import read_flag_users
 from app.configuration.changes.properties import have_same_properties
+from app.configuration.changes.references import reachable
 from app.database import Connection, sql
 from app.environments.models import Environment
 from app.environments.protection import Approval, Protection
@@ -98,19 +101,23 @@ async def covered_names(
     covered = [change.key for change in changed if protection.covers(change.key)]
     if properties is not None and not have_same_properties(properties.before, properties.after):
         covered.append(PROPERTIES)
-    segments = [
-        change.key
-        for change in changed
-        if _is_segment(change) and not protection.covers(change.key)
-    ]
+    others = [change for change in changed if not protection.covers(change.key)]
+    segments = [change.key for change in others if _has_kind(change, Kind.SEGMENT)]
+    flags = [change.key for change in others if _has_kind(change, Kind.FLAG)]
+    using = set[str]()
     if segments:
-        users = sql.list_segment_users(
+        rows = sql.list_segment_users(
             connection, environment=environment, segments=segments, changed=[]
         )
-        flags = [row["key"] async for row in users]
-        if any(map(protection.covers, flags)):
-            covered += segments
-    return covered
+        using = {row["key"] async for row in rows}
+    if not flags and not using:
+        return covered
+    users = await read_flag_users(connection, environment, {*flags, *using})
+    needs = {key: {need.flag for need in flag.needs} for key, flag in users.items()}
+    needed = reachable({key for key in users if protection.covers(key)}, needs)
+    if using & needed:
+        covered += segments
+    return covered + [key for key in flags if key in needed]
 
 
 def _is_change(change: Change) -> bool:
@@ -118,9 +125,9 @@ def _is_change(change: Change) -> bool:
     return before is None or after is None or not have_same_content(before, after)
 
 
-def _is_segment(change: Change) -> bool:
+def _has_kind(change: Change, kind: Kind) -> bool:
     return any(
-        content is not None and content.kind is Kind.SEGMENT
+        content is not None and content.kind is kind
         for content in (change.before.content, change.after)
     )
 

@@ -65,14 +65,14 @@ async def check_prerequisites(
     lost = lost_variants(before, after)
     keys = [change.key for change in changes]
     if lost:
-        users = await _read_users(connection, environment, lost, keys)
+        users = await read_flag_users(connection, environment, lost, keys)
         check_still_needed(lost, users)
     added = added_needs(before, after, lost)
     if not added:
         return []
     names = sorted({need.flag for needs in added.values() for need in needs}.difference(keys))
     needed = await read_needed_flags(connection, environment, names, keys)
-    users = await _read_users(connection, environment, after, keys)
+    users = await read_flag_users(connection, environment, after, keys)
     return await run_by_size(
         changes,
         "prerequisites",
@@ -214,8 +214,8 @@ async def read_needed_flags(
     return {row["key"]: row["value"] async for row in rows}
 
 
-async def _read_users(
-    connection: Connection, environment: str, flags: Iterable[str], changed: Sequence[str]
+async def read_flag_users(
+    connection: Connection, environment: str, flags: Iterable[str], changed: Sequence[str] = ()
 ) -> Flags:
     """Return the flags that need these flags, directly or not, except those in `changed`."""
     rows = sql.list_flag_users(

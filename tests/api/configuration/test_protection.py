@@ -210,6 +210,42 @@ async def test_segment_of_covered_flag_needs_approval(service: Service) -> None:
     assert statuses == {"free": 200, "inner": 409, "outer": 409}
 
 
+async def test_needed_flag_of_covered_flag_needs_approval(service: Service) -> None:
+    inner = {"if": [{"$ref": "staff"}, "on"]}
+    middle = {"if": [{"flag": ["inner", "on"]}, "on"]}
+    needing = [{"flag": "middle", "variant": "on"}]
+    guards: list[object] = [{"context": {"flag": "free"}, "variant": "off"}]
+    await _put(service, "staff", {"==": [1, 1]}, kind="segment")
+    await _put(service, "free", flag(defaultVariant="off"), kind="flag")
+    await _put(service, "inner", flag(defaultVariant="off", targeting=inner), kind="flag")
+    await _put(service, "middle", flag(defaultVariant="off", targeting=middle), kind="flag")
+    definition = flag(defaultVariant="off", prerequisites=needing, guards=guards)
+    await _put(service, "checkout/a", definition, kind="flag")
+    await _put(service, "above", flag(targeting={"flag": ["checkout/a"]}), kind="flag")
+    await _protect(service, keys=["checkout/"])
+
+    answers = {
+        key: await _send(
+            service.client,
+            "PUT",
+            f"{LOCAL}/configurations/{key}",
+            {"value": value, "kind": kind},
+            **_ANY,
+        )
+        for key, kind, value in (
+            ("free", "flag", flag(defaultVariant="on")),
+            ("above", "flag", flag(defaultVariant="on")),
+            ("inner", "flag", flag(defaultVariant="on")),
+            ("middle", "flag", flag(defaultVariant="on")),
+            ("staff", "segment", {"==": [1, 2]}),
+        )
+    }
+
+    statuses = {key: status for key, (status, _) in answers.items()}
+    assert statuses == {"free": 200, "above": 200, "inner": 409, "middle": 409, "staff": 409}
+    assert answers["inner"][1]["errors"] == [{"field": "inner", "rule": "is protected in local"}]
+
+
 async def test_dry_run_tells_that_approval_is_required(service: Service) -> None:
     await _put(service, "a", 1)
     await _protect(service)
