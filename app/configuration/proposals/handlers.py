@@ -1,6 +1,5 @@
 """HTTP handlers of proposals."""
 
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -15,14 +14,12 @@ from app.configuration.proposals import requests as shapes
 from app.configuration.proposals import service, steps
 from app.configuration.proposals.states import ProposalState
 from app.configuration.proposals.views import ProposalPage, ProposalView, summary, view
-from app.database import Connection, sql
+from app.database import sql
 from app.errors import ApprovalRequired, Forbidden, invalid, malformed
 from app.http import wire
 from app.http.conditions import read_expected_version
 from app.http.keys import DATABASE, Handler
 from app.names import ENVIRONMENT_RULE, is_environment
-
-Work = Callable[[Connection], Awaitable[int]]
 
 
 async def list_proposals(request: web.Request) -> web.Response:
