@@ -1,8 +1,7 @@
 """Print proposals as text."""
 
 from app.cli.terminal import console, shortened, show_table
-from app.configuration.changes.requests import DeleteOperation, PutOperation
-from app.configuration.proposals.requests import AnyOperation
+from app.configuration.changes.requests import AnyOperation, DeleteOperation, PutOperation
 from app.configuration.proposals.states import IN_REVIEW
 from app.configuration.proposals.views import ProposalView
 from app.names import counted

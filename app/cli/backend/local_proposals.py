@@ -9,11 +9,10 @@ from app.cli.actor import operator, origin
 from app.cli.backend.local_administration import LocalAdministration
 from app.configuration.changes.intents import intents_of
 from app.configuration.changes.properties import Intent
-from app.configuration.changes.requests import NewChangeSet
+from app.configuration.changes.requests import AnyOperation, NewChangeSet
 from app.configuration.proposals import service, store, trial
 from app.configuration.proposals.models import Proposal, unstored
 from app.configuration.proposals.requests import (
-    AnyOperation,
     NewProposal,
     ProposalPatch,
     ProposalSchedule,

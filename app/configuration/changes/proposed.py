@@ -17,8 +17,8 @@ from app.configuration.changes.requests import (
     PutOperation,
 )
 from app.errors import ApprovalRequired, Violation
+from app.http.decoder import BODY_BYTES_MAX
 
-BODY_BYTES_MAX = 1024 * 1024
 _TOO_LARGE = (
     f" It is too large for one proposal, which has at most {OPERATIONS_MAX:,} operations in 1 MiB."
 )

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from app.configuration.proposals.requests import AnyOperation, NewProposal
+from app.configuration.changes.requests import AnyOperation
+from app.configuration.proposals.requests import NewProposal
 from app.configuration.proposals.states import Action, ProposalState
 
 CREATED = "created"

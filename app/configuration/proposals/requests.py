@@ -7,11 +7,9 @@ import msgspec
 
 from app.configuration.changes.requests import (
     OPERATIONS_MAX,
-    DeleteOperation,
+    AnyOperation,
     Message,
     NewChangeSet,
-    PatchOperation,
-    PutOperation,
 )
 from app.errors import TooLarge
 from app.names import counted
@@ -24,7 +22,6 @@ EXPIRES_AFTER_SECONDS_MAX = 7 * 86_400
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=TITLE_MAX)]
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)]
-AnyOperation = PutOperation | DeleteOperation | PatchOperation
 Operations = Annotated[list[AnyOperation], msgspec.Meta(min_length=1, max_length=OPERATIONS_MAX)]
 
 

@@ -19,10 +19,11 @@ from app.configuration.changes.administration import (
     record_administration,
     record_emergencies,
 )
+from app.configuration.changes.requests import AnyOperation
 from app.configuration.changes.views import AppliedChangeSets, made_view
 from app.configuration.proposals import approvals, store
 from app.configuration.proposals.models import COMMENTED, CREATED, Proposal, environments_of
-from app.configuration.proposals.requests import AnyOperation, NewProposal, ProposalPatch
+from app.configuration.proposals.requests import NewProposal, ProposalPatch
 from app.configuration.proposals.states import Action, ProposalState, after
 from app.configuration.proposals.trial import Checked, Trial, apply_intent
 from app.database import Connection, sql

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from app.configuration.changes.models import Kind
-from app.configuration.changes.requests import PutOperation
+from app.configuration.changes.requests import AnyOperation, PutOperation
 from app.configuration.proposals.models import (
     Proposal,
     ProposalEvent,
     environments_of,
     proposal_of,
 )
-from app.configuration.proposals.requests import TEXT_MAX, AnyOperation
+from app.configuration.proposals.requests import TEXT_MAX
 from app.configuration.proposals.states import UNDECIDED, ProposalState
 from app.database import Connection, sql
 from app.environments import service as environments

@@ -15,11 +15,15 @@ from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.intents import contents_of, intents_of, patch_of
 from app.configuration.changes.models import ChangeKind, ChangeSet, Content, Operation
 from app.configuration.changes.properties import Intent
-from app.configuration.changes.requests import NewChangeSet, PatchOperation, PutOperation
+from app.configuration.changes.requests import (
+    AnyOperation,
+    NewChangeSet,
+    PatchOperation,
+    PutOperation,
+)
 from app.configuration.proposals import store
 from app.configuration.proposals.approvals import approvals_missing
 from app.configuration.proposals.models import Proposal
-from app.configuration.proposals.requests import AnyOperation
 from app.database import Connection, Database
 from app.environments import service as environments
 from app.errors import AppError, ApprovalRequired, Conflict, RetryLater, Stale

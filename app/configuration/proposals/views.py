@@ -8,9 +8,9 @@ import msgspec
 
 from app.access.models import Grant
 from app.configuration.changes.approvals import Authority, missing_approvals
+from app.configuration.changes.requests import AnyOperation
 from app.configuration.proposals import approvals
 from app.configuration.proposals.models import Proposal, ProposalEvent
-from app.configuration.proposals.requests import AnyOperation
 from app.configuration.proposals.states import IN_REVIEW, ProposalState
 from app.database import Connection
 from app.environments import service as environments

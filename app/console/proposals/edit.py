@@ -8,12 +8,12 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.configuration.changes.models import MESSAGE_MAX
-from app.configuration.changes.requests import PatchOperation, PutOperation
+from app.configuration.changes.requests import AnyOperation, PatchOperation, PutOperation
 from app.configuration.changes.rows import read_entries
 from app.configuration.proposals import service, steps
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
-from app.configuration.proposals.requests import TITLE_MAX, AnyOperation, ProposalPatch
+from app.configuration.proposals.requests import TITLE_MAX, ProposalPatch
 from app.console.entry_pages import read_version
 from app.console.forms import FormErrors, read_form
 from app.console.json_text import parse_json, pretty

@@ -9,13 +9,12 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.configuration.changes.requests import PatchOperation, PutOperation
+from app.configuration.changes.requests import AnyOperation, PatchOperation, PutOperation
 from app.configuration.changes.views import CHANGES_BYTES_MAX, CHANGES_MAX, ChangeView
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.proposals import trial
 from app.configuration.proposals.differences import ProposedDifference, compare
 from app.configuration.proposals.models import Proposal
-from app.configuration.proposals.requests import AnyOperation
 from app.configuration.proposals.trial import Trial
 from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import AppError, RetryLater
