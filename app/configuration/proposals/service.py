@@ -200,16 +200,7 @@ async def approve(
     state = after(Action.APPROVE, current.state)
     _check_events(current)
     names = await approvals.approvable(connection, current, actor.name, actor.grant)
-    await _record(actor, connection, current.id, Action.APPROVE, names)
-    await store.add_event(
-        connection,
-        current.id,
-        Action.APPROVE,
-        version=current.version,
-        actor=actor.name,
-        environments=names,
-        text=text,
-    )
+    await _add(connection, current, Action.APPROVE, actor, text, names)
     with_approval = await store.find(connection, current.id)
     await _settle(connection, replace(with_approval, state=state), trial.required)
 
