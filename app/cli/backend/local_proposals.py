@@ -74,12 +74,8 @@ class LocalProposals(LocalAdministration):
             proposal = await store.find(connection, id_)
             state = after(Action.EDIT, proposal.state)
             values = await store.secret_values(connection, self._vault, proposal)
-        operations = list(proposal.operations)
-        if patch.operations is not msgspec.UNSET:
-            operations = service.with_environments(patch.operations, patch.environment)
-        operations = store.with_retained_secrets(operations, values)
-        edited = service.edited(proposal, patch, operations)
-        ready = Checked(proposal=edited, intents=self._intents(operations))
+        edited = service.edited(proposal, patch, values)
+        ready = Checked(proposal=edited, intents=self._intents(edited.operations))
         tried = None if state is ProposalState.DRAFT else await self._try_out(ready)
 
         async def work(connection: Connection) -> int:

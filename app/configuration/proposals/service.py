@@ -8,6 +8,7 @@ proposal, then its environments by name, then the events.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -91,9 +92,16 @@ def with_environments(
 
 
 def edited(
-    proposal: Proposal, patch: ProposalPatch, operations: Sequence[AnyOperation]
+    proposal: Proposal, patch: ProposalPatch, values: Mapping[store.SecretKey, Any]
 ) -> Proposal:
-    """Return the proposal with an edit. The operations have the values of their secrets."""
+    """Return the proposal with an edit. Its operations have the values of their secrets.
+
+    `values` are those of the stored secrets. Raises as `with_environments`.
+    """
+    operations = proposal.operations
+    if patch.operations is not msgspec.UNSET:
+        operations = with_environments(patch.operations, patch.environment)
+    operations = store.with_retained_secrets(operations, values)
     return replace(
         proposal,
         title=proposal.title if patch.title is msgspec.UNSET else patch.title,

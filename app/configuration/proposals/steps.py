@@ -6,7 +6,6 @@ changes the proposal. So the second one is short. Each step runs once per Idempo
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, origin
@@ -153,13 +152,9 @@ async def _try_edit(
         service.require_all(grant, proposal.environments)
         state = after(Action.EDIT, proposal.state)
         values = await store.secret_values(connection, request.app[VAULT], proposal)
-    operations = list(proposal.operations)
-    if patch.operations is not msgspec.UNSET:
-        operations = service.with_environments(patch.operations, patch.environment)
-    operations = store.with_retained_secrets(operations, values)
-    edited = service.edited(proposal, patch, operations)
+    edited = service.edited(proposal, patch, values)
     service.require_all(grant, edited.environments)
-    intents = await trial.intents(request.app[CHECKS], operations)
+    intents = await trial.intents(request.app[CHECKS], edited.operations)
     if state is ProposalState.DRAFT:
         return proposal, edited, None
     tried = await _try_out(request, Checked(proposal=edited, intents=intents))
