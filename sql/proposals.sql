@@ -111,7 +111,6 @@ select
     proposals.expires_after_seconds,
     proposals.scheduled_by,
     proposals.reason,
-    proposals.required,
     proposals.applied,
     jsonb_array_length(proposals.operations) as operations_count
 from proposals

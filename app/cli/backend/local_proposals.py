@@ -19,9 +19,8 @@ from app.configuration.proposals.requests import (
 )
 from app.configuration.proposals.states import Action, ProposalState, after
 from app.configuration.proposals.trial import Checked, Trial
-from app.configuration.proposals.views import ProposalSummary, ProposalView, summary, view
-from app.database import Connection, sql
-from app.http import wire
+from app.configuration.proposals.views import ProposalSummary, ProposalView, summaries, view
+from app.database import Connection
 from app.http.conditions import ExpectedVersion
 from app.http.writes import transact
 from app.scripts import Resources
@@ -47,16 +46,9 @@ class LocalProposals(LocalAdministration):
         self, states: Sequence[ProposalState], environment: str | None
     ) -> list[ProposalSummary]:
         async with self._database.connection() as connection:
-            rows = sql.list_proposals(
-                connection,
-                before=wire.LATEST,
-                states=list(states),
-                environment=environment,
-                author=None,
-                visible=None,
-                page_size=_LIMIT,
+            return await summaries(
+                *(connection, _GRANT), states=states, page_size=_LIMIT, environment=environment
             )
-            return [summary(row, _GRANT) async for row in rows]
 
     async def get_proposal(self, id_: int) -> ProposalView:
         async with self._database.connection() as connection:

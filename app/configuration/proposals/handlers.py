@@ -7,14 +7,12 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.access.models import EVERY_ENVIRONMENT
 from app.configuration.changes.handlers import HEAVY_SECONDS
 from app.configuration.changes.write_options import check_publish
 from app.configuration.proposals import requests as shapes
 from app.configuration.proposals import service, steps
 from app.configuration.proposals.states import ProposalState
-from app.configuration.proposals.views import ProposalPage, ProposalView, summary, view
-from app.database import sql
+from app.configuration.proposals.views import ProposalPage, ProposalView, summaries, view
 from app.errors import ApprovalRequired, Forbidden, invalid, malformed
 from app.http import wire
 from app.http.conditions import read_expected_version
@@ -35,19 +33,17 @@ async def list_proposals(request: web.Request) -> web.Response:
     grant = request[CALLER].grant
     if environment is not None and not grant.covers(environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
-    has_all = EVERY_ENVIRONMENT in grant.environments
+    states = _states(query.get("state"))
 
     async with request.app[DATABASE].connection() as connection:
-        rows = sql.list_proposals(
-            connection,
+        items = await summaries(
+            *(connection, grant),
+            states=states,
+            page_size=limit + 1,
             before=before,
-            states=_states(query.get("state")),
             environment=environment,
             author=query.get("author"),
-            visible=None if has_all else sorted(grant.environments),
-            page_size=limit + 1,
         )
-        items = [summary(row, grant) async for row in rows]
 
     more = len(items) > limit
     return wire.answer(

@@ -1,20 +1,21 @@
 """The JSON shapes of proposals in responses. A token sees only the parts of its environments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from app.access.models import Grant
+from app.access.models import EVERY_ENVIRONMENT, Grant
 from app.configuration.changes.approvals import Authority, missing_approvals
 from app.configuration.changes.requests import AnyOperation
 from app.configuration.proposals import approvals
 from app.configuration.proposals.models import Proposal, ProposalEvent
 from app.configuration.proposals.states import IN_REVIEW, ProposalState
-from app.database import Connection
+from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment
+from app.http import wire
 
 
 class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,31 @@ async def view(connection: Connection, proposal: Proposal, grant: Grant) -> Prop
     )
 
 
-def summary(row: Mapping[str, Any], grant: Grant) -> ProposalSummary:
+async def summaries(
+    connection: Connection,
+    grant: Grant,
+    *,
+    states: Sequence[ProposalState] | None,
+    page_size: int,
+    before: int = wire.LATEST,
+    environment: str | None = None,
+    author: str | None = None,
+) -> list[ProposalSummary]:
+    """Return the proposals that a token may read in part, the latest first. None matches all."""
+    has_all = EVERY_ENVIRONMENT in grant.environments
+    rows = sql.list_proposals(
+        connection,
+        before=before,
+        states=states,
+        environment=environment,
+        author=author,
+        visible=None if has_all else sorted(grant.environments),
+        page_size=page_size,
+    )
+    return [_summary(row, grant) async for row in rows]
+
+
+def _summary(row: Mapping[str, Any], grant: Grant) -> ProposalSummary:
     fields = {name: row[name] for name in _STORED} | {"state": ProposalState(row["state"])}
     return ProposalSummary(
         **fields,

@@ -5,12 +5,11 @@ from typing import Any
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.access.models import EVERY_ENVIRONMENT
 from app.configuration.proposals import service
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.states import IN_REVIEW, UNDECIDED, ProposalState
-from app.configuration.proposals.views import ProposalSummary, ProposalView, summary, view
+from app.configuration.proposals.views import ProposalSummary, ProposalView, summaries, view
 from app.console.forms import FormErrors
 from app.console.proposals.views import (
     conversation,
@@ -20,7 +19,6 @@ from app.console.proposals.views import (
     proposal_row,
 )
 from app.console.rendering import page
-from app.database import sql
 from app.errors import AppError, Unavailable
 from app.flags.proposals.preview import preview
 from app.http import problems, wire
@@ -42,7 +40,7 @@ async def get_proposals(request: web.Request) -> web.Response:
     shown = request.query.get("show", "review")
     shown = shown if shown in FILTERS else "review"
     author = request[CALLER].actor if shown == "mine" else None
-    before = wire.whole_number(request.query, "before")
+    before = wire.before(request.query)
     try:
         items = await _list(request, FILTERS[shown][1], author, before, _PAGE_SIZE + 1)
     except Unavailable as error:
@@ -65,7 +63,7 @@ async def get_proposals(request: web.Request) -> web.Response:
 async def get_waiting_count(request: web.Request) -> web.Response:
     """Get the number of proposals in review that others have written, for the menu."""
     try:
-        items = await _list(request, tuple(IN_REVIEW), None, None, _COUNT_MAX)
+        items = await _list(request, tuple(IN_REVIEW), None, wire.LATEST, _COUNT_MAX)
     except Unavailable:
         return web.Response(status=204)
     actor = request[CALLER].actor
@@ -123,19 +121,14 @@ async def _list(
     request: web.Request,
     states: tuple[ProposalState, ...],
     author: str | None,
-    before: int | None,
+    before: int,
     limit: int,
 ) -> list[ProposalSummary]:
-    grant = request[CALLER].grant
-    has_all = EVERY_ENVIRONMENT in grant.environments
     async with request.app[DATABASE].connection() as connection:
-        rows = sql.list_proposals(
-            connection,
-            before=wire.LATEST if before is None else before,
-            states=list(states),
-            environment=None,
-            author=author,
-            visible=None if has_all else sorted(grant.environments),
+        return await summaries(
+            *(connection, request[CALLER].grant),
+            states=states,
             page_size=limit,
+            before=before,
+            author=author,
         )
-        return [summary(row, grant) async for row in rows]
