@@ -19,7 +19,6 @@ from app.configuration.changes.requests import (
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.changes.write_requests import CHECKS, run_change_sets
 from app.configuration.proposals import steps
-from app.configuration.proposals.requests import new_proposal
 from app.console.emergency import read_authority
 from app.console.state import read_moment
 from app.database import Connection
@@ -84,8 +83,8 @@ async def write(
     try:
         return await run_change_sets(request, work, dry_run=dry_run)
     except ApprovalRequired as error:
-        new = new_proposal(error.change_set)
-    proposal = await steps.create(request, new, purpose=" proposes")
+        change_set = error.change_set
+    proposal = await steps.propose(request, change_set)
     raise SavedAsProposalError(proposal.id)
 
 

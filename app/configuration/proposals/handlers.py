@@ -96,8 +96,8 @@ def with_proposals(handler: Handler) -> Handler:
         except ApprovalRequired as error:
             if not _is_asked(request):
                 raise
-            new = shapes.new_proposal(error.change_set)
-        shown = await steps.create(request, new, purpose=" proposes")
+            change_set = error.change_set
+        shown = await steps.propose(request, change_set)
         return _created(shown, HTTPStatus.ACCEPTED)
 
     return propose

@@ -9,10 +9,16 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, origin
+from app.configuration.changes.requests import NewChangeSet
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.proposals import service, store, trial
 from app.configuration.proposals.models import Proposal, environments_of, unstored
-from app.configuration.proposals.requests import NewProposal, ProposalPatch, ProposalSchedule
+from app.configuration.proposals.requests import (
+    NewProposal,
+    ProposalPatch,
+    ProposalSchedule,
+    new_proposal,
+)
 from app.configuration.proposals.states import Action, ProposalState, after
 from app.configuration.proposals.trial import Checked, Trial
 from app.configuration.proposals.views import ProposalView, view
@@ -25,11 +31,19 @@ from app.http.writes import checked, run_write, transact
 from app.secrets.reveal import VAULT
 
 
-async def create(request: web.Request, new: NewProposal, *, purpose: str = "") -> ProposalView:
-    """Create a proposal. Each operation names its environment.
+async def create(request: web.Request, new: NewProposal) -> ProposalView:
+    """Create a proposal. Each operation names its environment."""
+    return await _create(request, new)
 
-    `purpose` tells the answer from another one that is stored under the same Idempotency-Key.
-    """
+
+async def propose(request: web.Request, change_set: NewChangeSet) -> ProposalView:
+    """Create the proposal of a write that needs approval. Raises TooLarge."""
+    new = new_proposal(change_set)
+    # The write may have stored another answer under the same Idempotency-Key.
+    return await _create(request, new, purpose=" proposes")
+
+
+async def _create(request: web.Request, new: NewProposal, *, purpose: str = "") -> ProposalView:
     actor = actor_of(request)
     service.require_all(actor.grant, environments_of(new.operations))
     tried = await checked(request, _try_new(request, new))
