@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from app.access.guard import CALLER
-from app.access.models import Scope
+from app.configuration.changes.write_options import check_publish
 from app.configuration.proposals import steps
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.requests import TEXT_MAX, ProposalSchedule
@@ -17,7 +16,7 @@ from app.console.pages import redirect
 from app.console.proposals.handlers import proposal_page
 from app.console.rendering import frame
 from app.console.state import with_zone
-from app.errors import AppError, Forbidden, invalid
+from app.errors import AppError, invalid
 from app.http.conditions import ExpectedVersion
 
 Step = Callable[[web.Request, int, Form, ExpectedVersion], Awaitable[ProposalView]]
@@ -41,8 +40,7 @@ async def _unschedule(
 async def _apply_in_emergency(
     request: web.Request, id_: int, form: Form, expected: ExpectedVersion
 ) -> ProposalView:
-    if not request[CALLER].grant.allows(Scope.PUBLISH):
-        raise Forbidden("scope_missing", "You need the scope publish for this.")
+    check_publish(request)
     return await steps.apply(request, id_, _text(form), expected=expected, emergency=True)
 
 
