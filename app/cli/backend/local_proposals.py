@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.cli.actor import operator, origin
 from app.cli.backend.local_administration import LocalAdministration
 from app.configuration.changes.intents import intents_of
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import AnyOperation, NewChangeSet
 from app.configuration.proposals import service, store, trial
+from app.configuration.proposals.approvals import OPERATOR
 from app.configuration.proposals.models import Proposal, unstored
 from app.configuration.proposals.requests import (
     NewProposal,
@@ -25,9 +25,6 @@ from app.http.conditions import ExpectedVersion
 from app.http.writes import transact
 from app.scripts import Resources
 
-_GRANT = Grant(
-    scopes=frozenset(Scope), environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None
-)
 _LIMIT = 500
 
 
@@ -39,7 +36,7 @@ class LocalProposals(LocalAdministration):
         self._vault = resources.vault
         self._checkers = resources.checkers
         self._operator = service.Actor(
-            name=operator(), grant=_GRANT, origin=origin(), log=resources.access_log
+            name=operator(), grant=OPERATOR, origin=origin(), log=resources.access_log
         )
 
     async def list_proposals(
@@ -47,12 +44,12 @@ class LocalProposals(LocalAdministration):
     ) -> list[ProposalSummary]:
         async with self._database.connection() as connection:
             return await summaries(
-                *(connection, _GRANT), states=states, page_size=_LIMIT, environment=environment
+                *(connection, OPERATOR), states=states, page_size=_LIMIT, environment=environment
             )
 
     async def get_proposal(self, id_: int) -> ProposalView:
         async with self._database.connection() as connection:
-            return await view(connection, await store.find(connection, id_), _GRANT)
+            return await view(connection, await store.find(connection, id_), OPERATOR)
 
     async def create_proposal(self, new: NewProposal) -> ProposalView:
         operations = service.with_environments(new.operations, new.environment)
@@ -154,7 +151,7 @@ class LocalProposals(LocalAdministration):
             lambda c: trial.try_out(c, ready, actor=operator(), vault=self._vault),
             dry_run=True,
         )
-        tried.check(_GRANT)
+        tried.check(OPERATOR)
         return tried
 
     async def _change(
@@ -169,7 +166,7 @@ class LocalProposals(LocalAdministration):
     async def _run(self, work: Callable[[Connection], Awaitable[int]]) -> ProposalView:
         async def run(connection: Connection) -> ProposalView:
             return await view(
-                connection, await store.find(connection, await work(connection)), _GRANT
+                connection, await store.find(connection, await work(connection)), OPERATOR
             )
 
         return await self._database.transact(run)

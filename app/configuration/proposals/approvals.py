@@ -16,6 +16,11 @@ from app.environments import service as environments
 from app.errors import Conflict, Forbidden, Violation
 from app.names import counted
 
+# An operator at the host may do everything.
+OPERATOR = Grant(
+    scopes=frozenset(Scope), environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None
+)
+_NO_GRANT = Grant(scopes=frozenset(), environments=frozenset(), expires_at=None)
 _TOKEN = "token:"  # noqa: S105 - a prefix
 
 
@@ -28,13 +33,10 @@ class Person:
     """
 
     name: str
-    scopes: frozenset[str]
-    environments: frozenset[str]
+    grant: Grant
 
-    def may(self, scope: Scope, environment: str) -> bool:
-        return scope in self.scopes and (
-            EVERY_ENVIRONMENT in self.environments or environment in self.environments
-        )
+    def may_write(self, environment: str) -> bool:
+        return self.grant.allows(Scope.WRITE) and self.grant.covers(environment)
 
 
 async def people(connection: Connection, actors: Iterable[str]) -> dict[str, Person]:
@@ -46,17 +48,17 @@ async def people(connection: Connection, actors: Iterable[str]) -> dict[str, Per
     for actor in actors:
         row = rows.get(actor.removeprefix(_TOKEN))
         if not actor.startswith(_TOKEN):
-            scopes, names = frozenset(Scope), frozenset({EVERY_ENVIRONMENT})
-            known[actor] = Person(name=actor, scopes=scopes, environments=names)
+            known[actor] = Person(name=actor, grant=OPERATOR)
         elif row is None or not row["is_usable"]:
             name = actor if row is None else _TOKEN + row["root"]
-            known[actor] = Person(name=name, scopes=frozenset(), environments=frozenset())
+            known[actor] = Person(name=name, grant=_NO_GRANT)
         else:
-            known[actor] = Person(
-                name=_TOKEN + row["root"],
-                scopes=frozenset(row["scopes"]),
+            grant = Grant(
+                scopes=frozenset(scope for scope in Scope if scope in row["scopes"]),
                 environments=frozenset(row["environments"]),
+                expires_at=None,
             )
+            known[actor] = Person(name=_TOKEN + row["root"], grant=grant)
     return known
 
 
@@ -70,7 +72,7 @@ async def authorities(connection: Connection, proposal: Proposal) -> dict[str, A
         approvers: dict[str, str] = {}
         for event in approvals:
             person = known[event.actor]
-            if environment in event.environments and person.may(Scope.WRITE, environment):
+            if environment in event.environments and person.may_write(environment):
                 approvers.setdefault(person.name, event.actor)
         found[environment] = Authority(
             proposal=str(proposal.id),

@@ -15,7 +15,7 @@ from prometheus_client import Metric
 
 from app.access.events import Origin
 from app.access.log import AccessLog
-from app.access.models import Grant, Scope
+from app.access.models import Scope
 from app.components import Component, counters, gauges
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.proposals import approvals, service, store, trial
@@ -167,13 +167,8 @@ class ProposalWatch(Component):
     async def _scheduler_of(self, connection: Connection, name: str) -> service.Actor:
         """Return who scheduled a proposal, with the rights that they have now."""
         person = (await approvals.people(connection, [name]))[name]
-        grant = Grant(
-            scopes=frozenset(scope for scope in Scope if scope in person.scopes),
-            environments=person.environments,
-            expires_at=None,
-        )
         return service.Actor(
-            name=name, grant=grant, origin=Origin(actor=name), log=self._access_log
+            name=name, grant=person.grant, origin=Origin(actor=name), log=self._access_log
         )
 
     def metrics(self) -> Iterable[Metric]:
