@@ -104,7 +104,7 @@ async def test_edge_value_never_gets_500(
     if "{proposal" in route.path:
         names["proposal"] = await _propose(service, token)
     path = re.sub(r"{(\w+)(?::(?:[^{}]|{[^{}]*})*)?}", r"{\1}", route.path)
-    path = path.format(**names, ticket="x")
+    path = path.format(**names, ticket="x", action="pause")
     await _put(service, "f", {"value": SWITCH, "kind": "flag"})
     is_ofrep = route.path.startswith("/ofrep")
     shown = {"Authorization": f"Bearer {token if is_ofrep else service.admin_token}"}
