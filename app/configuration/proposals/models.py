@@ -66,7 +66,12 @@ class Proposal:
     @property
     def authors(self) -> set[str]:
         """The actors that have written the proposal or a part of it."""
-        return {event.actor for event in self.events if event.event in {CREATED, Action.EDIT}}
+        return authors_of(self.events)
+
+
+def authors_of(events: Sequence[ProposalEvent]) -> set[str]:
+    """Return who created or edited a proposal."""
+    return {event.actor for event in events if event.event in {CREATED, Action.EDIT}}
 
 
 def proposal_of(row: Mapping[str, Any], events: Sequence[ProposalEvent]) -> Proposal:

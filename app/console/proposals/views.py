@@ -8,7 +8,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.configuration.changes.views import EntryView
-from app.configuration.proposals.models import CREATED
+from app.configuration.proposals.models import authors_of
 from app.configuration.proposals.states import IN_REVIEW, Action, ProposalState, possible
 from app.configuration.proposals.views import ProposalSummary, ProposalView
 from app.configuration.snapshots.reading import FOLLOWER
@@ -115,7 +115,7 @@ def possible_actions(request: web.Request, proposal: ProposalView) -> frozenset[
     actions = {action for action in Action if possible(action, proposal.state)}
     if proposal.hidden_environments:
         actions &= {Action.APPROVE, Action.REJECT}
-    is_author = request[CALLER].actor in authors_of(proposal)
+    is_author = request[CALLER].actor in authors_of(proposal.events)
     if is_author and not _allows_own(request, proposal):
         actions -= {Action.APPROVE}
     if not is_author and not grant.allows(Scope.ADMIN):
@@ -126,11 +126,6 @@ def possible_actions(request: web.Request, proposal: ProposalView) -> frozenset[
     if proposal.state is ProposalState.SCHEDULED:
         actions -= {Action.SCHEDULE}
     return frozenset(actions)
-
-
-def authors_of(proposal: ProposalView) -> set[str]:
-    """Return who created or edited a proposal."""
-    return {event.actor for event in proposal.events if event.event in {CREATED, Action.EDIT}}
 
 
 def _allows_own(request: web.Request, proposal: ProposalView) -> bool:
