@@ -1,5 +1,6 @@
 """The edit of a proposal: its title, its message, and the value of each of its keys."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,7 +99,12 @@ async def _rows(
     request: web.Request, operations: Sequence[AnyOperation], texts: Sequence[str]
 ) -> list[EditRow]:
     rows = []
+    keys: defaultdict[str, list[str]] = defaultdict(list)
+    for operation in operations:
+        if not isinstance(operation, PatchOperation):
+            keys[operation.environment or ""].append(operation.key)
     async with request.app[DATABASE].connection() as connection:
+        entries = {name: await read_entries(connection, name, keys[name]) for name in keys}
         for position, operation in enumerate(operations):
             name = operation.environment or ""
             text = texts[position] if position < len(texts) else ""
@@ -106,7 +112,7 @@ async def _rows(
             if isinstance(operation, PatchOperation):
                 version = (await environments.get(connection, name)).version
             else:
-                entry = (await read_entries(connection, name, [operation.key]))[operation.key]
+                entry = entries[name][operation.key]
                 version = entry.version or 0
                 if version != operation.version and entry.content is not None:
                     present = pretty(entry.content.value)
