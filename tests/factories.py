@@ -29,6 +29,7 @@ def filled(path: str, environment: str = "local") -> str:
     """Replace each {name} or {name:pattern} of a route with a value."""
     values = {
         "action": "pause",
+        "digest": "0" * 64,
         "environment": environment,
         "id": "0123456789abc",
         "key": "k",
