@@ -112,7 +112,12 @@ select
     proposals.scheduled_by,
     proposals.reason,
     proposals.applied,
-    jsonb_array_length(proposals.operations) as operations_count
+    (
+        select count(*)
+        from jsonb_array_elements(proposals.operations) as operation (content)
+        where :visible::text[] is null
+           or operation.content ->> 'environment' = any(:visible::text[])
+    ) as operations_count
 from proposals
 where proposals.id < :before
   and (:states::text[] is null or proposals.state = any(:states::text[]))

@@ -236,7 +236,7 @@ ROUTES: tuple[Route, ...] = (
           headers=_MOMENT),
     Route("POST", _PLAN + f"/{{action:{'|'.join(PlanCommand)}}}", plans.control_flag_plan,
           Scope.WRITE, WriteResult, body=PlanControl, query=_WRITE,
-          conditions=("If-Match", *_REPEATABLE), headers=("ETag", *_REVISION)),
+          conditions=("If-Match", *_PROPOSABLE), headers=("ETag", *_REVISION), **_GATED),
     Route("POST", _ENVIRONMENT + "/preview", flags.preview_changes, Scope.READ, Preview,
           body=PreviewRequest, query=("min_revision",), headers=_MOMENT, is_large=True),
 

@@ -53,10 +53,9 @@ def new_proposal(change_set: NewChangeSet) -> NewProposal:
         )
     named = getattr(operations[0], "key", "the properties") if len(operations) == 1 else ""
     change = f"Change {named or counted(len(operations), 'entry', 'entries')}"
-    title = change_set.message or change
-    return NewProposal(
-        title=title.splitlines()[0][:TITLE_MAX], message=change_set.message, operations=operations
-    )
+    lines = map(str.strip, change_set.message.splitlines())
+    title = next(filter(None, lines), change)
+    return NewProposal(title=title[:TITLE_MAX], message=change_set.message, operations=operations)
 
 
 class ProposalPatch(_Body, frozen=True, kw_only=True):

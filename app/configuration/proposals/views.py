@@ -85,14 +85,20 @@ async def view(connection: Connection, proposal: Proposal, grant: Grant) -> Prop
     """Return what a token may see of a proposal."""
     names = _covered(proposal.environments, grant)
     fields = {name: getattr(proposal, name) for name in _STORED}
+    fields["reason"] = _reason(proposal.state, proposal.reason, proposal.environments, grant)
+    operations = [item for item in proposal.operations if item.environment in names]
     return ProposalView(
         **fields,
         **_shown(proposal.environments, proposal.applied, grant),
-        operations_count=len(proposal.operations),
-        operations=[item for item in proposal.operations if item.environment in names],
+        operations_count=len(operations),
+        operations=operations,
         approvals=await _approvals(connection, proposal, names),
         events=[
-            msgspec.structs.replace(event, environments=_covered(event.environments, grant))
+            msgspec.structs.replace(
+                event,
+                environments=_covered(event.environments, grant),
+                text=_reason(event.event, event.text, event.environments, grant) or "",
+            )
             for event in proposal.events
             if any(map(grant.covers, event.environments))
         ],
@@ -125,6 +131,7 @@ async def summaries(
 
 def _summary(row: Mapping[str, Any], grant: Grant) -> ProposalSummary:
     fields = {name: row[name] for name in _STORED} | {"state": ProposalState(row["state"])}
+    fields["reason"] = _reason(row["state"], row["reason"], row["environments"], grant)
     return ProposalSummary(
         **fields,
         **_shown(row["environments"], row["applied"], grant),
@@ -136,6 +143,13 @@ _STORED = (
     *("id", "title", "message", "state", "version", "author", "created_at", "updated_at"),
     *("apply_at", "expires_after_seconds", "scheduled_by", "reason"),
 )
+
+
+def _reason(state: str, reason: str | None, names: Any, grant: Grant) -> str | None:
+    """Return a reason, without that of a failure if a hidden environment may have caused it."""
+    if state == ProposalState.FAILED and not all(map(grant.covers, names)):
+        return "The reason is shown to tokens for every environment of the proposal."
+    return reason
 
 
 def _shown(names: Any, applied: Mapping[str, int] | None, grant: Grant) -> dict[str, Any]:

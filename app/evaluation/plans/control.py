@@ -10,7 +10,7 @@ from typing import Any
 
 from app.errors import Conflict, NotFound, invalid
 from app.evaluation.plans.compiling import definition_at
-from app.evaluation.plans.instants import text_of
+from app.evaluation.plans.instants import SECONDS_END, text_of
 from app.evaluation.plans.plan import PLAN, number_of
 from app.evaluation.plans.status import PlanStatus, Progress, status_of
 
@@ -92,6 +92,8 @@ def _begun(changed: Definition, status: PlanStatus, number: int, now: int) -> De
 
 
 def _move(step: dict[str, Any], at: int) -> None:
+    if at >= SECONDS_END:
+        raise _conflict("A step would begin after the year 9999. Change the plan.")
     step["at"] = text_of(at)
 
 

@@ -13,8 +13,10 @@ _FORM = re.compile(
 _EXAMPLES = "such as 2026-12-01T09:00:00Z or 2026-12-01T09:00:00[Europe/Berlin]"
 FORM_RULE = f"must be a whole second with an offset or a zone, {_EXAMPLES}"
 _ZONE_LENGTH_MAX = 64
+# Files beside the zones: that of the host, and zones that count leap seconds.
+_NOT_IN_IANA = ("localtime", "posix", "right/")
 # The first second of the year 10000.
-_SECONDS_END = 253_402_300_800
+SECONDS_END = 253_402_300_800
 
 
 class InstantError(ValueError):
@@ -37,7 +39,7 @@ def parse(text: object) -> int:
         raise InstantError("must be a date and a time that exist") from None
     if zone is not None:
         seconds = _in_zone(local, zone, seconds)
-    if seconds is None or not 0 <= seconds < _SECONDS_END:
+    if seconds is None or not 0 <= seconds < SECONDS_END:
         raise InstantError("must be a date from 1970 to 9999, in UTC")
     return seconds
 
@@ -76,7 +78,10 @@ def _exists(local: datetime) -> bool:
 
 
 def _zone(name: str) -> ZoneInfo:
+    unknown = InstantError("names no time zone of the IANA database")
+    if name.startswith(_NOT_IN_IANA):
+        raise unknown
     try:
         return ZoneInfo(name[:_ZONE_LENGTH_MAX])
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InstantError("names no time zone of the IANA database") from None
+        raise unknown from None

@@ -33,7 +33,7 @@ async def preview_proposal(request: web.Request) -> web.Response:
     proposal = await _find(request)
     names = [name for name in proposal.environments if request[CALLER].grant.covers(name)]
     if "environment" in query:
-        names = [_environment(proposal, names, query["environment"])]
+        names = [_environment(request, names, query["environment"])]
 
     return wire.answer(await preview(request, proposal, names))
 
@@ -55,7 +55,7 @@ async def evaluate(
     """
     proposal = await _find(request)
     names = [name for name in proposal.environments if request[CALLER].grant.covers(name)]
-    name = _environment(proposal, names, query.environment)
+    name = _environment(request, names, query.environment)
     snapshot = await request.app[FOLLOWER].at_least(name, 0)
     draft = Draft.of(snapshot, _contents(proposal, name))
     definition = draft.definition_after(query.flag)
@@ -79,15 +79,18 @@ async def _find(request: web.Request) -> Proposal:
         return await service.find(connection, read_id(request), request[CALLER].grant)
 
 
-def _environment(proposal: Proposal, names: list[str], name: str | None) -> str:
-    """Return the environment that a request names, or the only one. Raises Invalid, Forbidden."""
+def _environment(request: web.Request, names: list[str], name: str | None) -> str:
+    """Return the environment that a request names, or the only one. Raises Invalid, Forbidden.
+
+    The error is the same whether or not the proposal has a part for a hidden environment.
+    """
     if name is None:
         if len(names) > 1:
             raise invalid("environment", f"must be one of {', '.join(names)}")
         return names[0]
     if name in names:
         return name
-    if name in proposal.environments:
+    if not request[CALLER].grant.covers(name):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
     raise invalid("environment", f"must be one of {', '.join(names)}")
 

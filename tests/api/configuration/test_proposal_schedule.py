@@ -11,7 +11,15 @@ from app.configuration.changes.write_requests import CHECKS
 from app.configuration.proposals.watch import WATCH, ProposalWatch
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT
-from tests.api.configuration.proposal_calls import Person, person, protect, put, rows, write
+from tests.api.configuration.proposal_calls import (
+    PROPOSALS,
+    Person,
+    person,
+    protect,
+    put,
+    rows,
+    write,
+)
 from tests.conftest import Admin, Service
 from tests.waiting import until
 
@@ -125,6 +133,26 @@ async def test_stale_scheduled_proposal_fails_with_the_reason(
     assert await author.value("a") == 9
     edited = await author.edit(proposal, operations=[put("a", 2, 1)], environment="staging")
     assert edited.body["state"] == "draft"
+
+
+async def test_reason_of_a_hidden_environment_is_not_shown(
+    service: Service, author: Person, cleaner: Admin
+) -> None:
+    proposal = await author.propose(put("a", 1), put("hidden", 1, environment="local"))
+    await author.act(proposal, "schedule", apply_at=_at(60))
+    await write(service, put("hidden", 9), environment="local")
+    _due(cleaner, proposal)
+    service.app[WATCH].hint()
+    await _decided(author, proposal)
+    stranger = await person(service, environments=("staging",))
+
+    seen = await stranger.read(proposal)
+    listed = (await stranger.get(PROPOSALS))["items"][0]
+
+    assert (seen["state"], seen["operations_count"], listed["operations_count"]) == ("failed", 1, 1)
+    assert seen["reason"] == seen["events"][-1]["text"] == listed["reason"]
+    assert "hidden" not in str(seen["reason"])
+    assert "local" not in str([seen["events"], seen["reason"]])
 
 
 async def test_guard_made_later_fails_the_scheduled_proposal(

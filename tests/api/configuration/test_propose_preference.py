@@ -14,6 +14,7 @@ from tests.api.configuration.proposal_calls import (
     write,
 )
 from tests.conftest import Service
+from tests.factories import flag
 
 STAGING = "/v1/environments/staging"
 WRITES: dict[str, tuple[str, str, Any, dict[str, str]]] = {
@@ -55,6 +56,36 @@ async def test_write_becomes_a_proposal(service: Service, author: Person, name: 
     assert approved.body["state"] == "approved", approved.body
     applied = await author.act(accepted.body, "apply")
     assert applied.status == 200, applied.body
+
+
+async def test_control_of_a_plan_becomes_a_proposal(service: Service) -> None:
+    plan = {"name": "launch", "steps": [{"at": "2099-01-01T00:00:00Z", "defaultVariant": "off"}]}
+    author = await person(service)
+    await write(service, put("planned", flag(plan=plan), kind="flag"))
+    await protect(service, approvals=1)
+
+    accepted = await author.call(
+        *("POST", f"{STAGING}/flags/planned/plan/pause", {}),
+        **{"If-Match": '"1"', "Prefer": "proposal"},
+    )
+
+    assert accepted.status == 202, accepted.body
+    assert [item["key"] for item in accepted.body["operations"]] == ["planned"]
+
+
+@pytest.mark.parametrize(
+    ("message", "title"),
+    [("\n", "Change a"), (" \n Lower the limit\nnow", "Lower the limit")],
+    ids=["blank", "second line"],
+)
+async def test_title_is_the_first_line_with_text(author: Person, message: str, title: str) -> None:
+    body = {"value": 2, "message": message}
+
+    accepted = await author.call(
+        *("PUT", f"{STAGING}/configurations/a", body), **{"If-Match": '"1"', "Prefer": "proposal"}
+    )
+
+    assert (accepted.status, accepted.body["title"]) == (202, title)
 
 
 async def test_write_without_protection_is_done_at_once(author: Person) -> None:

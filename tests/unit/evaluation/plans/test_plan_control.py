@@ -44,6 +44,14 @@ def test_status_follows_the_steps() -> None:
     assert [s.changes_at for s in states] == [START, START + DAY, START + 2 * DAY, None]
 
 
+def test_continue_beyond_the_year_9999_is_refused() -> None:
+    definition = planned([{"at": "9999-12-31T23:59:59Z", "defaultVariant": "on"}])
+    paused = control.pause(definition, START)
+
+    with pytest.raises(Conflict, match="after the year 9999"):
+        control.resume(paused, START + HOUR)
+
+
 def test_continue_moves_later_steps_by_the_pause() -> None:
     paused = control.pause(ramp(1, 10, 100), START + DAY + HOUR)
 

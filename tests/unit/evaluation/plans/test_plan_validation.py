@@ -62,6 +62,8 @@ def test_zone_is_known_without_those_of_the_machine() -> None:
         ("2026-12-01T09:00:00+05:00[Europe/Berlin]", "has an offset that Europe/Berlin does not"),
         ("2026-12-01T09:00:00[Europe/Atlantis]", "names no time zone"),
         ("2026-12-01T09:00:00[../../etc/passwd]", "names no time zone"),
+        ("2026-12-01T09:00:00[localtime]", "names no time zone"),
+        ("2026-12-01T09:00:00[right/Europe/Berlin]", "names no time zone"),
         ("0001-01-01T00:00:00+14:00", "must be a date from 1970 to 9999"),
         ("9999-12-31T23:59:59-14:00", "must be a date from 1970 to 9999"),
         (1796115600, "must be a whole second"),
