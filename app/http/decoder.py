@@ -211,4 +211,6 @@ def violation_of(error: msgspec.ValidationError) -> Violation:
     # "Invalid enum value 'x'" repeats the sent value. All other texts of msgspec name types only.
     if rule.startswith(("Invalid enum value", "Invalid value")):
         rule = "must be one of the allowed values"
+    # The member that selects the type of an object, such as `op`, is named by Python's type.
+    rule = rule.replace("`NoneType`", "`null`")
     return Violation(field, rule[:1].lower() + rule[1:])

@@ -278,6 +278,7 @@ class Shape(msgspec.Struct, forbid_unknown_fields=True):
         (b'{"name": "a", "many": [{}, {"x": 70707}]}', "many[1]", "unknown field `x`"),
         (b'{"name": "a", "by_name": {"x": "70707"}}', "by_name[...]", "expected `int`"),
         (b'{"name": "a", "either": {"type": "70707"}}', "either.type", "one of the allowed values"),
+        (b'{"name": "a", "either": {"type": null}}', "either.type", "expected `str`, got `null`"),
     ],
 )
 def test_wrong_shape_is_refused_by_field_and_rule(raw: bytes, field: str, rule: str) -> None:
