@@ -10,21 +10,25 @@ import typer
 from rich.bar import Bar
 
 from app.cli.backend import run_backend
+from app.cli.backend.interface import Backend
 from app.cli.entries import find_flag
 from app.cli.flag_preview import read_json
-from app.cli.flag_writes import edit_flag
+from app.cli.flag_writes import edit_flag, report
 from app.cli.help import Commands, WritingCommand
 from app.cli.options import AsJson, EnvironmentName, Message, local_time
 from app.cli.terminal import console, print_json, show_table
+from app.configuration.changes.plan_control import PlanCommand
+from app.configuration.entries.models import WriteResult
 from app.configuration.snapshots.snapshot import Configuration
 from app.errors import NotFound, invalid
-from app.evaluation.plans import control, instants
+from app.evaluation.plans import instants
 from app.evaluation.plans.compiling import definition_at
 from app.evaluation.plans.plan import PLAN
 from app.evaluation.plans.status import PlanStatus, status_of
 from app.flags import explanation
 from app.flags.editing import Definition, variant_of
 from app.flags.plan_templates import plan_from
+from app.flags.plan_views import PlanControl
 from app.flags.plan_words import hold_words, status_words, step_words
 from app.flags.sampling import SAMPLE_KEYS
 from app.flags.views import EvaluationQuery
@@ -134,7 +138,7 @@ def pause(environment: EnvironmentName, key: Key, message: Message = "") -> None
 
     Example: python -m app flag plan pause local new-checkout -m "More errors"
     """
-    _control(environment, key, control.pause, message)
+    _control(environment, key, PlanCommand.PAUSE, message)
 
 
 @cli.command("continue", cls=WritingCommand)
@@ -145,7 +149,7 @@ def continue_(environment: EnvironmentName, key: Key, message: Message = "") -> 
 
     Example: python -m app flag plan continue local new-checkout
     """
-    _control(environment, key, control.resume, message)
+    _control(environment, key, PlanCommand.CONTINUE, message)
 
 
 @cli.command("skip", cls=WritingCommand)
@@ -159,7 +163,7 @@ def skip(
 
     Example: python -m app flag plan skip local new-checkout 2
     """
-    _control(environment, key, lambda d, now: control.skip_to(d, step, now), message)
+    _control(environment, key, PlanCommand.SKIP, message, step)
 
 
 @cli.command("finish", cls=WritingCommand)
@@ -168,7 +172,7 @@ def finish(environment: EnvironmentName, key: Key, message: Message = "") -> Non
 
     Example: python -m app flag plan finish local new-checkout
     """
-    _control(environment, key, control.finish, message)
+    _control(environment, key, PlanCommand.FINISH, message)
 
 
 @cli.command("return", cls=WritingCommand)
@@ -177,7 +181,7 @@ def return_(environment: EnvironmentName, key: Key, message: Message = "") -> No
 
     Example: python -m app flag plan return local new-checkout
     """
-    _control(environment, key, control.stop, message)
+    _control(environment, key, PlanCommand.RETURN, message)
 
 
 def show_shares(counts: Counter[str]) -> None:
@@ -205,12 +209,17 @@ def _write(environment: str, key: str, plan: Callable[[Definition], Any], messag
 
 
 def _control(
-    environment: str, key: str, action: Callable[[Definition, int], Definition], message: str
+    environment: str, key: str, action: PlanCommand, message: str, step: int | None = None
 ) -> None:
-    def edit(definition: Definition, _: Definition | None) -> Definition:
-        return action(definition, int(time.time()))
+    body = PlanControl(step=step, message=message)
 
-    edit_flag(environment, key, edit, message)
+    async def write(backend: Backend) -> tuple[WriteResult, Configuration]:
+        flag = await find_flag(backend, environment, key)
+        written = await backend.control_plan(environment, key, action, body, flag.version)
+        return written, await backend.get_entry(environment, key, written.revision)
+
+    written, entry = run_backend(write)
+    report(environment, key, written, entry.value)
 
 
 def _status(entry: Configuration) -> PlanStatus:

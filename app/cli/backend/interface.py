@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from app.access.token_views import IssuedToken, NewToken, TokenView
 from app.configuration.changes.models import Kind
 from app.configuration.changes.past import Moment
+from app.configuration.changes.plan_control import PlanCommand
 from app.configuration.changes.requests import EnvironmentPatch, NewChangeSet, NewEnvironment
 from app.configuration.changes.views import (
     AppliedChangeSets,
@@ -22,6 +23,7 @@ from app.configuration.transfer.documents import Format, ImportOptions
 from app.configuration.transfer.service import ImportResult
 from app.environments.models import Environment
 from app.flags.explanation import FlagSource
+from app.flags.plan_views import PlanControl
 from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUse
 
@@ -68,6 +70,12 @@ class Backend(Protocol):
         self, environment: str, key: str, new: NewConfiguration, version: int
     ) -> WriteResult:
         """Store an entry; version 0 expects that there is none."""
+        ...
+
+    async def control_plan(
+        self, environment: str, key: str, action: PlanCommand, body: PlanControl, version: int
+    ) -> WriteResult:
+        """Control the plan of a flag. The clock of the database decides when."""
         ...
 
     async def delete_entry(

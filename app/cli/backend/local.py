@@ -10,12 +10,13 @@ from app.cli.backend.authority import authority, record_changes, record_emergenc
 from app.cli.backend.interface import Backend, Export
 from app.cli.backend.local_proposals import LocalProposals
 from app.cli.protected_writes import ProposedError, is_proposed
-from app.configuration.changes import history, plans, writes
+from app.configuration.changes import history, plan_control, plans, writes
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.intents import intents_of
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.past import Moment
+from app.configuration.changes.plan_control import PlanCommand
 from app.configuration.changes.plans import ChangePlan
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import NewChangeSet
@@ -40,6 +41,7 @@ from app.database import Connection
 from app.errors import ApprovalRequired
 from app.flags import explanation
 from app.flags.explanation import FlagSource
+from app.flags.plan_views import PlanControl
 from app.flags.preview import Previews
 from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.usage_report import read_usage
@@ -133,6 +135,24 @@ class LocalBackend(LocalProposals):
                 vault=self._vault,
                 authority=authority(),
             )
+            await record_emergency(connection, self._log, [written])
+            return written
+
+        return await self._database.transact(write)
+
+    async def control_plan(
+        self, environment: str, key: str, action: PlanCommand, body: PlanControl, version: int
+    ) -> WriteResult:
+        async def write(connection: Connection) -> WriteResult:
+            change_set = await plan_control.control_plan(
+                *(connection, environment, key, action),
+                step=body.step,
+                expected=ExpectedVersion(version=version),
+                actor=operator(),
+                message=body.message,
+                authority=authority(),
+            )
+            written = entries.result_of(change_set)
             await record_emergency(connection, self._log, [written])
             return written
 

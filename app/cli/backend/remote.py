@@ -17,6 +17,7 @@ from app.cli.protected_writes import is_emergency
 from app.cli.server_options import Server
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.past import Moment
+from app.configuration.changes.plan_control import PlanCommand
 from app.configuration.changes.requests import (
     DeleteOperation,
     EnvironmentPatch,
@@ -43,6 +44,7 @@ from app.evaluation.engine import FlagSet
 from app.evaluation.flag_compiler import FlagCompiler
 from app.evaluation.needs import needs_of
 from app.flags.explanation import FlagSource, unknown_flag
+from app.flags.plan_views import PlanControl
 from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUsage, FlagUse
 
@@ -126,6 +128,18 @@ class RemoteBackend(RemoteProposals):
             body=new,
             query={"emergency": is_emergency()},
             headers=headers,
+        )
+
+    async def control_plan(
+        self, environment: str, key: str, action: PlanCommand, body: PlanControl, version: int
+    ) -> WriteResult:
+        return await self._client.write(
+            "POST",
+            f"{_environment(environment)}/flags/{_quoted(key)}/plan/{action}",
+            WriteResult,
+            body=body,
+            query={"emergency": is_emergency()},
+            headers=_if_match(version),
         )
 
     async def delete_entry(

@@ -139,6 +139,19 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("proposal", "submit", "1"),
     ("proposal", "create", "development", "changes.json", "--title", "A draft", "--draft"),
     ("proposal", "create", "development", "flags.json", "--title", "No change set"),
+    ("flag", "create", "local", "launch"),
+    ("flag", "plan", "apply-template", "local", "launch", "canary", "--start", "2099-12-01T09:00Z"),
+    ("flag", "plan", "show", "local", "launch"),
+    ("flag", "plan", "continue", "local", "launch"),
+    ("flag", "plan", "skip", "local", "launch", "2", "-m", "why"),
+    ("flag", "plan", "skip", "local", "launch", "1"),
+    ("flag", "plan", "pause", "local", "launch"),
+    ("flag", "plan", "pause", "local", "launch"),
+    ("flag", "plan", "continue", "local", "launch"),
+    ("flag", "plan", "finish", "local", "launch"),
+    ("flag", "plan", "return", "local", "launch"),
+    ("flag", "plan", "pause", "local", "missing"),
+    ("flag", "plan", "pause", "local", "checkout/retries"),
     ("environment", "delete", "development", "--version", "2"),
     ("token", "create", "ci", "--environment", "local", "--expires-days", "9"),
     ("token", "create", "ci", "--environment", "nowhere"),
@@ -229,6 +242,24 @@ async def test_emergency_needs_scope_on_a_server(run: Run, call: Call) -> None:
 
     assert (local.code, remote.code) == (0, 1), local
     assert "needs a token with the scope publish" in remote.errors
+    assert "outage; emergency, without approval" in history.output
+
+
+async def test_plan_is_controlled_as_approvals_allow(run: Run, call: Call) -> None:
+    plan = {"name": "launch", "steps": [{"at": "2099-12-01T09:00:00Z", "state": "DISABLED"}]}
+    for runner in (run, call):
+        assert runner("flag", "create", "local", "f").code == 0
+        assert runner("flag", "plan", "set", "local", "f", json.dumps(plan)).code == 0
+        assert runner("environment", "update", "local", "--approvals", "1").code == 0
+    pause = ("flag", "plan", "pause", "local", "f")
+    finish = ("flag", "plan", "finish", "local", "f")
+
+    results = [runner(*pause, *more) for runner in (run, call) for more in ((), ("--propose",))]
+    emergencies = [runner(*finish, "--emergency", "outage") for runner in (run, call)]
+    history = run("configuration", "history", "local", "f", COLUMNS="200")
+
+    assert [result.code for result in results] == [1, 0, 1, 0], results
+    assert [result.code for result in emergencies] == [0, 1], emergencies
     assert "outage; emergency, without approval" in history.output
 
 
