@@ -51,6 +51,13 @@ def instants(
                 yield second
 
 
+class _Period(NamedTuple):
+    """The time from an instant, or from 0, to the next one."""
+
+    latest: int
+    until: float
+
+
 class Transitions:
     """The seconds at which outcomes of many flags change.
 
@@ -60,22 +67,27 @@ class Transitions:
     def __init__(self, instants_of: Sequence[Sequence[int]], *, is_known: bool) -> None:
         self.is_known = is_known
         self._instants_of = instants_of
-        self._latest = 0
-        # The latest instant stays the same between these two times.
-        self._from, self._until = 0.0, 0.0
+        self._cached: tuple[_Period, ...] = ()
 
     def latest(self, now: float) -> int:
         """Return the latest instant up to a time, 0 when there is none.
 
-        Thousands of streams call this each second, so the result is cached until the next instant.
+        Streams and requests ask thousands of times a second. Streams ask about a little earlier, so
+        the two last results are cached.
         """
-        if not self._from <= now < self._until:
-            self._latest, self._until = 0, math.inf
-            for sorted_instants in self._instants_of:
-                position = bisect_right(sorted_instants, now)
-                if position:
-                    self._latest = max(self._latest, sorted_instants[position - 1])
-                if position < len(sorted_instants):
-                    self._until = min(self._until, sorted_instants[position])
-            self._from = self._latest
-        return self._latest
+        for latest, until in self._cached:
+            if latest <= now < until:
+                return latest
+        period = self._period(now)
+        self._cached = (period, *self._cached[:1])
+        return period.latest
+
+    def _period(self, now: float) -> _Period:
+        latest, until = 0, math.inf
+        for sorted_instants in self._instants_of:
+            position = bisect_right(sorted_instants, now)
+            if position:
+                latest = max(latest, sorted_instants[position - 1])
+            if position < len(sorted_instants):
+                until = min(until, sorted_instants[position])
+        return _Period(latest, until)

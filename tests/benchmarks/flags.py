@@ -21,6 +21,8 @@ from tests.benchmarks.processes import service
 _AT_ONCE = 1_000
 _RULES = 20
 _COUNTRIES = ("CH", "FR", "DE", "US")
+_STAFF = {"ends_with": [{"var": "email"}, "@example.com"]}
+_STAFF_ON: Mapping[str, Any] = {"if": [_STAFF, "on"]}
 
 
 def context(user: int) -> bytes:
@@ -73,8 +75,7 @@ def condition(_: int) -> Any:
 def half_splits(number: int) -> Any:
     """Return a condition or, for odd numbers, a condition and then a split."""
     split = {"fractional": [["on", 25], ["off", 75]]}
-    staff = {"ends_with": [{"var": "email"}, "@example.com"]}
-    return {"if": [staff, "on", split]} if number % 2 else condition(number)
+    return {"if": [_STAFF, "on", split]} if number % 2 else condition(number)
 
 
 def twenty_unmet(number: int) -> Any:
@@ -96,6 +97,25 @@ def definition(targeting: Any) -> dict[str, Any]:
     }
 
 
+def ramps(count: int) -> list[Operation]:
+    """Return flags whose plans serve now what `ramped` flags serve."""
+    steps = [
+        {"at": f"{year}-12-01T09:00:00Z", "rollout": {"variant": "on", "percent": percent}}
+        for year, percent in ((2020, 1), (2021, 10), (2022, 50), (2099, 100))
+    ]
+    value = {**definition(_STAFF_ON), "plan": {"name": "launch", "steps": steps}}
+    return [_operation(number, value) for number in range(count)]
+
+
+def ramped(_: int) -> Any:
+    """Return a condition and then a split in halves."""
+    return {"if": [*_STAFF_ON["if"], {"fractional": [["on", 50], ["off", 50]]}]}
+
+
 def _flag(number: int, targeting: Any) -> Operation:
-    content = Content(kind=Kind.FLAG, value=definition(targeting))
+    return _operation(number, definition(targeting))
+
+
+def _operation(number: int, value: Any) -> Operation:
+    content = Content(kind=Kind.FLAG, value=value)
     return Operation(key=f"bench-{number}", content=content, expected=None)

@@ -1,13 +1,22 @@
 """Measure evaluations over HTTP against a bare handler that decodes the same body."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.progress import Progress
 
 from tests.benchmarks.cases import Case, measured, repeated
 from tests.benchmarks.connection import connected, require_good
-from tests.benchmarks.figures import Figure
-from tests.benchmarks.flags import condition, context, fill, flags, half_splits, twenty_unmet
+from tests.benchmarks.figures import PROCESSOR, Figure
+from tests.benchmarks.flags import (
+    condition,
+    context,
+    fill,
+    flags,
+    half_splits,
+    ramped,
+    ramps,
+    twenty_unmet,
+)
 from tests.benchmarks.floor import EVALUATE
 from tests.benchmarks.processes import Server, Service, data_folder, floor, service
 
@@ -17,8 +26,12 @@ _FLAGS = {
     "splits-1000": flags(1_000, half_splits),
     "splits-10000": flags(10_000, half_splits),
     "rules-20": flags(100, twenty_unmet),
+    "ramped-100": flags(100, ramped),
+    "plans-100": ramps(100),
 }
 _BARE = "bare handler that decodes"
+_PLANS = "100 flags with plans"
+_WITHOUT_PLANS = "100 flags that serve the same without plans"
 _ANSWER_BYTES = 200
 # Each request is for another user than the last, as from a server that evaluates for many.
 _BODIES = [context(user) for user in range(500)]
@@ -29,7 +42,8 @@ async def measure(progress: Progress) -> list[Figure]:
     with data_folder() as folder:
         await fill(folder, _FLAGS)
         with floor(_ANSWER_BYTES) as bare, service(folder) as served:
-            return await measured("ofrep", await _cases(served, bare), progress)
+            figures = await measured("ofrep", await _cases(served, bare), progress)
+    return [*figures, _cost_of_plans(figures)]
 
 
 async def _cases(served: Service, bare: Server) -> Mapping[str, Case]:
@@ -47,7 +61,16 @@ async def _cases(served: Service, bare: Server) -> Mapping[str, Case]:
         "100 flags of 20 rules, none met": asked("rules-20"),
         "1,000 flags, half splits": asked("splits-1000"),
         "10,000 flags, half splits": asked("splits-10000"),
+        _WITHOUT_PLANS: asked("ramped-100"),
+        _PLANS: asked("plans-100"),
     }
+
+
+def _cost_of_plans(figures: Sequence[Figure]) -> Figure:
+    """Return the processor time of flags with plans, over that of flags without."""
+    processor = {figure.case: figure.value for figure in figures if figure.unit == PROCESSOR}
+    ratio = processor[_PLANS] / processor[_WITHOUT_PLANS]
+    return Figure(case=_PLANS, unit="of those without", value=ratio, detail=_WITHOUT_PLANS)
 
 
 def _decoded(body: bytes) -> bytes:

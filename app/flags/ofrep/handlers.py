@@ -127,29 +127,31 @@ def _all(request: web.Request, snapshot: Snapshot, raw: bytes) -> _Steps:
     tagged = b"%b\n%b" % (metadata, (caller.token_id or "").encode())
 
     body: list[bytes] = []
-    if snapshot.rules.uses_time:
-        # The answer may change without a write, so the tag is a hash of the answer.
-        context = decode_context(raw)
-        body = yield from _evaluated(request, snapshot, context, tail)
-        etag = _etag(memoryview(b"".join(body))[: -len(tail)], tagged)
-    else:
-        etag = _etag(b"%b%d:%b" % (snapshot.rules_state, len(raw), raw), tagged)
+    now, transitions = int(time.time()), snapshot.rules.transitions
+    if transitions.is_known:
+        turn = transitions.latest(now)
+        etag = _etag(b"%b%d:%d:%b" % (snapshot.rules_state, turn, len(raw), raw), tagged)
         # The tag covers the body. A client that sends it back has sent this valid body before.
         context = {} if conditions.names_tag(request, etag) else decode_context(raw)
+    else:
+        # The answer may change at any second, so the tag is a hash of the answer.
+        context = decode_context(raw)
+        body = yield from _evaluated(request, snapshot, context, now, tail)
+        etag = _etag(memoryview(b"".join(body))[: -len(tail)], tagged)
     head = snapshot_head_lines(request, snapshot) + b"ETag: %b\r\n" % etag.encode()
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", app[CORS].head(request) + head, status=304)
-    body = body or (yield from _evaluated(request, snapshot, context, tail))
+    body = body or (yield from _evaluated(request, snapshot, context, now, tail))
     return respond(request, body, head)
 
 
 def _evaluated(
-    request: web.Request, snapshot: Snapshot, context: Mapping[str, Any], tail: bytes
+    request: web.Request, snapshot: Snapshot, context: Mapping[str, Any], now: int, tail: bytes
 ) -> Generator[None, None, list[bytes]]:
     """Return the parts of a bulk answer. Count the outcomes when all are known."""
     parts = [b'{"flags":[']
     portions: list[BodyBlock | list[bytes]] = []
-    for portion in snapshot.rules.bulk.evaluate(context, int(time.time())):
+    for portion in snapshot.rules.bulk.evaluate(context, now):
         if isinstance(portion, BodyBlock):
             parts += (portion.joined, b",")
             portions.append(portion)

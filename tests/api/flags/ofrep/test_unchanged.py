@@ -12,6 +12,7 @@ from tests.api.flags.ofrep.conftest import BY_CLOCK, BY_PLAN, FLAGS, SWITCH, Ans
 from tests.conftest import Server
 
 PRO = {"context": {"targetingKey": "u", "plan": "pro"}}
+TURN = 2_000_000_000
 
 
 async def _again(ofrep: Client, tag: str, body: Any = PRO) -> Answer:
@@ -187,23 +188,46 @@ async def test_c28_etag_depends_on_token_not_on_address(
     assert other_token.stream != first.stream
 
 
+async def test_c28_etag_changes_when_a_flag_turns(
+    ofrep: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ofrep.put("later", _later({"var": "$flagd.timestamp"}))
+
+    def at(now: float) -> None:
+        monkeypatch.setattr("app.flags.ofrep.handlers.time.time", lambda: now)
+
+    first = await ofrep.all(PRO)
+    at(TURN + 0.9)
+    before = await _again(ofrep, first.etag)
+    at(TURN + 1.1)
+    then = await _again(ofrep, first.etag)
+    at(TURN + 9)
+    after = await _again(ofrep, then.etag)
+
+    assert (before.status, then.status, after.status) == (304, 200, 304)
+    assert (first.flags["later"]["value"], then.flags["later"]["value"]) == (False, True)
+
+
 async def test_c28_etag_of_a_clock_rule_depends_on_the_outcome(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = SWITCH | {
-        "targeting": {"if": [{">": [{"var": "$flagd.timestamp"}, 2_000_000_000]}, "on", "off"]}
-    }
+    # It is not known when the result of `max` changes.
+    later = _later({"max": [{"var": "$flagd.timestamp"}, 0]})
     await ofrep.put("clock", BY_CLOCK)
     await ofrep.put("later", later)
     first = await ofrep.all(PRO)
     same_outcome = await _again(ofrep, first.etag, {"context": {"other": 1}})
-    monkeypatch.setattr("app.flags.ofrep.handlers.time.time", lambda: 2_000_000_001.5)
+    monkeypatch.setattr("app.flags.ofrep.handlers.time.time", lambda: TURN + 1.5)
 
     then = await _again(ofrep, first.etag)
 
     assert same_outcome.status == 304
     assert (then.status, then.flags["later"]["value"]) == (200, True)
     assert first.flags["later"]["value"] is False
+
+
+def _later(clock: Any) -> dict[str, Any]:
+    return SWITCH | {"targeting": {"if": [{">": [clock, TURN]}, "on", "off"]}}
 
 
 async def test_tag_is_the_same_on_every_instance(ofrep: Client, replica: Client) -> None:
