@@ -17,12 +17,13 @@ from typing import Any
 
 from app.evaluation.plans.periods import Period, period_at, periods
 from app.evaluation.plans.plan import PLAN, RolloutShare, read_plan
+from app.evaluation.targeting import IN_LIST
 from app.evaluation.values import number_text
 
 _CLOCK = {"var": "$flagd.timestamp"}
 # The results of these are booleans for every context.
 _TRUTHS = frozenset({"==", "===", "!=", "!==", ">", ">=", "<", "<=", "!", "!!", "in"})
-_TRUTHS |= {"all", "none", "some", "starts_with", "ends_with"}
+_TRUTHS |= {"all", "none", "some", "starts_with", "ends_with", IN_LIST}
 # The results of these are such booleans, or null.
 _MAYBE_TRUTHS = frozenset({"sem_ver", "$ref"})
 _ALL = Decimal(100)
@@ -217,7 +218,9 @@ def _is_truth(rule: Any) -> bool:
     [(operator, operand)] = rule.items()
     if operator in ("and", "or") and isinstance(operand, list):
         return all(map(_is_truth, operand))
-    return operator in _TRUTHS
+    # With one argument, the result of `flag` is a variant of the other flag.
+    is_test_of_flag = operator == "flag" and isinstance(operand, list) and len(operand) > 1
+    return is_test_of_flag or operator in _TRUTHS
 
 
 def _with_default(rule: Any, default: Any, *, splits: bool = True) -> Any:

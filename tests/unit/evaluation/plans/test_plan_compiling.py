@@ -222,3 +222,12 @@ def test_instants_are_seconds_of_the_first_change() -> None:
     assert variant(definition, {}, START - 1) == "off"
     assert variant(definition, {}, START) == "on"
     assert parse(text_of(START)) == START
+
+
+@pytest.mark.parametrize("test", [{"in_list": ["vips", {"var": "mail"}]}, {"flag": ["base", "on"]}])
+def test_rollout_follows_a_test_that_is_the_whole_rule(test: dict[str, Any]) -> None:
+    rollout = {"rollout": {"variant": "on", "percent": 100}}
+    definition = planned([rollout], targeting=test)
+    rule = without_plan(definition)["targeting"]
+    assert rule["if"][:2] == [test, True]
+    assert definition_at(definition, START)["targeting"] == {"if": [test, True, "on"]}
