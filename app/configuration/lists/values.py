@@ -1,7 +1,7 @@
 """Check a value of a list and its expiry."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -52,7 +52,3 @@ def read_expiry(text: str) -> int | None:
         return expiry_of(datetime.fromisoformat(text))
     except ValueError:
         raise ValueRuleError(EXPIRY_RULE) from None
-
-
-def time_of(expiry: int | None) -> datetime | None:
-    return None if expiry is None else datetime.fromtimestamp(expiry, UTC)
