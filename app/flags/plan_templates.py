@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from app.errors import invalid
+from app.evaluation.plans.instants import text_of
+from app.evaluation.plans.plan import number_of, percent_of
 
 _FILE = Path(__file__).with_name("plan_templates.json")
 
@@ -46,9 +48,9 @@ def plan_from(template: str, start: datetime, variant: str) -> dict[str, Any]:
 
 def _step(step: TemplateStep, start: datetime, variant: str) -> dict[str, Any]:
     at = start + timedelta(hours=step.hours)
-    percent = int(step.percent) if step.percent == int(step.percent) else step.percent
+    percent = number_of(percent_of(step.percent))
     made = {
-        "at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "at": text_of(int(at.timestamp())),
         "rollout": {"variant": variant, "percent": percent},
     }
     return {**made, "hold": step.hold} if step.hold is not None else made
