@@ -36,14 +36,32 @@ where not exists (
     where added.value = input.value
 );
 
+-- name: lock_list_store(store)^
+-- Waits for the transaction that records a state of the store, if there is one.
+select id
+from list_stores
+where id = :store
+for update;
+
 -- name: delete_list_values(store, first, last)!
+-- A state may use the store: its commit was not confirmed to the upload.
 delete from list_values
 where store = :store
-  and hash between :first and :last;
+  and hash between :first and :last
+  and not exists (
+    select 1
+    from list_states
+    where list_states.store = :store
+  );
 
 -- name: delete_list_store(store)!
 delete from list_stores
-where id = :store;
+where id = :store
+  and not exists (
+    select 1
+    from list_states
+    where list_states.store = :store
+  );
 
 -- name: list_abandoned_stores(hours)
 -- Uploads whose process has ended.

@@ -86,8 +86,10 @@ def check_count(count: int) -> None:
 
 
 async def discard(database: Database, store: int) -> None:
-    """Delete a store that no state uses. Never raises: `Uploads` repeats it."""
+    """Delete a store unless a state uses it. Never raises: `Uploads` repeats it."""
     try:
+        async with database.connection() as connection:
+            await sql.lock_list_store(connection, store=store)
         for first, last in hash_ranges():
             async with database.connection() as connection:
                 await sql.delete_list_values(connection, store=store, first=first, last=last)

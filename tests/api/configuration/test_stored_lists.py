@@ -142,3 +142,18 @@ async def test_cut_upload_changes_nothing_and_leaves_nothing(
     assert cleaner.execute("select count(*) from flagstone.list_values").fetchone() == (1,)
     entry = await (await service.client.get(f"{LOCAL}/configurations/beta")).json()
     assert entry["version"] == 1
+
+
+async def test_unconfirmed_upload_retains_its_committed_values(
+    service: Service, cleaner: Admin
+) -> None:
+    await upload(service, "ada\n")
+    uploads = service.component(Uploads)
+    (store,) = cleaner.execute("select id from flagstone.list_stores").fetchone() or (None,)
+    assert isinstance(store, int)
+    # As after a commit whose answer is lost.
+    uploads.discard_soon(store)
+
+    await uploads.clean()
+
+    assert await values(service) == ["ada"]
