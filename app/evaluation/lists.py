@@ -275,8 +275,10 @@ def loaded_of_base(base: str) -> HashedList | None:
     return next((list_ for list_ in list(LOADED.values()) if list_.base == base), None)
 
 
-def loaded_bases() -> list[str]:
-    return sorted({list_.base for list_ in list(LOADED.values())})
+def loaded_bases(most: int) -> list[str]:
+    """Return the bases of the largest loaded lists."""
+    lists = sorted(LOADED.values(), key=lambda list_: -list_.reference.count)
+    return list(dict.fromkeys(list_.base for list_ in lists))[:most]
 
 
 def loaded_digests() -> list[str]:

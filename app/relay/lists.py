@@ -27,6 +27,8 @@ from app.relay.client import UpstreamClient, unfit
 from app.threads import in_thread
 
 _PORTION_BYTES = 256 * 1024
+# The line of a request has at most 8,190 bytes, and a base 64. Other lists are sent whole.
+_BASES_MAX = 100
 
 # Reads the lists that values of segments name, and returns them to hold.
 LoadLists = Callable[[Iterable[Any]], Any]
@@ -69,7 +71,7 @@ async def load_lists(client: UpstreamClient, values: Iterable[Any]) -> list[Hash
 
 
 async def _received(client: UpstreamClient, reference: ListReference) -> HashedList:
-    raw = await client.list(reference.digest, loaded_bases())
+    raw = await client.list(reference.digest, loaded_bases(_BASES_MAX))
 
     def read() -> HashedList | None:
         content = msgspec.msgpack.decode(raw, type=ListContent)

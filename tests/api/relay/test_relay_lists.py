@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 import pytest
 
 from app.access.models import Scope
+from app.configuration.snapshots.reading import FOLLOWER
 from app.evaluation import lists
 from app.evaluation.lists import HashedList
 from tests.api.configuration.test_lists import FUTURE, LOCAL, outcome, patch, put_flag, upload
@@ -55,3 +56,16 @@ async def test_relay_gets_no_list_of_a_foreign_environment(service: Service) -> 
     assert answer.status == 404
     token = await service.token(Scope.RELAY, environments=("local",))
     assert (await service.stranger.get(path, headers=bearer(token))).status == 200
+
+
+async def test_relay_with_many_lists_gets_all_of_them(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(130):
+        status, _ = await upload(service, f"user-{number}\n", key=f"list-{number}")
+        assert status == 201
+    token = await service.token(Scope.RELAY, Scope.EVALUATE)
+    monkeypatch.setattr(lists, "LOADED", WeakValueDictionary[str, HashedList]())
+    async with relaying(service.url, token, tmp_path) as relay:
+        rules = relay.app[FOLLOWER].get("local").rules
+        assert len(rules.lists) == 130
