@@ -21,6 +21,7 @@ _PORTION_BYTES = 64 * 1024
 # Up to this many changed entries, or this share of all, a generation has them.
 _CHANGES_MAX = 50
 _CHANGES_SHARE = 0.05
+OLD_LISTS_SECONDS = 3_600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class DiskWriter:
         self._stored: dict[str, _Stored] = {}
         # Since when the entries on the disk have been older than the environment.
         self._behind_since: dict[str, float] = {}
+        # Each change of a list writes a file, also without another file of entries.
+        self._lists_due_at = 0.0
 
     def write(self, served: Served) -> None:
         """Write a generation. Raises OSError."""
@@ -78,7 +81,9 @@ class DiskWriter:
             self._disk.remove_older()
         if {stored.base for stored in self._stored.values()} != bases:
             self._disk.remove_unused()
+        if time.monotonic() >= self._lists_due_at:
             self._disk.remove_old_lists()
+            self._lists_due_at = time.monotonic() + OLD_LISTS_SECONDS
 
     def missing(self, served: Served) -> Sequence[str]:
         """Return the environments whose entries on the disk are older, and not in memory."""

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from app.access.models import Grant, Scope, Token
+from app.configuration.snapshots import disk_writer
 from app.configuration.snapshots.disk import FOLDER, GENERATIONS, Disk, SavedEnvironment, State
 from app.configuration.snapshots.disk_writer import DiskWriter, Served
 from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
@@ -169,6 +170,21 @@ def test_small_change_writes_no_file_of_entries(disk: Disk, tmp_path: Path) -> N
 
     assert entry_files(tmp_path) == before
     assert of_local(disk) == stored_entries(third)
+
+
+def test_old_list_goes_without_another_file_of_entries(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_writer, "OLD_LISTS_SECONDS", 0.0)
+    writer, first = DiskWriter(disk), snapshot_of(range(700))
+    writer.write(served(first))
+    old = tmp_path / FOLDER / "old.list"
+    old.touch()
+    os.utime(old, (0, 0))
+
+    writer.write(served(changed(first, put=[3])))
+
+    assert not old.exists()
 
 
 def test_large_change_replaces_the_file_of_entries(disk: Disk, tmp_path: Path) -> None:
