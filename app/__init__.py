@@ -67,7 +67,7 @@ relay          an instance without a database, which follows another one: its up
 feed           what an upstream sends to relays: positions, entries and tokens
 position       epoch, revision and digest of a snapshot
 token          the credential of a caller
-scope          what a token may do: evaluate, read, write, reveal, admin, relay
+scope          what a token may do: evaluate, read, write, reveal, admin, relay, publish
 grant          the scopes, environments and expiry of a token
 session        a person who is signed in to the console; ends with its token
 principal      who a session belongs to: an actor, a display name and a grant

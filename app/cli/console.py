@@ -30,7 +30,9 @@ def console() -> None: ...
 def link(
     scope: Annotated[
         list[Scope] | None,
-        typer.Option(help="What the session may do, repeatable; all by default."),
+        typer.Option(
+            help="What the session may do, repeatable; all but relay and publish by default."
+        ),
     ] = None,
     environment: Annotated[
         list[str] | None, typer.Option(help="Environment, repeatable; all by default.")

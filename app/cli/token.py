@@ -46,7 +46,10 @@ def create(
     ] = None,
     *,
     admin: Annotated[
-        bool, typer.Option("--admin", help="Grant every scope but relay, and every environment.")
+        bool,
+        typer.Option(
+            "--admin", help="Grant every scope but relay and publish, and every environment."
+        ),
     ] = False,
 ) -> None:
     """Create a token and print it.
