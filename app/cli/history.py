@@ -21,6 +21,7 @@ from app.configuration.changes.views import (
     KeyHistory,
     PropertiesChangeView,
 )
+from app.configuration.lists.models import ListResult
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer.service import ImportResult
 from app.environments.protection import approval_words
@@ -199,7 +200,7 @@ def write_and_show(
         report_dry_run(result.change_sets)
 
 
-def report_dry_run(change_sets: Sequence[AppliedChangeSet | ImportResult]) -> None:
+def report_dry_run(change_sets: Sequence[AppliedChangeSet | ImportResult | ListResult]) -> None:
     """Say that nothing was written, and where the write would need approvals."""
     for change_set in change_sets:
         if change_set.approval_required:

@@ -25,6 +25,7 @@ _PANELS = {
     },
     "Flags and configuration": {
         "flag": "flag:cli",
+        "list": "list_values:cli",
         "configuration": "configuration:cli",
         "environment": "environment:cli",
         "proposal": "proposal:cli",
@@ -79,9 +80,9 @@ cli = Commands(
     `serve` runs the service. The other commands work beside it, on the same database. They read
     the same settings, from the environment and the file .env.
 
-    With --url, the commands `flag`, `configuration`, `environment`, `proposal` and `token` call a
-    server instead, and need no database and no settings. The history then names the token as the
-    actor.
+    With --url, the commands `flag`, `list`, `configuration`, `environment`, `proposal` and `token`
+    call a server instead, and need no database and no settings. The history then names the token
+    as the actor.
 
     {_CHECKOUT_NOTE if IS_CHECKOUT else ""}Exit codes:
         0    The command succeeded.

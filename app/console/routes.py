@@ -28,6 +28,7 @@ from app.console.flags.creation import get_key_check, get_new_flag, post_new_fla
 from app.console.flags.handlers import add_flag_list, get_flags
 from app.console.flags.saved_filters import post_saved_filter
 from app.console.health import handlers as health
+from app.console.lists.writes import get_list_export, post_list_upload, post_list_values
 from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
@@ -160,6 +161,11 @@ PAGES: tuple[ConsolePage, ...] = (
                 Scope.READ),
     ConsolePage("POST", _ENVIRONMENT + "/segments-delete" + _KEY, post_segment_deletion,
                 Scope.WRITE, _READ),
+    ConsolePage("POST", _ENVIRONMENT + "/list-values" + _KEY, post_list_values, Scope.WRITE,
+                _READ),
+    ConsolePage("POST", _ENVIRONMENT + "/list-upload" + _KEY, post_list_upload, Scope.WRITE,
+                _READ, body_bytes_max=FORM_BYTES_MAX, is_large=True),
+    ConsolePage("GET", _ENVIRONMENT + "/list-export" + _KEY, get_list_export, Scope.READ),
     ConsolePage("GET", "/console/schema", health.get_schema, Scope.READ),
     ConsolePage("GET", "/console/health", health.get_health, Scope.READ),
     ConsolePage("GET", "/console/health/doctor", health.get_doctor, Scope.ADMIN),

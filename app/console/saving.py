@@ -1,6 +1,7 @@
 """Saving of what a page edits: a change set with a message, by the services of the API."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -40,8 +41,7 @@ async def save(
     Conflict on a page of the past.
     """
     check_message(message)
-    if read_moment(request) is not None:
-        raise Conflict("past_fixed", "The past cannot be changed. Open this page as it is now.")
+    check_present(request)
     if not 1 <= len(operations) <= OPERATIONS_MAX:
         raise invalid("operations", f"must be 1 to {OPERATIONS_MAX}")
     environment = request.match_info["environment"]
@@ -80,12 +80,27 @@ async def write(
 
     Raises SavedAsProposalError instead of ApprovalRequired: what needs approvals is proposed.
     """
-    try:
+    async with proposing(request):
         return await run_change_sets(request, work, dry_run=dry_run)
+
+
+@asynccontextmanager
+async def proposing(request: web.Request) -> AsyncIterator[None]:
+    """Propose a write that needs approvals: raise SavedAsProposalError for ApprovalRequired."""
+    try:
+        yield
     except ApprovalRequired as error:
         change_set = error.change_set
+    else:
+        return
     proposal = await steps.propose(request, change_set)
     raise SavedAsProposalError(proposal.id)
+
+
+def check_present(request: web.Request) -> None:
+    """Raise Conflict on a page of the past."""
+    if read_moment(request) is not None:
+        raise Conflict("past_fixed", "The past cannot be changed. Open this page as it is now.")
 
 
 def check_message(message: str) -> None:

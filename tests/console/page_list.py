@@ -16,6 +16,7 @@ NOT_PAGES = {
     "/console/environments/{environment}",
     "/console/environments/{environment}/changes/{revision:[0-9]{1,18}}/summary",
     "/console/environments/{environment}/export",
+    r"/console/environments/{environment}/list-export/{key:[\s\S]+}",
     "/console/environments/{environment}/live",
     "/console/environments/{environment}/new-flag-key",
     "/console/environments/{environment}/palette",

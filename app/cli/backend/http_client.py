@@ -7,7 +7,7 @@ request after a lost connection or a 503. That is safe: a write has an Idempoten
 import asyncio
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -28,6 +28,10 @@ Answer = TypeVar("Answer")
 CONNECT_SECONDS = 10.0
 # The server limits a write to 20 s. A large export takes longer over a slow line.
 ANSWER_SECONDS = 120.0
+_ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
+# A server limits an upload of a list to an hour.
+_STREAM_TIMEOUT = aiohttp.ClientTimeout(total=3_700.0, sock_connect=CONNECT_SECONDS)
+_PART_BYTES = 64 * 1024
 # An export of 10,000 entries of 8 KiB fits.
 ANSWER_BYTES_MAX = 128 * 1024 * 1024
 ATTEMPTS = 3
@@ -52,7 +56,7 @@ class HttpClient:
         self._session = aiohttp.ClientSession(
             # A context of its own reads SSL_CERT_FILE now. That of aiohttp did at the import.
             connector=aiohttp.TCPConnector(ssl=ssl.create_default_context()),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS),
+            timeout=_ANSWER_TIMEOUT,
             headers={
                 "Authorization": f"Bearer {server.token}",
                 "User-Agent": f"flagstone/{VERSION}",
@@ -89,11 +93,38 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Write with a new Idempotency-Key. Raises ProposedError for a proposal instead."""
-        sent = {"Idempotency-Key": secrets.token_hex(16), **(headers or {})}
-        if is_proposed():
-            sent["Prefer"] = "proposal"
+        sent = _write_headers(headers or {})
         raw = await self.send(method, path, query=query, body=body, headers=sent)
         return self._decode(raw, answer)
+
+    async def upload(
+        self,
+        path: str,
+        answer: type[Answer],
+        parts: AsyncGenerator[bytes, None],
+        *,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+    ) -> Answer:
+        """Write a body in parts by PUT, once. Raises as `write`."""
+        sent = _write_headers(headers)
+        response = await self._send_once(
+            "PUT", self._full(path, query), parts, sent, timeout=_STREAM_TIMEOUT
+        )
+        return self._decode(self._checked(response), answer)
+
+    async def stream(self, path: str, **query: Any) -> AsyncGenerator[bytes, None]:
+        """Yield the parts of a large answer."""
+        try:
+            async with self._session.get(
+                self._full(path, query), allow_redirects=False, timeout=_STREAM_TIMEOUT
+            ) as answer:
+                if answer.status != HTTPStatus.OK:
+                    self._checked(await self._received(answer))
+                async for part in answer.content.iter_chunked(_PART_BYTES):
+                    yield part
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise of_client(self._url, error, is_write=False) from None
 
     async def send(
         self,
@@ -105,8 +136,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """Send a request that may be repeated, and return the body of a successful answer."""
-        text = _query_text(query or {})
-        url = URL(f"{self._url}{path}{text}", encoded=True)
+        url = self._full(path, query or {})
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body = msgspec.json.encode(body)
@@ -125,29 +155,41 @@ class HttpClient:
             await asyncio.sleep(min(pause, _PAUSE_SECONDS_MAX))
         raise AssertionError
 
+    def _full(self, path: str, query: Mapping[str, Any]) -> URL:
+        return URL(f"{self._url}{path}{_query_text(query)}", encoded=True)
+
     async def _send_once(
-        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        url: URL,
+        body: bytes | AsyncGenerator[bytes, None] | None,
+        headers: Mapping[str, str],
+        *,
+        timeout: aiohttp.ClientTimeout = _ANSWER_TIMEOUT,  # noqa: ASYNC109 - of aiohttp
     ) -> _Response:
         try:
             async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method, url, data=body, headers=headers, allow_redirects=False, timeout=timeout
             ) as answer:
-                raw = bytearray()
-                async for chunk in answer.content.iter_chunked(64 * 1024):
-                    raw += chunk
-                    if len(raw) > ANSWER_BYTES_MAX:
-                        size = f"{ANSWER_BYTES_MAX // 1024**2} MiB"
-                        raise ServerError(f"{self._url}: the answer is larger than {size}")
-                after = answer.headers.get("Retry-After", "")
-                return _Response(
-                    status=answer.status,
-                    content_type=answer.content_type,
-                    pause_seconds=float(after) if after.isdecimal() else _PAUSE_SECONDS,
-                    body=bytes(raw),
-                )
+                return await self._received(answer)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             is_write = "Idempotency-Key" in headers
             raise of_client(self._url, error, is_write=is_write) from None
+
+    async def _received(self, answer: aiohttp.ClientResponse) -> _Response:
+        raw = bytearray()
+        async for chunk in answer.content.iter_chunked(_PART_BYTES):
+            raw += chunk
+            if len(raw) > ANSWER_BYTES_MAX:
+                size = f"{ANSWER_BYTES_MAX // 1024**2} MiB"
+                raise ServerError(f"{self._url}: the answer is larger than {size}")
+        after = answer.headers.get("Retry-After", "")
+        return _Response(
+            status=answer.status,
+            content_type=answer.content_type,
+            pause_seconds=float(after) if after.isdecimal() else _PAUSE_SECONDS,
+            body=bytes(raw),
+        )
 
     def _checked(self, response: _Response) -> bytes:
         if response.status == HTTPStatus.ACCEPTED:
@@ -165,6 +207,13 @@ class HttpClient:
             return msgspec.json.decode(raw, type=answer)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise not_flagstone(self._url, raw, error) from None
+
+
+def _write_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    sent = {"Idempotency-Key": secrets.token_hex(16), **headers}
+    if is_proposed():
+        sent["Prefer"] = "proposal"
+    return sent
 
 
 def _query_text(query: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The operations that commands need, as a protocol. The errors are those of `app/errors.py`."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, Protocol
 
 from app.access.token_views import IssuedToken, NewToken, TokenView
@@ -15,6 +15,10 @@ from app.configuration.changes.views import (
     KeyHistory,
 )
 from app.configuration.entries.models import NewConfiguration, WriteResult
+from app.configuration.lists.exporting import ExportFormat
+from app.configuration.lists.models import ListPage, ListPatch, ListResult
+from app.configuration.lists.service import UploadMode
+from app.configuration.lists.upload_reader import UploadFormat
 from app.configuration.proposals.requests import NewProposal, ProposalPatch, ProposalSchedule
 from app.configuration.proposals.states import ProposalState
 from app.configuration.proposals.views import ProposalSummary, ProposalView
@@ -34,6 +38,15 @@ class Export(NamedTuple):
     text: bytes
     entries: int
     left_out: Sequence[str]
+
+
+class ListUpload(NamedTuple):
+    """A file with values of a list, in parts."""
+
+    parts: AsyncGenerator[bytes, None]
+    format: UploadFormat
+    mode: UploadMode
+    message: str
 
 
 class Backend(Protocol):
@@ -115,6 +128,22 @@ class Backend(Protocol):
     async def import_file(
         self, environment: str, raw: bytes, options: ImportOptions
     ) -> ImportResult: ...
+
+    async def upload_list(
+        self, environment: str, key: str, upload: ListUpload, version: int, *, dry_run: bool
+    ) -> ListResult:
+        """Store the values of a file; version 0 expects that there is no entry."""
+        ...
+
+    async def patch_list(
+        self, environment: str, key: str, patch: ListPatch, version: int, *, dry_run: bool
+    ) -> ListResult: ...
+
+    async def find_list_value(self, environment: str, key: str, value: str) -> ListPage: ...
+
+    def export_list(
+        self, environment: str, key: str, format_: ExportFormat
+    ) -> AsyncGenerator[bytes, None]: ...
 
     async def list_usage(self, environment: str) -> list[FlagUse]: ...
 

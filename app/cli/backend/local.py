@@ -8,7 +8,7 @@ from app.access.events import AccessEvent
 from app.cli.actor import operator, origin
 from app.cli.backend.authority import authority, record_changes, record_emergency
 from app.cli.backend.interface import Backend, Export
-from app.cli.backend.local_proposals import LocalProposals
+from app.cli.backend.local_lists import LocalLists
 from app.cli.protected_writes import ProposedError, is_proposed
 from app.configuration.changes import history, plan_control, plans, writes
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
@@ -70,7 +70,7 @@ def run_local(work: Callable[[Backend], Awaitable[Result]]) -> Result:
     return run_script(whole)
 
 
-class LocalBackend(LocalProposals):
+class LocalBackend(LocalLists):
     """The operations on a pool. The actor is the operator's account."""
 
     async def get_entry(

@@ -12,7 +12,7 @@ from app.access.token_views import IssuedToken, NewToken, RotationRequest, Token
 from app.cli.backend.http_client import HttpClient
 from app.cli.backend.http_errors import ServerError
 from app.cli.backend.interface import Backend, Export
-from app.cli.backend.remote_proposals import RemoteProposals
+from app.cli.backend.remote_lists import RemoteLists
 from app.cli.protected_writes import is_emergency
 from app.cli.server_options import Server
 from app.configuration.changes.models import Content, Kind
@@ -63,7 +63,7 @@ def run_remote(work: Callable[[Backend], Awaitable[Result]], server: Server) -> 
     return asyncio.run(whole())
 
 
-class RemoteBackend(RemoteProposals):
+class RemoteBackend(RemoteLists):
     """The operations as requests. The actor is the token."""
 
     async def list_environments(self) -> list[Environment]:

@@ -1,11 +1,8 @@
 """HTTP handlers of lists. The guard has checked the token, see `access/guard.py`."""
 
-import csv
-import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 
 import msgspec
@@ -13,18 +10,25 @@ from aiohttp import hdrs, web
 
 from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.configuration.changes.administration import record_emergencies
+from app.configuration.changes.past import Moment
 from app.configuration.changes.write_options import OPTIONS, message_of, options_of
 from app.configuration.entries.service import check_key, check_stored_key
-from app.configuration.lists import reading, service, staging
-from app.configuration.lists.models import ListPatch, ListResult, StoredValue
-from app.configuration.lists.reading import ReadList
-from app.configuration.lists.service import Current, ListTarget, UploadMode, Written
-from app.configuration.lists.staging import BATCH, UPLOADS, Staged
+from app.configuration.lists import reading, service
+from app.configuration.lists.exporting import ExportFormat, file_parts
+from app.configuration.lists.models import ListPatch, ListResult
+from app.configuration.lists.service import ListTarget, UploadMode
+from app.configuration.lists.staging import UPLOADS, Staged
 from app.configuration.lists.upload_reader import UploadFormat, UploadReader
-from app.configuration.lists.values import ListValue, ValueRuleError, checked_value, expiry_of
+from app.configuration.lists.writing import (
+    Change,
+    checked_patch,
+    receive,
+    state_for_proposals,
+    write,
+)
 from app.configuration.snapshots.reading import wait_until_served
-from app.database import Connection, Database
-from app.errors import ApprovalRequired, Invalid, Unsupported, Violation, invalid, malformed
+from app.database import Connection
+from app.errors import Unsupported, malformed
 from app.http import conditions, wire
 from app.http.bodies import stream_body
 from app.http.headers import entity_tag, revision_header
@@ -38,15 +42,6 @@ UPLOAD_TYPES = tuple(UploadFormat)
 _UPLOAD_SECONDS = 3_600.0
 _WRITE_SECONDS = 120.0
 _DESCRIPTION_MAX = 2_000
-_VIOLATIONS_MAX = 20
-
-# Writes the next state of a list.
-Change = Callable[[Connection, Current], Awaitable[Written]]
-
-
-class ExportFormat(StrEnum):
-    CSV = "csv"
-    NDJSON = "ndjson"
 
 
 async def list_values(request: web.Request) -> web.Response:
@@ -58,7 +53,9 @@ async def list_values(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"value", "after", "limit", "revision", "at"})
     limit = wire.page_size(query)
     async with request.app[DATABASE].connection() as connection:
-        list_ = await _find(connection, request, query)
+        path = request.match_info
+        moment = wire.moment(query)
+        list_ = await reading.find(connection, path["environment"], path["key"], moment)
         if "value" in query:
             page = await reading.lookup(connection, list_, query["value"])
         else:
@@ -75,19 +72,24 @@ async def export_list(request: web.Request) -> web.StreamResponse:
     """
     query = wire.read_query(request, {"type", "revision", "at"})
     format_ = wire.choice(query, "type", ExportFormat) or ExportFormat.CSV
+    return await answer_export(request, format_, wire.moment(query))
+
+
+async def answer_export(
+    request: web.Request, format_: ExportFormat, moment: Moment | None
+) -> web.StreamResponse:
+    """Send all values of the list of the path as a file."""
+    path = request.match_info
     async with request.app[DATABASE].connection() as connection:
-        list_ = await _find(connection, request, query)
+        list_ = await reading.find(connection, path["environment"], path["key"], moment)
     headers = revision_header(list_.epoch, list_.revision)
     headers[hdrs.ETAG] = entity_tag(list_.configuration.version, list_.epoch)
     headers[hdrs.CONTENT_TYPE] = UploadFormat[format_.name]
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
-    if format_ is ExportFormat.CSV:
-        await response.write(b"value,expires_at\n")
-    async with aclosing(reading.all_values(request.app[DATABASE], list_)) as pages:
-        async for page in pages:
-            text = await in_thread("write list", partial(_written, page, format_))
-            await response.write(text)
+    async with aclosing(file_parts(request.app[DATABASE], list_, format_)) as parts:
+        async for part in parts:
+            await response.write(part)
     await response.write_eof()
     return response
 
@@ -109,27 +111,40 @@ async def upload_list(request: web.Request) -> web.Response:
         rule = f"must be {' or '.join(UploadFormat)}"
         raise Unsupported("content_type_unsupported", f"The body {rule}.")
     reader = UploadReader(UploadFormat(request.content_type))
-    uploads, database = request.app[UPLOADS], request.app[DATABASE]
     wire.allow(request, _UPLOAD_SECONDS)
+    async with aclosing(stream_body(request, UPLOAD_BYTES_MAX)) as parts:
+        result = await run_upload(request, target, mode, reader, parts)
+    return await _answer(request, target, result)
+
+
+async def run_upload(
+    request: web.Request,
+    target: ListTarget,
+    mode: UploadMode,
+    reader: UploadReader,
+    parts: AsyncIterator[bytes],
+) -> ListResult:
+    """Stage the values of a file, and write the next state of a list."""
+    may_create = mode is not UploadMode.REMOVE
+    uploads, database = request.app[UPLOADS], request.app[DATABASE]
     staged: Staged | None = None
     with uploads.one():
         try:
             async with database.connection() as connection:
                 # Before the body, so that a client learns at once that its version is old.
                 staged = await service.begin(connection, target, mode)
-            await _receive(request, database, staged, reader)
+            await receive(database, staged, reader, parts)
             wire.allow(request, _WRITE_SECONDS)
             change = partial(service.upload, staged=staged, mode=mode)
-            write = partial(_write, request, target, change, may_create=may_create)
+            work = partial(_write, request, target, change, may_create=may_create)
             async with (
                 database.shares.held(target.environment),
-                _state_for_proposals(request, target, change, may_create=may_create),
+                state_for_proposals(database, target, change, may_create=may_create),
             ):
-                result = await transact(database, write, dry_run=target.authority.is_dry_run)
+                return await transact(database, work, dry_run=target.authority.is_dry_run)
         finally:
             if staged is not None and not staged.is_adopted:
                 uploads.discard_soon(staged.store)
-    return await _answer(request, target, result)
 
 
 async def patch_list(request: web.Request) -> web.Response:
@@ -145,17 +160,22 @@ async def patch_list(request: web.Request) -> web.Response:
     )
     authority = options.authority(body.message)
     target = replace(target, message=body.message, authority=authority)
-    add, remove = await in_thread("check list", lambda: _checked_patch(body))
+    result = await run_patch(request, target, body)
+    return await _answer(request, target, result)
+
+
+async def run_patch(request: web.Request, target: ListTarget, body: ListPatch) -> ListResult:
+    """Write the state of a list after a patch. Raises Invalid for a wrong value."""
+    add, remove = await in_thread("check list", lambda: checked_patch(body))
     change = partial(service.patch, add=add, remove=remove)
-    async with _state_for_proposals(request, target, change, may_create=False):
-        result = await run_write(
+    async with state_for_proposals(request.app[DATABASE], target, change, may_create=False):
+        return await run_write(
             request,
             partial(_write, request, target, change, may_create=False),
             actor=target.actor,
             answer_type=ListResult,
-            dry_run=options.dry_run,
+            dry_run=target.authority.is_dry_run,
         )
-    return await _answer(request, target, result)
 
 
 async def _write(
@@ -166,74 +186,10 @@ async def _write(
     *,
     may_create: bool,
 ) -> ListResult:
-    """Write the next state of a list and the entry that names it."""
-    current = await service.read_current(connection, target, may_create=may_create)
-    written = await change(connection, current)
-    result = await service.write_entry(connection, target, current, written)
+    """Write the next state of a list, and log an emergency."""
+    result = await write(connection, target, change, may_create=may_create)
     await record_emergencies(connection, request.app[ACCESS_LOG], [result], origin(request))
     return result
-
-
-@asynccontextmanager
-async def _state_for_proposals(
-    request: web.Request, target: ListTarget, change: Change, *, may_create: bool
-) -> AsyncIterator[None]:
-    """Store the state of a refused write that needs approval: a proposal names it by its digest."""
-    try:
-        yield
-    except ApprovalRequired:
-
-        async def write_state(connection: Connection) -> None:
-            current = await service.read_current(connection, target, may_create=may_create)
-            await change(connection, current)
-
-        await request.app[DATABASE].transact(write_state)
-        raise
-
-
-async def _receive(
-    request: web.Request, database: Database, staged: Staged, reader: UploadReader
-) -> None:
-    """Stage the values of the body in batches."""
-    waiting: list[tuple[str, int | None]] = []
-
-    async def flush(least: int) -> None:
-        while len(waiting) >= least and waiting:
-            batch, waiting[:BATCH] = waiting[:BATCH], []
-            async with database.connection() as connection:
-                await staging.add(connection, staged, batch)
-
-    async with aclosing(stream_body(request, UPLOAD_BYTES_MAX)) as parts:
-        async for part in parts:
-            waiting += await in_thread("read list", partial(reader.read, part))
-            await flush(BATCH)
-    waiting += reader.read(b"", is_last=True)
-    await flush(1)
-
-
-def _checked_patch(body: ListPatch) -> tuple[list[tuple[str, int | None]], list[str]]:
-    """Return the values to add and those to remove. Raises Invalid."""
-    violations: list[Violation] = []
-    add: dict[str, int | None] = {}
-    remove = dict.fromkeys(body.remove)
-    for place, item in enumerate(body.add):
-        value = item if isinstance(item, ListValue) else ListValue(value=item)
-        try:
-            add[checked_value(value.value)] = expiry_of(value.expires_at)
-        except ValueRuleError as error:
-            violations.append(Violation(f"add[{place}]", str(error)))
-    for place, text in enumerate(body.remove):
-        try:
-            checked_value(text)
-        except ValueRuleError as error:
-            violations.append(Violation(f"remove[{place}]", str(error)))
-        if text in add:
-            violations.append(Violation(f"remove[{place}]", "must not be added too"))
-    if violations:
-        raise Invalid.of("list_invalid", violations[:_VIOLATIONS_MAX])
-    if not add and not remove:
-        raise invalid("add", "must have a value, or remove")
-    return list(add.items()), list(remove)
 
 
 def _target(request: web.Request, query: Mapping[str, str], *, may_create: bool) -> ListTarget:
@@ -252,11 +208,6 @@ def _target(request: web.Request, query: Mapping[str, str], *, may_create: bool)
     )
 
 
-async def _find(connection: Connection, request: web.Request, query: Mapping[str, str]) -> ReadList:
-    path = request.match_info
-    return await reading.find(connection, path["environment"], path["key"], wire.moment(query))
-
-
 async def _answer(request: web.Request, target: ListTarget, result: ListResult) -> web.Response:
     if target.authority.is_dry_run:
         return wire.answer(msgspec.structs.replace(result, dry_run=True))
@@ -264,17 +215,3 @@ async def _answer(request: web.Request, target: ListTarget, result: ListResult) 
     headers = revision_header(result.epoch, result.revision)
     headers[hdrs.ETAG] = entity_tag(result.version, result.epoch)
     return wire.answer(result, status=201 if result.created else 200, headers=headers)
-
-
-def _written(page: Sequence[StoredValue], format_: ExportFormat) -> bytes:
-    if format_ is ExportFormat.NDJSON:
-        items = (item if item.expires_at else item.value for item in page)
-        return b"".join(msgspec.json.encode(item) + b"\n" for item in items)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for item in page:
-        row = [item.value]
-        if item.expires_at:
-            row.append(item.expires_at.isoformat())
-        writer.writerow(row)
-    return text.getvalue().encode()

@@ -18,6 +18,7 @@ from app.console.flag.forms import parse
 from app.console.flag.views import editor_names
 from app.console.forms import Form, FormErrors, read_form
 from app.console.json_text import parse_json
+from app.console.lists.page import show_list
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
 from app.console.segments.drafts import (
@@ -39,6 +40,7 @@ from app.console.settings.forms import run_sized
 from app.console.settings.handlers import find_entry
 from app.console.state import EnvironmentState, read_state
 from app.errors import AppError
+from app.evaluation.lists import list_reference
 from app.evaluation.rule_tree import Advanced
 from app.flags.handlers import PREVIEWS
 
@@ -66,6 +68,8 @@ async def get_segment(request: web.Request) -> web.Response:
     entry = find_entry(request, state)
     if entry.kind != Kind.SEGMENT:
         return redirect(frame(request, state).url(page_of_kind(entry.kind), entry.key))
+    if list_reference(entry.value) is not None:
+        return await show_list(request, state, entry)
     view = view_of(entry)
     as_json = request.query.get("view") == "json"
     size = len(state.snapshot.entries[entry.key].body)

@@ -23,6 +23,7 @@ from app.console.flag.conditions import fit_condition
 from app.console.flag.draft import FieldRules, FlagDraft
 from app.console.flag.forms import parse
 from app.console.forms import FormErrors, read_form
+from app.console.lists.page import show_list
 from app.console.pages import redirect
 from app.console.rendering import frame
 from app.console.saving import check_grant, save
@@ -32,6 +33,7 @@ from app.console.settings.forms import run_sized
 from app.console.settings.handlers import find_entry
 from app.console.state import EnvironmentState, read_state
 from app.errors import AppError, Invalid, Stale, Violation
+from app.evaluation.lists import list_reference
 from app.http import problems
 
 
@@ -200,9 +202,11 @@ async def post_segment_deletion(request: web.Request) -> web.Response:
         operation = DeleteOperation(key=entry.key, version=read_version(form))
         written = await save(request, [operation], form.get("message", ""))
     except AppError as error:
+        message, status = FormErrors.of(error).message, problems.STATUS[type(error)]
+        if list_reference(entry.value) is not None:
+            return await show_list(request, state, entry, action_error=message, status=status)
         view = view_of(entry)
-        message = FormErrors.of(error).message
         shown = segment_page(state, entry.key, draft_of_segment(view), view, action_error=message)
-        return await show(request, state, shown, status=problems.STATUS[type(error)])
+        return await show(request, state, shown, status=status)
     revision = revision_in(written, state.snapshot.environment.name)
     return redirect(frame(request, state).url("segments", saved=revision))

@@ -39,6 +39,7 @@ FILES = {
     "changes.json": CHANGES,
     "definition.json": DEFINITION,
     "flags.flagd.json": FLAGS,
+    "beta.csv": "ada\nbob\n",
 }
 # The last examples that need a key ring, in this order.
 _OF_THE_KEY_RING = (
@@ -120,6 +121,7 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
         "list",
         *PLANS,
     )
+    examples("list", "upload", "add", "contains", "remove", "export")
     examples("configuration", "apply", "delete")
 
     _protect(run)

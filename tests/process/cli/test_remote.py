@@ -101,6 +101,29 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("environment", "update", "local", "--metadata", '{"owner": "shop"}', "--fractional", "v2"),
     ("environment", "update", "local", "--metadata", "{}"),
     ("environment", "update", "local", "--protected", "--version", "1"),
+    ("list", "upload", "local", "beta", "beta.csv", "--dry-run"),
+    ("list", "upload", "local", "beta", "beta.csv"),
+    ("list", "upload", "local", "beta", "beta.csv"),
+    ("list", "upload", "local", "beta", "more.ndjson", "--mode", "add", "-m", "more"),
+    ("list", "upload", "local", "beta", "more.ndjson", "--mode", "remove", "--dry-run"),
+    ("list", "upload", "local", "missing", "more.ndjson", "--mode", "remove"),
+    ("list", "upload", "local", "beta", "wrong.csv"),
+    ("list", "upload", "local", "checkout/retries", "beta.csv"),
+    ("list", "add", "local", "beta", "eve", "joe", "--expires-at", "2001-01-01"),
+    ("list", "add", "local", "missing", "eve"),
+    ("list", "add", "local", "beta", ""),
+    ("list", "remove", "local", "beta", "joe", "absent", "--dry-run"),
+    ("list", "remove", "local", "beta", "joe"),
+    ("list", "contains", "local", "beta", "ada"),
+    ("list", "contains", "local", "beta", "eve"),
+    ("list", "contains", "local", "beta", "joe"),
+    ("list", "contains", "local", "beta", "grace"),
+    ("list", "contains", "local", "checkout/retries", "ada"),
+    # The order of more values differs, because each list has its own salt.
+    ("list", "remove", "local", "beta", "grace", "kim"),
+    ("list", "export", "local", "beta", "--format", "ndjson"),
+    ("list", "export", "local", "beta", "copy.csv"),
+    ("list", "export", "local", "missing", "copy.csv"),
     ("environment", "create", "team-a", "--tier", "staging"),
     ("environment", "create", "team-a", "--tier", "staging"),
     ("environment", "list", "--json"),
@@ -120,6 +143,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("configuration", "restore", "development", "0"),
     ("configuration", "set", "development", "a/b", "1", "--propose", "--emergency", "now"),
     ("configuration", "set", "development", "a/b", "1", "--propose", "-m", "why"),
+    ("list", "upload", "development", "a/list", "beta.csv"),
+    ("list", "upload", "development", "a/list", "beta.csv", "--dry-run"),
     ("configuration", "set", "local", "unprotected", "1", "--propose"),
     ("proposal", "list"),
     ("proposal", "list", "--environment", "development", "--state", "open", "--json"),
@@ -139,6 +164,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("proposal", "submit", "1"),
     ("proposal", "create", "development", "changes.json", "--title", "A draft", "--draft"),
     ("proposal", "create", "development", "flags.json", "--title", "No change set"),
+    ("list", "upload", "development", "a/list", "beta.csv", "--propose"),
     ("flag", "create", "local", "launch"),
     ("flag", "plan", "apply-template", "local", "launch", "canary", "--start", "2099-12-01T09:00Z"),
     ("flag", "plan", "show", "local", "launch"),
@@ -196,6 +222,9 @@ async def test_commands_print_the_same_on_a_server(run: Run, call: Call, tmp_pat
     operations = [put | {"key": "x"}, put | {"key": "y", "environment": "staging"}]
     (tmp_path / "changes.json").write_text(json.dumps({"message": "m", "operations": operations}))
     (tmp_path / "flags.json").write_text(json.dumps({"flags": {"f": flag}}))
+    (tmp_path / "beta.csv").write_text("value,expires_at\nada\nbob,2001-01-01T00:00:00Z\nada\n")
+    (tmp_path / "more.ndjson").write_text('{"value": "grace", "expires_at": null}\n"kim"\n')
+    (tmp_path / "wrong.csv").write_text("ada\na,b,c\n")
     (tmp_path / "broken.json").write_text('{"flags": {"broken": {"state": "ON"}, "g": {}}}')
     assert run("database", "seed").code == 0
 
