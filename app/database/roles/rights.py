@@ -33,7 +33,7 @@ TABLES = {
     "proposal_secrets": "select, insert, delete",
     "schema_fingerprints": "select",
 }
-SEQUENCES = {"health_check_id_seq": "usage", "list_stores_id_seq": "usage"}
+SEQUENCES = {"health_check_id_seq": "usage"}
 # Tables whose rows the service can neither update nor delete.
 APPEND_ONLY = tuple(
     table for table, rights in TABLES.items() if not {"update", "delete"} & {*rights.split(", ")}

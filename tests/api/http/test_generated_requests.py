@@ -90,11 +90,14 @@ def _good_answers(service: Service) -> set[tuple[tuple[str, str], int]]:
 async def _fill(service: Service) -> None:
     flag = {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}
     setting = {"value": "of a shop"}
+    step = {"at": "2100-01-01T00:00:00Z", "rollout": {"variant": "on", "percent": 10}}
+    planned = flag | {"plan": {"name": "launch", "steps": [step]}}
     for environment in ("local", "staging"):
         for key, content in (
             ("generated", setting),
             ("generated/a", setting),
             ("generated/c", setting),
+            ("planned", {"kind": "flag", "value": planned}),
             # Written last: reverts do not remove it, and every restored revision has it.
             ("new-checkout", {"kind": "flag", "value": flag}),
         ):

@@ -25,7 +25,7 @@ RIGHTS = {
     "1795904948554-CreateFlagUsageHoursTable": "ab9a9bbfadfaa970",
     "1795941324255-ValidateChangeSetKinds": "4392e1920a068605",
     "1795941528822-CreateListTables": "20983df4d818a54a",
-    "1795943050000-CreatePlanStepsTable": "35eef71f7aa34cef",
+    "1795943050000-CreatePlanStepsTable": "6a53b7ae118b1f89",
 }
 
 

@@ -10,7 +10,8 @@ def _errors() -> list[errors.AppError]:
     plain = [
         kind("some_code", 'A text with "quotes", é and %d.')
         for kind in STATUS
-        if kind not in {errors.Unauthenticated, errors.Stale, errors.Misdirected}
+        if kind
+        not in {errors.ApprovalRequired, errors.Unauthenticated, errors.Stale, errors.Misdirected}
     ]
     return [
         *plain,
