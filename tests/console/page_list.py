@@ -59,6 +59,7 @@ class Entries:
 
     environment: str = sample.ENVIRONMENT
     flag: str = sample.FLAG
+    planned: str = sample.PLANNED
     setting: str = sample.SETTING
     segment: str = sample.SEGMENT
     revision: str = "2"
@@ -69,7 +70,7 @@ class Entries:
             return str(getattr(self, name))
         group = template.split("/")[4]
         if group.startswith("flag-plan"):
-            return sample.PLANNED
+            return self.planned
         for start in ("setting", "segment"):
             if group.startswith(start):
                 return str(getattr(self, start))

@@ -20,6 +20,7 @@ TEXT = (
 ENTRIES = Entries(
     environment="production",
     flag="__proto__/constructor",
+    planned="hostile/planned",
     setting="hostile/setting",
     segment="hostile-segment",
     revision="2",
@@ -98,7 +99,9 @@ async def hostile(running: Service, cleaner: Admin) -> Service:
     body = {"message": TEXT, "operations": puts}
     await _ask(running, "POST", f"{environment}/changes", 200, body, **author)
     # Other ways to write refuse such names of variants.
-    document = {"flags": {ENTRIES.flag: _flag()}}
+    step = {"at": "2099-01-01T00:00:00Z", "rollout": {"variant": "off", "percent": 10}}
+    planned = _flag() | {"plan": {"name": TEXT[:100], "steps": [step]}}
+    document = {"flags": {ENTRIES.flag: _flag(), ENTRIES.planned: planned}}
     query = f"lenient=true&message={quote(TEXT)}"
     await _ask(running, "POST", f"{environment}/import?{query}", 200, document, **author)
     metadata = {"metadata": {"note": TEXT}, "message": TEXT}
