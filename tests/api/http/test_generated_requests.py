@@ -25,7 +25,7 @@ from tests.paths import ROOT
 
 _EXAMPLES = int(os.environ.get("FLAGSTONE_EXAMPLES", "8"))
 
-# It needs a plan in the right state, its version and a step at once:  has them.
+# It needs a plan in the right state, its version and a step at once.
 _RARELY_SUCCEEDS = {("POST", "/v1/environments/{environment}/flags/{key}/plan/{action}")}
 # Streams do not end, and a ticket cannot be generated.
 _STREAMS = {
