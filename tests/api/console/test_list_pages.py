@@ -10,7 +10,7 @@ from tests.conftest import Service
     ("path", "text"),
     [
         ("segments", "list of 2 values"),
-        ("segments/beta", "digest"),
+        ("segments/beta", "ada"),
         ("flags/f", "is in the list"),
         ("flags", "/flags/f"),
         ("changes/1", "digest"),
