@@ -5,6 +5,7 @@ from typing import Any
 
 from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.needs import needs_of
+from app.evaluation.plans.compiling import without_plan
 
 _NO_FLAGS: Mapping[str, Flag] = {}
 
@@ -68,7 +69,7 @@ class FlagCompiler:
 
     def _compile_needed(self, definition: Any) -> None:
         """Compile the flags that a definition needs, each after those that it needs itself."""
-        waiting = [need.flag for need in needs_of(definition)]
+        waiting = _keys_needed(definition)
         begun: set[str] = set()
         while waiting:
             key = waiting[-1]
@@ -81,8 +82,14 @@ class FlagCompiler:
             else:
                 begun.add(key)
                 self._open.add(key)
-                needed = [need.flag for need in needs_of(definition)]
-                waiting += [key for key in needed if key not in self._open]
+                waiting += [key for key in _keys_needed(definition) if key not in self._open]
+
+
+def _keys_needed(definition: Any) -> list[str]:
+    """Return the flags that are evaluated for a definition: none for a disabled flag."""
+    if not isinstance(definition, dict) or without_plan(definition).get("state") != "ENABLED":
+        return []
+    return [need.flag for need in needs_of(definition)]
 
 
 def circular_flag(key: str) -> Flag:
