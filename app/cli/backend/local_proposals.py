@@ -9,7 +9,7 @@ from app.cli.backend.local_administration import LocalAdministration
 from app.configuration.changes.intents import intents_of
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import AnyOperation, NewChangeSet
-from app.configuration.proposals import service, store, trial
+from app.configuration.proposals import editing, service, store, trial
 from app.configuration.proposals.approvals import OPERATOR
 from app.configuration.proposals.models import Proposal, unstored
 from app.configuration.proposals.requests import (
@@ -52,7 +52,7 @@ class LocalProposals(LocalAdministration):
             return await view(connection, await store.find(connection, id_), OPERATOR)
 
     async def create_proposal(self, new: NewProposal) -> ProposalView:
-        operations = service.with_environments(new.operations, new.environment)
+        operations = editing.with_environments(new.operations, new.environment)
         new = msgspec.structs.replace(new, operations=operations)
         ready = Checked(proposal=unstored(new), intents=self._intents(operations))
         tried = None if new.draft else await self._try_out(ready)
@@ -63,7 +63,7 @@ class LocalProposals(LocalAdministration):
             proposal = await store.find(connection, id_)
             state = after(Action.EDIT, proposal.state)
             values = await store.secret_values(connection, self._vault, proposal)
-        edited = service.edited(proposal, patch, values)
+        edited = editing.edited(proposal, patch, values)
         ready = Checked(proposal=edited, intents=self._intents(edited.operations))
         tried = None if state is ProposalState.DRAFT else await self._try_out(ready)
 

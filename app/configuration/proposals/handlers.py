@@ -9,8 +9,8 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.configuration.changes.handlers import HEAVY_SECONDS
 from app.configuration.changes.write_options import check_publish
+from app.configuration.proposals import editing, reading, steps
 from app.configuration.proposals import requests as shapes
-from app.configuration.proposals import service, steps
 from app.configuration.proposals.states import ProposalState
 from app.configuration.proposals.views import ProposalPage, ProposalView, summaries, view
 from app.errors import ApprovalRequired, Forbidden, invalid, malformed
@@ -65,7 +65,7 @@ async def get_proposal(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        proposal = await service.find(connection, read_id(request), request[CALLER].grant)
+        proposal = await reading.find(connection, read_id(request), request[CALLER].grant)
         shown = await view(connection, proposal, request[CALLER].grant)
 
     return wire.answer(shown)
@@ -79,7 +79,7 @@ async def create_proposal(request: web.Request) -> web.Response:
     would refuse is refused here too.
     """
     body = await _read(request, shapes.NewProposal)
-    operations = service.with_environments(body.operations, body.environment)
+    operations = editing.with_environments(body.operations, body.environment)
     shown = await steps.create(request, msgspec.structs.replace(body, operations=operations))
     return _created(shown, HTTPStatus.CREATED)
 

@@ -5,36 +5,32 @@ result of the first. An edit makes a new version; approvals are of one version. 
 proposal, then its environments by name, then the events.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
-
-import msgspec
 
 from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
-from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
+from app.access.models import Grant, Scope
 from app.configuration.changes.administration import (
     check_administration,
     record_administration,
     record_emergencies,
 )
-from app.configuration.changes.requests import AnyOperation
 from app.configuration.changes.views import AppliedChangeSets, made_view
 from app.configuration.proposals import approvals, store
 from app.configuration.proposals.models import COMMENTED, CREATED, Proposal, environments_of
-from app.configuration.proposals.requests import NewProposal, ProposalPatch
+from app.configuration.proposals.reading import check_version, find, require_all
+from app.configuration.proposals.requests import NewProposal
 from app.configuration.proposals.states import Action, ProposalState, after
 from app.configuration.proposals.trial import Checked, Trial, apply_intent
 from app.database import Connection, sql
-from app.errors import AppError, Conflict, Forbidden, Invalid, Stale, Violation, invalid
+from app.errors import AppError, Conflict, Forbidden, invalid
 from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
 
 # A limit of the conversation, so that a proposal can be read at once.
 EVENTS_MAX = 500
-_VIOLATIONS_MAX = 20
 # A clock of a client may be behind.
 _LATE_SECONDS = 60.0
 
@@ -47,80 +43,6 @@ class Actor:
     grant: Grant
     origin: Origin
     log: AccessLog
-
-
-def is_visible(proposal: Proposal, grant: Grant) -> bool:
-    """Return whether a token may read a part of the proposal.
-
-    A deleted environment is not the one that has its name now.
-    """
-    if EVERY_ENVIRONMENT in grant.environments:
-        return True
-    return not proposal.is_outdated and any(map(grant.covers, proposal.environments))
-
-
-async def find(connection: Connection, id_: int, grant: Grant, *, lock: bool = False) -> Proposal:
-    """Return a proposal that the token may read in part. Raises NotFound."""
-    proposal = await store.find(connection, id_, lock=lock)
-    if not is_visible(proposal, grant):
-        raise store.unknown_proposal()
-    return proposal
-
-
-def require_all(grant: Grant, environments: Sequence[str]) -> None:
-    """Require a token for every environment. Raises Forbidden."""
-    if not all(map(grant.covers, environments)):
-        raise Forbidden("environment_foreign", "The token is not for every environment named.")
-
-
-def with_environments(
-    operations: Sequence[AnyOperation], default: str | None
-) -> list[AnyOperation]:
-    """Return the operations with their environments. Raises Invalid, naming each without one."""
-    if default is None and (
-        violations := [
-            Violation(f"operations[{position}].environment", "must be given, or environment")
-            for position, operation in enumerate(operations)
-            if not operation.environment
-        ]
-    ):
-        raise Invalid.of("operations_invalid", violations[:_VIOLATIONS_MAX])
-    return [
-        msgspec.structs.replace(operation, environment=operation.environment or default)
-        for operation in operations
-    ]
-
-
-def edited(
-    proposal: Proposal, patch: ProposalPatch, values: Mapping[store.SecretKey, Any]
-) -> Proposal:
-    """Return the proposal with an edit. Its operations have the values of their secrets.
-
-    `values` are those of the stored secrets. Raises as `with_environments`.
-    """
-    operations = proposal.operations
-    if patch.operations is not msgspec.UNSET:
-        operations = with_environments(patch.operations, patch.environment)
-    operations = store.with_retained_secrets(operations, values)
-    return replace(
-        proposal,
-        title=proposal.title if patch.title is msgspec.UNSET else patch.title,
-        message=proposal.message if patch.message is msgspec.UNSET else patch.message,
-        operations=operations,
-        environments=environments_of(operations),
-    )
-
-
-def check_version(proposal: Proposal, expected: ExpectedVersion | None) -> None:
-    """Raise Stale when the caller has seen another version of the proposal."""
-    if expected is not None and not expected.is_met(proposal.version, ""):
-        rule = f"is at version {proposal.version}"
-        raise Stale(
-            f"The proposal {rule}. Read it again.",
-            version=proposal.version,
-            epoch="",
-            violations=[Violation("proposal", rule)],
-        )
 
 
 async def create(

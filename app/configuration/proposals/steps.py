@@ -11,7 +11,7 @@ from aiohttp import web
 from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.configuration.changes.requests import NewChangeSet
 from app.configuration.changes.write_requests import CHECKS
-from app.configuration.proposals import service, store, trial
+from app.configuration.proposals import editing, reading, service, store, trial
 from app.configuration.proposals.models import Proposal, environments_of, unstored
 from app.configuration.proposals.requests import (
     NewProposal,
@@ -45,7 +45,7 @@ async def propose(request: web.Request, change_set: NewChangeSet) -> ProposalVie
 
 async def _create(request: web.Request, new: NewProposal, *, purpose: str = "") -> ProposalView:
     actor = actor_of(request)
-    service.require_all(actor.grant, environments_of(new.operations))
+    reading.require_all(actor.grant, environments_of(new.operations))
     tried = await checked(request, _try_new(request, new))
     return await _run(
         request,
@@ -162,12 +162,12 @@ async def _try_edit(
     """Return the proposal before and after the edit, and the trial of one that is submitted."""
     grant = request[CALLER].grant
     async with request.app[DATABASE].connection() as connection:
-        proposal = await service.find(connection, id_, grant)
-        service.require_all(grant, proposal.environments)
+        proposal = await reading.find(connection, id_, grant)
+        reading.require_all(grant, proposal.environments)
         state = after(Action.EDIT, proposal.state)
         values = await store.secret_values(connection, request.app[VAULT], proposal)
-    edited = service.edited(proposal, patch, values)
-    service.require_all(grant, edited.environments)
+    edited = editing.edited(proposal, patch, values)
+    reading.require_all(grant, edited.environments)
     intents = await trial.intents(request.app[CHECKS], edited.operations)
     if state is ProposalState.DRAFT:
         return proposal, edited, None
@@ -178,7 +178,7 @@ async def _try_edit(
 async def _check(request: web.Request, id_: int, action: Action) -> Checked:
     """Check the contents of a proposal, if the action is possible."""
     async with request.app[DATABASE].connection() as connection:
-        proposal = await service.find(connection, id_, request[CALLER].grant)
+        proposal = await reading.find(connection, id_, request[CALLER].grant)
     after(action, proposal.state)
     return await trial.check(
         request.app[DATABASE], request.app[VAULT], request.app[CHECKS], proposal

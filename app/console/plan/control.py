@@ -18,7 +18,7 @@ from app.console.pages import is_fragment
 from app.console.rendering import frame, page
 from app.console.saving import save
 from app.console.state import EnvironmentState
-from app.errors import AppError, ApprovalRequired, Conflict, Invalid, NotFound, Stale, malformed
+from app.errors import AppError, Conflict, Invalid, NotFound, Stale, malformed
 from app.evaluation.plans import control
 from app.evaluation.plans.compiling import definition_at
 from app.flags.editing import Definition
@@ -94,8 +94,6 @@ async def post_plan_control(request: web.Request) -> web.Response:
             description=entry.description,
         )
         written = await save(request, [operation], message)
-    except ApprovalRequired:
-        raise
     except (Invalid, Conflict, Stale) as error:
         return await _control_page(
             request,

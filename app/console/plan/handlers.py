@@ -17,7 +17,7 @@ from app.console.plan.pages import EditorResult, drafted_value, plan_page
 from app.console.rendering import frame
 from app.console.saving import save
 from app.console.state import EnvironmentState, read_state, with_zone
-from app.errors import ApprovalRequired, Conflict, Invalid, NotFound, Stale, invalid
+from app.errors import Conflict, Invalid, NotFound, Stale, invalid
 from app.evaluation.plans import instants
 from app.flags.plan_templates import plan_from
 
@@ -113,8 +113,6 @@ async def _save(
         written = await save(request, [operation], draft.message)
     except Stale:
         result = await _conflict(request, base, draft)
-    except ApprovalRequired:
-        raise
     except (Invalid, Conflict) as error:
         result = EditorResult(errors=errors_of(error), typed=form.get(FIELD, ""), status=422)
     else:

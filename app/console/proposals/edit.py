@@ -11,7 +11,7 @@ from app.access.guard import CALLER
 from app.configuration.changes.models import MESSAGE_MAX
 from app.configuration.changes.requests import AnyOperation, PatchOperation, PutOperation
 from app.configuration.changes.rows import read_entries
-from app.configuration.proposals import service, steps
+from app.configuration.proposals import reading, steps
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.requests import TITLE_MAX, ProposalPatch
@@ -60,8 +60,8 @@ async def post_edit(request: web.Request) -> web.Response:
 async def _find(request: web.Request) -> Proposal:
     grant = request[CALLER].grant
     async with request.app[DATABASE].connection() as connection:
-        proposal = await service.find(connection, read_id(request), grant)
-    service.require_all(grant, proposal.environments)
+        proposal = await reading.find(connection, read_id(request), grant)
+    reading.require_all(grant, proposal.environments)
     return proposal
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.configuration.proposals import service
+from app.configuration.proposals import reading
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.states import IN_REVIEW, UNDECIDED, ProposalState
@@ -82,7 +82,7 @@ async def proposal_page(
     """Return the page of the path's proposal. `fields` is what was typed before an error."""
     grant = request[CALLER].grant
     async with request.app[DATABASE].connection() as connection:
-        proposal = await service.find(connection, read_id(request), grant)
+        proposal = await reading.find(connection, read_id(request), grant)
         shown = await view(connection, proposal, grant)
     reviews, problem = await _reviews(request, proposal, shown)
     return page(

@@ -5,7 +5,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.configuration.changes.models import Content
 from app.configuration.changes.requests import PatchOperation, PutOperation
-from app.configuration.proposals import service
+from app.configuration.proposals import reading
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
 from app.configuration.snapshots.reading import FOLLOWER, snapshot_headers
@@ -76,7 +76,7 @@ async def evaluate(
 
 async def _find(request: web.Request) -> Proposal:
     async with request.app[DATABASE].connection() as connection:
-        return await service.find(connection, read_id(request), request[CALLER].grant)
+        return await reading.find(connection, read_id(request), request[CALLER].grant)
 
 
 def _environment(request: web.Request, names: list[str], name: str | None) -> str:
