@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Metric
 
+from app.access.caller import Caller
 from app.access.format import token_id
 from app.access.mac import holds
-from app.access.models import Caller, Grant, Scope, Token
+from app.access.models import Grant, Scope, Token
+from app.access.permissions import Rights
 from app.access.sessions.directory import SessionDirectory
 from app.components import HealthCheck, ReportScope, Status, gauge
 from app.database.polling import PolledCopy
@@ -113,7 +115,7 @@ class Credentials(PolledCopy):
         checked = self._checked.get(digest)
         if checked is None:
             token = self._check(text, digest, known)
-            checked = token, Caller(token=token, grant=token.reach)
+            checked = token, Caller(token=token, rights=Rights([token.reach]))
         token, caller = checked
         # Most tokens never end, and the clock takes a third of the time.
         if token.may_end and token.is_over(self.now):

@@ -7,11 +7,12 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from app import log as logs
+from app.access.caller import Caller
 from app.access.credentials import Credentials
 from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import token_id
 from app.access.log import AccessLog
-from app.access.models import Caller, Scope
+from app.access.models import Scope
 from app.access.rate_limit import RATE_LIMIT
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client_address import client_address

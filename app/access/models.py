@@ -1,4 +1,4 @@
-"""Tokens, sessions, their grants, and the caller of a request."""
+"""Tokens, sessions and their grants."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,10 +28,15 @@ SESSION_SCOPES = frozenset(Scope) - {Scope.RELAY}
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """The rights of a token, and their expiry. The MAC covers the grant and the secret."""
+    """Scopes in environments for the keys below prefixes, and their expiry.
+
+    That of a token is covered by its MAC, together with the secret.
+    """
 
     scopes: frozenset[Scope]
     environments: frozenset[str]
+    # The empty prefix is one of every key.
+    prefixes: frozenset[str] = frozenset({""})
     expires_at: datetime | None
 
     def covers(self, environment: str) -> bool:
@@ -113,32 +118,3 @@ class ConsoleSession(Principal):
     mac: bytes
     created_at: datetime
     last_seen_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Caller:
-    """The token or the session of a request, and what it may do now."""
-
-    grant: Grant
-    token: Token | None = None
-    session: ConsoleSession | None = None
-
-    @property
-    def actor(self) -> str:
-        return self.session.actor if self.session is not None else f"token:{self.token_id}"
-
-    @property
-    def name(self) -> str:
-        """The name that pages show."""
-        holder = self.session or self.token
-        return holder.name if holder is not None else ""
-
-    @property
-    def token_id(self) -> str | None:
-        if self.session is not None:
-            return self.session.token_id
-        return self.token.id if self.token is not None else None
-
-    @property
-    def session_id(self) -> str | None:
-        return self.session.id if self.session is not None else None

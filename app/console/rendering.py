@@ -8,8 +8,9 @@ from urllib.parse import quote, urlencode
 import aiohttp_jinja2
 from aiohttp import web
 
+from app.access.caller import Caller
 from app.access.guard import CALLER
-from app.access.models import Caller, Scope
+from app.access.models import Scope
 from app.access.sessions.cookie import is_secure
 from app.configuration.changes.past import Moment
 from app.configuration.snapshots.reading import FOLLOWER

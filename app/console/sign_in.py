@@ -10,9 +10,10 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from app.access.caller import Caller
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
-from app.access.models import SESSION_SCOPES, Caller, Principal, Scope
+from app.access.models import SESSION_SCOPES, Principal, Scope
 from app.access.sessions import codes, service
 from app.access.sessions.cookie import (
     check_transport,

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from app.access.caller import Caller
 from app.access.format import secret_id
-from app.access.models import EVERY_ENVIRONMENT, Caller, ConsoleSession, Grant, Scope, Token
+from app.access.models import EVERY_ENVIRONMENT, ConsoleSession, Grant, Scope, Token
+from app.access.permissions import Rights
 from app.access.sessions.mac import secret_mac
 from app.crypto.derivation import Purpose
 from app.errors import Unauthenticated
@@ -73,7 +75,7 @@ class SessionDirectory:
             raise refused(EXPIRED)
         if max(session.last_seen_at, self._last_seen.get(id_, _EPOCH)) + IDLE <= now:
             raise refused(IDLE_TOO_LONG)
-        caller = Caller(session=session, grant=_grant(session, tokens, now))
+        caller = Caller(session=session, rights=Rights([_grant(session, tokens, now)]))
         if is_visit:
             self._last_seen[id_] = now
             self._unwritten.add(id_)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from multidict import istr
 
+from app.access.caller import Caller
 from app.access.events import AccessEvent
 from app.access.guard import (
     TOKENS,
@@ -17,7 +18,7 @@ from app.access.guard import (
     presented_token,
     refuse_credential,
 )
-from app.access.models import Caller, Scope
+from app.access.models import Scope
 from app.access.sessions.cookie import read_cookie
 from app.access.sessions.directory import EXPIRED, IDLE_TOO_LONG
 from app.access.sessions.same_origin import CROSS_SITE, check_same_origin

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import msgspec
 
+from app.access.caller import Caller
 from app.access.events import LENGTH_MAX, AccessEvent, Origin
 from app.access.format import GeneratedToken, generate_secret
 from app.access.log import AccessLog
-from app.access.models import Caller, ConsoleSession, Grant, Principal, Scope
+from app.access.models import ConsoleSession, Grant, Principal, Scope
 from app.access.sessions.directory import IDLE
 from app.access.sessions.mac import secret_mac
 from app.crypto.derivation import Purpose

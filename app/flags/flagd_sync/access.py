@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from app.access.caller import Caller
 from app.access.credentials import Credentials
 from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import token_id
 from app.access.log import AccessLog
-from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope
+from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
+from app.access.permissions import Rights
 from app.access.rate_limit import RateLimit
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.flags.flagd_sync.selector import selected_environment
@@ -20,10 +22,14 @@ from app.settings import GrpcAccess, GrpcSettings
 
 # Programs on this machine, if GRPC_ACCESS is local.
 _LOCAL = Caller(
-    grant=Grant(
-        scopes=frozenset({Scope.READ}),
-        environments=frozenset({EVERY_ENVIRONMENT}),
-        expires_at=None,
+    rights=Rights(
+        [
+            Grant(
+                scopes=frozenset({Scope.READ}),
+                environments=frozenset({EVERY_ENVIRONMENT}),
+                expires_at=None,
+            )
+        ]
     )
 )
 # A token without them cannot change anything or reveal a secret.

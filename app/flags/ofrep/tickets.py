@@ -10,8 +10,9 @@ from base64 import b64decode, urlsafe_b64encode
 
 from aiohttp import web
 
+from app.access.caller import Caller
 from app.access.credentials import Credentials
-from app.access.models import Caller, Scope, Token
+from app.access.models import Scope, Token
 from app.crypto.derivation import Purpose, derive
 from app.errors import Unauthenticated, Unavailable
 from app.http.service_address import request_address

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import ClientSession
 
+from app.access.caller import Caller
 from app.access.credentials import Credentials
 from app.access.directory import TokenDirectory
 from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.last_used import TOKEN_USE
-from app.access.models import PERSONAL_SCOPES, Caller, Grant, Principal, Scope
+from app.access.models import PERSONAL_SCOPES, Grant, Principal, Scope
 from app.access.sessions import service as sessions
 from app.access.sessions.service import SESSIONS_PER_ACTOR_MAX
 from app.database import Database

@@ -15,7 +15,7 @@ from app.access import expiry as lives
 from app.access.directory import TokenDirectory
 from app.access.format import PATTERN, GeneratedToken, generate_token, token_id
 from app.access.mac import holds, lapsed, mac, retired
-from app.access.models import EVERY_ENVIRONMENT, Caller, Grant, Scope, Token
+from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.database import Database
 from app.errors import Unauthenticated, Unavailable
 from app.settings import Secret, load
@@ -256,7 +256,7 @@ def test_known_token_gives_its_caller() -> None:
 
     caller = directory(token).authenticate(new.text)
 
-    assert caller == Caller(token=token, grant=token.grant)
+    assert (caller.token, caller.rights.grants) == (token, (token.grant,))
     assert caller.actor == f"token:{new.id}"
     assert new.text[-49:] not in repr(caller)
 

@@ -1,0 +1,123 @@
+"""The one permission check: whether a principal may do something with a key of an environment.
+
+The check is pure. It needs no query: tokens and sessions have their rights in memory. Whatever
+lists, counts or streams keys asks for the `Keys` of the caller, and filters by them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Protocol
+
+from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
+
+# A prefix of every key.
+EVERY_KEY = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys that begin with one of the prefixes. No prefix begins with another one."""
+
+    prefixes: tuple[str, ...]
+
+    @classmethod
+    def below(cls, prefixes: Iterable[str]) -> "Keys":
+        """Return the keys below these prefixes, without those that others imply."""
+        needed: list[str] = []
+        for prefix in sorted(set(prefixes)):
+            if not needed or not prefix.startswith(needed[-1]):
+                needed.append(prefix)
+        return cls(tuple(needed))
+
+    @property
+    def is_all(self) -> bool:
+        return self.prefixes == (EVERY_KEY,)
+
+    def __bool__(self) -> bool:
+        return bool(self.prefixes)
+
+    def __contains__(self, key: str) -> bool:
+        return key.startswith(self.prefixes)
+
+    def __or__(self, other: "Keys") -> "Keys":
+        return Keys.below(self.prefixes + other.prefixes)
+
+    def __and__(self, other: "Keys") -> "Keys":
+        inner = [prefix for prefix in self.prefixes if prefix in other]
+        return Keys.below(inner + [prefix for prefix in other.prefixes if prefix in self])
+
+    def includes(self, other: "Keys") -> bool:
+        """Return whether all keys of the other are among these."""
+        return all(prefix in self for prefix in other.prefixes)
+
+
+ALL_KEYS = Keys((EVERY_KEY,))
+NO_KEYS = Keys(())
+
+
+class Rights:
+    """What a principal may do: the union of its grants, by scope and environment."""
+
+    __slots__ = ("_everywhere", "_named", "grants")
+
+    def __init__(self, grants: Iterable[Grant]) -> None:
+        self.grants = tuple(grants)
+        # The keys in every environment, and those in each named one, with the former.
+        self._everywhere: dict[Scope, Keys] = {}
+        self._named: dict[Scope, dict[str, Keys]] = {}
+        for scope in {scope for grant in self.grants for scope in grant.scopes}:
+            held = [grant for grant in self.grants if scope in grant.scopes]
+            names = {name for grant in held for name in grant.environments}
+            found = {name: _keys(held, name) for name in names}
+            self._everywhere[scope] = found.pop(EVERY_ENVIRONMENT, NO_KEYS)
+            self._named[scope] = found
+
+    def keys(self, scope: Scope, environment: str) -> Keys:
+        """Return the keys of the environment that the scope holds for."""
+        named: Mapping[str, Keys] | None = self._named.get(scope)
+        if named is None:
+            return NO_KEYS
+        return named.get(environment) or self._everywhere[scope]
+
+    def has(self, scope: Scope) -> bool:
+        """Return whether the scope holds anywhere. No scope implies another."""
+        return scope in self._named
+
+    def covers(self, scope: Scope, environment: str) -> bool:
+        """Return whether the scope holds for a key of the environment."""
+        return bool(self.keys(scope, environment))
+
+    def covers_all(self, scope: Scope, environment: str) -> bool:
+        """Return whether the scope holds for all keys of the environment."""
+        return self.keys(scope, environment).is_all
+
+    def environments(self, scope: Scope, *, all_keys: bool = False) -> frozenset[str]:
+        """Return where the scope holds for a key, or for all keys. `*` is every environment."""
+        found = {EVERY_ENVIRONMENT: self._everywhere.get(scope, NO_KEYS)}
+        found |= self._named.get(scope, {})
+        return frozenset(
+            name for name, keys in found.items() if (keys.is_all if all_keys else keys)
+        )
+
+
+class RightsHolder(Protocol):
+    """A token, a person or an operator, with its rights now."""
+
+    @property
+    def rights(self) -> Rights: ...
+
+
+def allowed(principal: RightsHolder, action: Scope, environment: str, key: str) -> bool:
+    """Return whether the principal may do this with the key in the environment."""
+    return key in principal.rights.keys(action, environment)
+
+
+def _keys(grants: Iterable[Grant], environment: str) -> Keys:
+    held = (
+        Keys.below(grant.prefixes)
+        for grant in grants
+        if environment in grant.environments or EVERY_ENVIRONMENT in grant.environments
+    )
+    return reduce(or_, held, NO_KEYS)
