@@ -10,6 +10,7 @@ select
     actor,
     name,
     token_id,
+    person_id,
     scopes,
     environments,
     created_at,
@@ -41,13 +42,14 @@ where revoked_at is null
 order by last_seen_at desc, id
 limit 1000;
 
--- name: insert_session(id, mac, actor, name, token_id, scopes, environments, created_at, expires_at, user_agent, network)!
+-- name: insert_session(id, mac, actor, name, token_id, person_id, scopes, environments, created_at, expires_at, user_agent, network)!
 insert into sessions (
     id,
     mac,
     actor,
     name,
     token_id,
+    person_id,
     scopes,
     environments,
     created_at,
@@ -62,6 +64,7 @@ values (
     :actor,
     :name,
     :token_id,
+    :person_id,
     :scopes,
     :environments,
     :created_at,

@@ -101,13 +101,15 @@ class Token:
 class Principal:
     """Who may sign in: the author of changes, the name that pages show, and the rights.
 
-    `actor` is `token:ID` or `operator:NAME`. With `token_id`, the rights end with that token.
+    `actor` is `token:ID`, `person:ID` or `operator:NAME`. With `token_id`, the rights end with that
+    token. With `person_id`, `grant` is empty: the rights are those of the person's grants now.
     """
 
     actor: str
     name: str
     grant: Grant
     token_id: str | None = None
+    person_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

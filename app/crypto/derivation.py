@@ -31,6 +31,7 @@ class Purpose(StrEnum):
     SESSIONS = "flagstone/session/1"
     SIGN_IN_CODES = "flagstone/sign-in-code/1"
     RELAYS = "flagstone/relay/1"
+    PEOPLE = "flagstone/people/1"
 
 
 def derive(token_key: Secret, purpose: Purpose) -> bytes:

@@ -155,6 +155,51 @@ def _code(**given: str) -> str:
     return _insert("sign_in_codes", row | given)
 
 
+def _person(**given: str) -> str:
+    row = {
+        "id": "'0123456789abC'",
+        "mac": _MAC,
+        "issuer": "'https://login.example.com'",
+        "subject": "'s'",
+        "name": "'n'",
+    }
+    return _insert("people", row | given)
+
+
+def _role(**given: str) -> str:
+    row = {"name": "'operator'", "mac": _MAC, "scopes": "'{read}'", "created_by": "''"}
+    return _insert("roles", row | given)
+
+
+def _grant(**given: str) -> str:
+    row = {
+        "id": "'0123456789abC'",
+        "mac": _MAC,
+        "group_name": "'platform'",
+        "role": "'viewer'",
+        "environments": "'{*}'",
+        "reason": "'r'",
+        "created_by": "''",
+    }
+    return _insert("grants", row | given)
+
+
+def _project(**given: str) -> str:
+    row = {
+        "name": "'payments'",
+        "mac": _MAC,
+        "prefix": "'payments/'",
+        "owner_group": "'payments'",
+        "created_by": "''",
+    }
+    return _insert("projects", row | given)
+
+
+def _history(**given: str) -> str:
+    row = {"actor": "''", "event": "'grant_created'", "subject": "'0123456789abC'"}
+    return _insert("access_history", row | given)
+
+
 def _answer(**given: str) -> str:
     return _insert("idempotency_keys", {"actor": "''", "key": "'k'", "request": _MAC} | given)
 
@@ -328,7 +373,49 @@ GOOD = {
         _property_change(after_protection="""'{"approvals": 1}'"""),
     ],
     "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin,relay,publish}'")],
-    "sessions": [_session(), _all(_token(), _session(token_id="'0123456789abC'"))],
+    "sessions": [
+        _session(),
+        _session(scopes="'{evaluate,read,write,propose,approve,reveal,admin,publish}'"),
+        _all(_token(), _session(token_id="'0123456789abC'")),
+        _all(
+            _person(),
+            _session(person_id="'0123456789abC'", scopes="'{}'", environments="'{}'"),
+        ),
+    ],
+    "people": [
+        _person(),
+        _all(_person(), _person(id="'0123456789abD'", issuer="'https://other.example.com'")),
+        _person(groups=f"array ['{'é' * 255}', 'a b']", email=f"'{'é' * 254}'"),
+        _person(groups="(select array_agg(n::text) from generate_series(1, 5000) as n)"),
+        _person(suspended_at="current_timestamp"),
+    ],
+    "roles": [
+        _role(),
+        _role(
+            name=f"'{'a' * 63}'",
+            description=f"'{'é' * 1000}'",
+            scopes="'{evaluate,read,write,propose,approve,reveal,admin,publish}'",
+        ),
+    ],
+    "grants": [
+        _grant(),
+        _all(_person(), _grant(group_name="null", person_id="'0123456789abC'")),
+        _grant(environments="'{local,staging}'", prefix="'payments/'"),
+        _grant(group_name=f"'{'é' * 255}'", prefix=f"'{'a' * 255}'", reason=f"'{'é' * 500}'"),
+    ],
+    "projects": [
+        _project(),
+        _all(_project(), _project(name="'cards'", prefix="'payments/cards/'")),
+        _project(owner_group=f"'{'é' * 255}'", description=f"'{'é' * 1000}'"),
+    ],
+    "access_history": [
+        _history(event=f"'{event}'", before="'{}'", after="'{}'", environments="'{local}'")
+        for event in (
+            *("grant_created", "grant_revoked", "grant_narrowed", "role_created", "role_changed"),
+            *("role_deleted", "project_created", "project_changed", "project_deleted"),
+            *("person_suspended", "person_restored", "rows_signed"),
+        )
+    ],
     "sign_in_codes": [_code(), _code(scopes="'{evaluate,read,write,reveal,admin,publish}'")],
     "proposals": [
         _proposal(),
@@ -569,6 +656,124 @@ BAD = {
         _session(**{column: at})
         for column in ("created_at", "last_seen_at", "expires_at", "revoked_at")
         for at in ("'infinity'", "'-infinity'")
+    ],
+    "sessions_person_id_fkey": [_session(person_id="'0123456789abC'")],
+    "people_pkey": [_all(_person(), _person(subject="'t'"))],
+    "people_issuer_subject_unique": [_all(_person(), _person(id="'0123456789abD'"))],
+    "people_id_well_formed": [_person(id=f"'{'a' * 12}'"), _person(id="'aaaaaaaaaaaa_'")],
+    "people_mac_length": [_person(mac="''")],
+    "people_texts_bounded": [
+        _person(issuer="''"),
+        _person(subject="''"),
+        _person(name="''"),
+        _person(issuer=f"'{'a' * 256}'"),
+        _person(subject=f"'{'a' * 256}'"),
+        _person(name=f"'{'a' * 201}'"),
+        _person(email=f"'{'a' * 255}'"),
+    ],
+    "people_texts_printable": [
+        _person(**{column: r"E'a\nb'"}) for column in ("issuer", "subject", "name", "email")
+    ],
+    "people_groups_bounded": [
+        _person(groups="'{{a},{b}}'"),
+        _person(groups="'{null}'"),
+        _person(groups="""'{""}'"""),
+        _person(groups=f"array ['a', '{'é' * 256}', 'b']"),
+        _person(groups="(select array_agg(n::text) from generate_series(1, 5001) as n)"),
+    ],
+    "people_groups_printable": [
+        _person(groups=r"array [E'a\nb']"),
+        _person(groups=r"array [E'\t']"),
+    ],
+    "people_times_bounded": [
+        _person(first_seen_at="'-infinity'"),
+        _person(last_seen_at="'infinity'"),
+        _person(claims_at="'infinity'"),
+        _person(suspended_at="'9999-01-01 00:00Z'"),
+    ],
+    "roles_times_bounded": [
+        _role(**{column: at})
+        for column in ("created_at", "updated_at")
+        for at in ("'infinity'", "'-infinity'")
+    ],
+    "roles_pkey": [_all(_role(), _role())],
+    "roles_name_well_formed": [_role(name="'Admin'"), _role(name=f"'{'a' * 64}'")],
+    "roles_mac_length": [_role(mac="''")],
+    "roles_scopes_flat": [_role(scopes="'{{read},{write}}'")],
+    "roles_scopes_known": [_role(scopes="'{}'"), _role(scopes="'{relay}'")],
+    "roles_version_positive": [_role(version="0")],
+    "roles_texts_bounded": [
+        _role(description=f"'{'a' * 1001}'"),
+        _role(created_by=f"'{'a' * 256}'"),
+    ],
+    "roles_texts_printable": [_role(description=r"E'a\nb'"), _role(created_by=r"E'a\nb'")],
+    "grants_times_bounded": [
+        _grant(**{column: at}) for column in ("created_at",) for at in ("'infinity'", "'-infinity'")
+    ],
+    "grants_pkey": [_all(_grant(), _grant())],
+    "grants_person_id_fkey": [_grant(group_name="null", person_id="'0123456789abC'")],
+    "grants_id_well_formed": [_grant(id=f"'{'a' * 12}'")],
+    "grants_mac_length": [_grant(mac="''")],
+    "grants_holder_given": [
+        _grant(group_name="null"),
+        _all(_person(), _grant(person_id="'0123456789abC'")),
+    ],
+    "grants_role_well_formed": [_grant(role="'Viewer'"), _grant(role="''")],
+    "grants_environments_flat": [_grant(environments="'{{local},{staging}}'")],
+    "grants_environments_given": [
+        _grant(environments=environments)
+        for environments in (
+            *("'{}'", "'{null}'", """'{""}'""", "'{*,local}'", "'{Local}'", "'{local,*}'"),
+            "(select array_agg('e' || n) from generate_series(1, 201) as n)",
+        )
+    ],
+    "grants_prefix_well_formed": [
+        _grant(prefix=prefix) for prefix in ("'/a'", "'a b'", "'é'", f"'{'a' * 256}'")
+    ],
+    "grants_texts_bounded": [
+        _grant(group_name="''"),
+        _grant(group_name=f"'{'a' * 256}'"),
+        _grant(reason="''"),
+        _grant(reason=f"'{'a' * 501}'"),
+        _grant(created_by=f"'{'a' * 256}'"),
+    ],
+    "grants_texts_printable": [
+        _grant(**{column: r"E'a\nb'"}) for column in ("group_name", "reason", "created_by")
+    ],
+    "projects_times_bounded": [
+        _project(**{column: at})
+        for column in ("created_at", "updated_at")
+        for at in ("'infinity'", "'-infinity'")
+    ],
+    "projects_pkey": [_all(_project(), _project(prefix="'cards/'"))],
+    "projects_prefix_unique": [_all(_project(), _project(name="'cards'"))],
+    "projects_name_well_formed": [_project(name="'Payments'")],
+    "projects_mac_length": [_project(mac="''")],
+    "projects_prefix_well_formed": [_project(prefix="''"), _project(prefix="'/a'")],
+    "projects_version_positive": [_project(version="0")],
+    "projects_texts_bounded": [
+        _project(owner_group="''"),
+        _project(owner_group=f"'{'a' * 256}'"),
+        _project(description=f"'{'a' * 1001}'"),
+        _project(created_by=f"'{'a' * 256}'"),
+    ],
+    "projects_texts_printable": [
+        _project(**{column: r"E'a\nb'"}) for column in ("owner_group", "description", "created_by")
+    ],
+    "access_history_pkey": [
+        _all(*(["alter table access_history alter id restart", _history()] * 2))
+    ],
+    "access_history_event_known": [_history(event="'grant_changed'")],
+    "access_history_states_objects": [_history(before="'[]'"), _history(after="'1'")],
+    "access_history_texts_bounded": [
+        _history(actor=f"'{'a' * 256}'"),
+        _history(subject=f"'{'a' * 256}'"),
+        _history(prefix=f"'{'a' * 256}'"),
+        _history(reason=f"'{'a' * 501}'"),
+        _history(environments="(select array_agg('e' || n) from generate_series(1, 201) as n)"),
+    ],
+    "access_history_texts_printable": [
+        _history(**{column: r"E'a\nb'"}) for column in ("actor", "subject", "prefix", "reason")
     ],
     "sign_in_codes_pkey": [_all(_code(), _code())],
     "sign_in_codes_id_well_formed": [_code(id=f"'{'a' * 12}'"), _code(id="'aaaaaaaaaaaa_'")],

@@ -27,6 +27,8 @@ def secret_mac(
         ",".join(sorted(grant.environments)),
         _isoformat(created_at),
         _isoformat(grant.expires_at),
+        # Sessions of earlier releases belong to no person, and have the MAC of fewer fields.
+        *([principal.person_id] if principal.person_id is not None else []),
     )
     return hmac.digest(derive(key, purpose), content, "sha256")
 

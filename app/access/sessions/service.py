@@ -73,6 +73,7 @@ async def begin(
         actor=granted.actor,
         name=granted.name,
         token_id=granted.token_id,
+        person_id=granted.person_id,
         scopes=sorted(granted.grant.scopes),
         environments=sorted(granted.grant.environments),
         created_at=created_at,
@@ -175,6 +176,7 @@ def _session(row: asyncpg.Record) -> ConsoleSession:
         actor=row["actor"],
         name=row["name"],
         token_id=row["token_id"],
+        person_id=row["person_id"],
         grant=Grant(
             scopes=frozenset(map(Scope, row["scopes"])),
             environments=frozenset(row["environments"]),

@@ -21,6 +21,12 @@ TABLES = {
     "tokens": "select, insert, update",
     "sessions": "select, insert, update, delete",
     "sign_in_codes": "select, insert, update, delete",
+    # A person stays, so that names in the history stay.
+    "people": "select, insert, update",
+    "roles": "select, insert, update, delete",
+    "grants": "select, insert, update, delete",
+    "projects": "select, insert, update, delete",
+    "access_history": "select, insert",
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",
     "flag_usage_hours": "select, insert, update, delete",

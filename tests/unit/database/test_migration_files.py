@@ -26,6 +26,7 @@ RIGHTS = {
     "1795941324255-ValidateChangeSetKinds": "4392e1920a068605",
     "1795941528822-CreateListTables": "20983df4d818a54a",
     "1795943050000-CreatePlanStepsTable": "6a53b7ae118b1f89",
+    "1795953227229-CreatePeopleTables": "93306ad00cffae91",
 }
 
 
