@@ -1,4 +1,5 @@
 -- Change sets and their changes: written, read as history, verified as a chain.
+-- `prefixes` are the keys that the caller may read; null is all keys.
 -- Owner: configuration/changes/.
 
 -- name: list_last_versions(environment, keys)
@@ -219,7 +220,7 @@ values (
     :after_protection
 );
 
--- name: find_change_set(environment, revision)^
+-- name: find_change_set(environment, revision, prefixes)^
 select
     environment,
     revision,
@@ -234,6 +235,7 @@ select
         from changes
         where changes.environment = change_sets.environment
           and changes.revision = change_sets.revision
+          and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
     ) as changes_count
 from change_sets
 where environment = :environment
@@ -300,7 +302,13 @@ where exists (
       and change_sets.revision >= :first
 );
 
--- name: list_change_sets(environment, revisions)
+-- name: list_actors_of(environment, revisions)
+select distinct change_sets.actor
+from change_sets
+where change_sets.environment = :environment
+  and change_sets.revision = any(:revisions::bigint[]);
+
+-- name: list_change_sets(environment, revisions, prefixes)
 -- Latest first. `bytes` is the stored size of the changes, so that a page of large change sets can
 -- end early.
 select
@@ -326,6 +334,7 @@ cross join lateral (
     from changes
     where changes.environment = change_sets.environment
       and changes.revision = change_sets.revision
+      and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
 ) as sizes
 where change_sets.environment = :environment
   and change_sets.revision = any(:revisions::bigint[])
@@ -375,7 +384,49 @@ cross join lateral (
 order by found.revision desc
 limit :page_size;
 
--- name: list_keys_like(environment, part, first, page_size)
+-- name: list_revisions_below(environment, first, before, prefixes, key, actors, since, until, page_size)
+-- The same for many keys below some prefixes, by reading the index of changes from its end. The
+-- limit of the subquery makes PostgreSQL look up each change set.
+select distinct changes.revision
+from changes
+where changes.environment = :environment
+  and changes.revision >= :first
+  and changes.revision < :before
+  and changes.key ^@ any(:prefixes::text[])
+  and (:key::text is null or strpos(lower(changes.key), lower(:key::text)) > 0)
+  and (
+    num_nonnulls(:actors::text[], :since::timestamptz, :until::timestamptz) = 0
+    or (
+        select true
+        from change_sets
+        where change_sets.environment = :environment
+          and change_sets.revision = changes.revision
+          and (:actors::text[] is null or change_sets.actor = any(:actors::text[]))
+          and (:since::timestamptz is null or change_sets.created_at >= :since::timestamptz)
+          and (:until::timestamptz is null or change_sets.created_at < :until::timestamptz)
+        limit 1
+    )
+  )
+order by changes.revision desc
+limit :page_size;
+
+-- name: list_property_revisions(environment, first, before, actors, since, until, page_size)
+-- The same for changes of the environment's properties, which every reader sees.
+select property_changes.revision
+from property_changes
+join change_sets
+    on change_sets.environment = property_changes.environment
+    and change_sets.revision = property_changes.revision
+where property_changes.environment = :environment
+  and property_changes.revision >= :first
+  and property_changes.revision < :before
+  and (:actors::text[] is null or change_sets.actor = any(:actors::text[]))
+  and (:since::timestamptz is null or change_sets.created_at >= :since::timestamptz)
+  and (:until::timestamptz is null or change_sets.created_at < :until::timestamptz)
+order by property_changes.revision desc
+limit :page_size;
+
+-- name: list_keys_like(environment, part, prefixes, first, page_size)
 -- The keys that have ever existed and contain a text, in any case. Each key was created once, so
 -- the index of creations and deletions has all of them.
 select distinct changes.key
@@ -384,6 +435,7 @@ where changes.environment = :environment
   and changes.revision >= :first
   and (changes.before_version is null or changes.after_version is null)
   and strpos(lower(changes.key), lower(:part)) > 0
+  and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
 limit :page_size;
 
 -- name: list_revisions_of_keys(environment, first, before, keys, actors, since, until, page_size)
@@ -410,7 +462,7 @@ cross join lateral (
 order by found.revision desc
 limit :page_size;
 
--- name: list_changes(environment, revisions, after_key, page_size, page_bytes)
+-- name: list_changes(environment, revisions, prefixes, after_key, page_size, page_bytes)
 -- The first changes of each revision. The page ends with the change that reaches `page_bytes`, so
 -- it has at least one.
 with sized as (
@@ -439,6 +491,7 @@ with sized as (
         where changes.environment = :environment
           and changes.revision = requested.revision
           and changes.key > :after_key
+          and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
         order by changes.key
         limit :page_size
     ) as first
@@ -480,18 +533,19 @@ where change_sets.environment = :environment
   and change_sets.actor = :actor
 order by changes.key;
 
--- name: list_changed_keys(environment, after_revision, up_to_revision, after_key, page_size)
+-- name: list_changed_keys(environment, after_revision, up_to_revision, prefixes, after_key, page_size)
 -- Keys that changed between two revisions. Reads each change between them.
-select distinct key
+select distinct changes.key
 from changes
-where environment = :environment
-  and revision > :after_revision
-  and revision <= :up_to_revision
-  and key > :after_key
-order by key
+where changes.environment = :environment
+  and changes.revision > :after_revision
+  and changes.revision <= :up_to_revision
+  and changes.key > :after_key
+  and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
+order by changes.key
 limit :page_size;
 
--- name: probe_changed_keys(environment, after_revision, up_to_revision, after_key, page_size)
+-- name: probe_changed_keys(environment, after_revision, up_to_revision, prefixes, after_key, page_size)
 -- As list_changed_keys, for revisions that are far apart, and without keys that exist at neither of
 -- them. Creations and deletions alternate, so a key with more creations exists. A key that exists
 -- at both may have other changes: the limit makes PostgreSQL look up each key.
@@ -507,6 +561,7 @@ from (
     where changes.environment = :environment
       and changes.revision <= :up_to_revision
       and changes.key > :after_key
+      and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
       and (changes.before_version is null or changes.after_version is null)
     group by changes.key
 ) as lifetimes

@@ -13,6 +13,7 @@ from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import token_id
 from app.access.log import AccessLog
 from app.access.models import Scope
+from app.access.permissions import Keys
 from app.access.rate_limit import RATE_LIMIT
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client_address import client_address
@@ -83,6 +84,12 @@ def permit(request: web.Request, caller: Caller, scopes: Sequence[Scope]) -> Non
     # An unknown environment gets the same refusal, so that no caller can guess names.
     if environment is not None and not grant.covers(environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
+
+
+def readable_keys(request: web.Request, environment: str | None = None) -> Keys:
+    """Return the keys that the caller may read, by default in the environment of the path."""
+    name = environment or request.match_info["environment"]
+    return request[CALLER].rights.keys(Scope.READ, name)
 
 
 def presented_token(request: web.Request) -> str:

@@ -35,6 +35,11 @@ class Keys:
     def is_all(self) -> bool:
         return self.prefixes == (EVERY_KEY,)
 
+    @property
+    def filter(self) -> list[str] | None:
+        """The prefixes for a statement, None for all keys."""
+        return None if self.is_all else list(self.prefixes)
+
     def __bool__(self) -> bool:
         return bool(self.prefixes)
 

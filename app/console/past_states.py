@@ -1,12 +1,14 @@
 """Past states of environments: built in a thread, and a few of them cached.
 
-A past state never changes, so a page of the past, its tabs and its pager share one snapshot.
+A past state never changes, so a page of the past, its tabs and its pager share one snapshot. Each
+has all keys: `read_state` limits it to those of the caller.
 """
 
 import asyncio
 from collections import OrderedDict
 from functools import partial
 
+from app.access.permissions import ALL_KEYS
 from app.configuration.changes.past import Moment, environment_at
 from app.configuration.entries import service as entries
 from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
@@ -65,6 +67,7 @@ async def _build(database: Database, environment: Environment) -> Snapshot:
                 connection,
                 environment.name,
                 environment.revision,
+                keys=ALL_KEYS,
                 after=after,
                 limit=_PAGE_SIZE,
             )

@@ -56,7 +56,7 @@ STATEMENTS = {
     "list_keys_at": (f"'local', {MIDDLE}, '', '', null, 101", 1_000),
     "list_contents_at": (f"{_ALL_KEYS}, 'local', {MIDDLE}", 400),
     "list_entries_at": (f"{_ALL_KEYS}, 'local', {MIDDLE}, 2097152", 1_200),
-    "probe_changed_keys": (f"{MIDDLE}, 'local', {REVISIONS}, '', 250", 1_400),
+    "probe_changed_keys": (f"{MIDDLE}, 'local', {REVISIONS}, '', null, 250", 1_400),
     "find_revision_at": (f"'local', {_HOUR}", 100),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from app.access.events import AccessEvent
+from app.access.permissions import ALL_KEYS, Keys
 from app.cli.actor import operator, origin
 from app.cli.backend.authority import authority, record_changes, record_emergency
 from app.cli.backend.interface import Backend, Export
@@ -105,7 +106,7 @@ class LocalBackend(LocalLists):
             async with self._database.connection() as connection:
                 page, _ = await entries.list_page(
                     *(connection, environment, moment),
-                    prefix=prefix,
+                    keys=Keys.below([prefix]),
                     kind=kind,
                     after=after,
                     limit=_PAGE,
@@ -204,23 +205,27 @@ class LocalBackend(LocalLists):
 
     async def list_change_sets(self, environment: str, *, limit: int) -> ChangeSetPage:
         async with self._database.connection() as connection:
-            return await history.list_change_sets(connection, environment, limit=limit)
+            return await history.list_change_sets(
+                connection, environment, keys=ALL_KEYS, limit=limit
+            )
 
     async def compare_revisions(
         self, environment: str, before: int, after: int | None
     ) -> Difference:
         async with self._database.connection() as connection:
-            return await between_revisions(connection, environment, before, after)
+            return await between_revisions(connection, environment, before, after, keys=ALL_KEYS)
 
     async def compare_environments(self, environment: str, against: str) -> Difference:
         async with self._database.connection() as connection:
-            return await between_environments(connection, environment, against)
+            return await between_environments(connection, environment, against, keys=ALL_KEYS)
 
     async def revert(
         self, environment: str, revision: int, message: str, *, dry_run: bool
     ) -> AppliedChangeSets:
         return await self._apply_plan(
-            lambda c: plans.revert(c, environment, revision), message, dry_run=dry_run
+            lambda c: plans.revert(c, environment, revision, keys=ALL_KEYS),
+            message,
+            dry_run=dry_run,
         )
 
     async def restore(
@@ -263,7 +268,7 @@ class LocalBackend(LocalLists):
         vault = self._vault if reveal else None
         async with self._database.connection() as connection:
             exported, contents = await transfer.environment_at(
-                connection, environment, moment, vault=vault
+                connection, environment, moment, keys=ALL_KEYS, revealed=ALL_KEYS, vault=vault
             )
             # A document for flagd finds them while they are held.
             lists = await transfer.lists_of(connection, contents)

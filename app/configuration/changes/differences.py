@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 
+from app.access.permissions import Keys
 from app.configuration.changes import past
 from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import Entry, PropertiesChange
@@ -30,10 +31,11 @@ async def between_revisions(
     before: int,
     after: int | None,
     *,
+    keys: Keys,
     after_key: str = "",
     limit: int | None = None,
 ) -> Difference:
-    """Return a page of the changes from one revision to another, by default the latest.
+    """Return a page of the changes of keys from one revision to another, by default the latest.
 
     A page of large values ends before its limit. Raises NotFound, Unavailable.
     """
@@ -41,12 +43,17 @@ async def between_revisions(
     last = current.revision if after is None else after
     page = _Page(limit)
     changed = past.changed_keys(
-        connection, environment, min(before, last), max(before, last), after_key=after_key
+        connection,
+        environment,
+        min(before, last),
+        max(before, last),
+        keys=keys,
+        after_key=after_key,
     )
     async with aclosing(changed):
-        async for keys in changed:
-            left = await past.entries_at(connection, environment, before, keys)
-            right = await past.entries_at(connection, environment, last, keys)
+        async for names in changed:
+            left = await past.entries_at(connection, environment, before, names)
+            right = await past.entries_at(connection, environment, last, names)
             await in_turn("compare", partial(page.add, left, right))
             if page.next is not None:
                 break
@@ -60,16 +67,17 @@ async def between_environments(
     environment: str,
     against: str,
     *,
+    keys: Keys,
     after_key: str = "",
     limit: int | None = None,
 ) -> Difference:
-    """Return a page of the changes that would make the environment equal to the other one.
+    """Return a page of the changes of keys that would make the environment equal to the other one.
 
     Ignores versions. A page of large values ends before its limit. Raises NotFound, Unavailable.
     """
     left, right = [await environments.get(connection, name) for name in (environment, against)]
-    before = await past.entries_at(connection, left.name, left.revision)
-    after = await past.entries_at(connection, right.name, right.revision)
+    before = await past.all_entries_at(connection, left.name, left.revision, keys=keys)
+    after = await past.all_entries_at(connection, right.name, right.revision, keys=keys)
     page = _Page(limit)
     await in_turn("compare", lambda: page.add(before, after, after_key))
     return _difference(page, left.properties, right.properties)

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import CALLER, readable_keys
 from app.access.models import Scope
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
@@ -41,7 +41,11 @@ async def list_change_sets(request: web.Request) -> web.Response:
 
     async with request.app[DATABASE].connection() as connection:
         page = await history.list_change_sets(
-            connection, _environment(request), before=before, limit=limit
+            connection,
+            _environment(request),
+            keys=readable_keys(request),
+            before=before,
+            limit=limit,
         )
 
     return wire.answer(page)
@@ -60,6 +64,7 @@ async def get_change_set(request: web.Request) -> web.Response:
             connection,
             _environment(request),
             int(request.match_info["revision"]),
+            keys=readable_keys(request),
             after=query.get("after", ""),
             limit=limit,
         )
@@ -123,7 +128,10 @@ async def revert_change_set(request: web.Request) -> web.Response:
     environment, revision = _environment(request), int(request.match_info["revision"])
 
     return await _write_plan(
-        request, lambda c: plans.revert(c, environment, revision), body.message, options
+        request,
+        lambda c: plans.revert(c, environment, revision, keys=readable_keys(request)),
+        body.message,
+        options,
     )
 
 
@@ -196,15 +204,19 @@ async def get_difference(request: web.Request) -> web.Response:
     environment = _environment(request)
     if (before is None) == (against is None) or (after is not None and against is not None):
         raise malformed("query", "must have from, perhaps with to, or against alone")
+    keys = readable_keys(request)
     if against is not None:
         _require(request, against, Scope.READ)
+        keys &= readable_keys(request, against)
 
     async with request.app[DATABASE].connection() as connection:
         if against is not None:
-            difference = await between_environments(connection, environment, against, **page)
+            difference = await between_environments(
+                connection, environment, against, keys=keys, **page
+            )
         else:
             difference = await between_revisions(
-                connection, environment, before or 0, after, **page
+                connection, environment, before or 0, after, keys=keys, **page
             )
 
     return wire.answer(difference)

@@ -1,10 +1,15 @@
-"""Read the history: change sets, who made them, and the history of a key."""
+"""Read the history: change sets, who made them, and the history of a key.
 
-from collections.abc import Sequence
+`keys` are those that the caller may read. A change set with none of them is as if unknown, unless
+it changed the properties of the environment.
+"""
+
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from app.access.permissions import Keys
 from app.configuration.changes.history_search import (
     ALL_CHANGE_SETS,
     ChangeSetFilter,
@@ -41,31 +46,49 @@ _NO_CHANGES: _Page = ([], None)
 PAGE_BYTES_MAX = 2 * 1024 * 1024
 # At most this much is compared on the event loop.
 _QUICK_BYTES = 32 * 1024
+# A caller with limited rights is shown the authors of this many change sets.
+_AUTHORS_OF = 1_000
 
 
 async def get_change_set(
-    connection: Connection, environment: str, revision: int, *, after: str = "", limit: int
+    connection: Connection,
+    environment: str,
+    revision: int,
+    *,
+    keys: Keys,
+    after: str = "",
+    limit: int,
 ) -> ChangeSetView:
     """Return a change set and a page of its changes. Large values end it early. Raises NotFound."""
-    first = (await environments.get(connection, environment)).first_revision
-    row = await sql.find_change_set(connection, environment=environment, revision=revision)
-    if row is None or revision < first:
-        raise unknown_revision()
-    pages = await _changes(connection, environment, [revision], after=after, limit=limit)
-    properties = await property_changes(connection, environment, [revision])
+    row, properties = await find(connection, environment, revision, keys)
+    pages = await _changes(connection, environment, [revision], keys, after=after, limit=limit)
     changes, next_key = pages.get(revision, _NO_CHANGES)
     return ChangeSetView(
-        **{**row, "approval": approval_of(row["approval"])},
-        changes=changes,
-        next=next_key,
-        properties=properties.get(revision),
+        **_fields(row, keys), changes=changes, next=next_key, properties=properties
     )
+
+
+async def find(
+    connection: Connection, environment: str, revision: int, keys: Keys
+) -> tuple[Mapping[str, Any], PropertiesChangeView | None]:
+    """Return the row of a change set and its change of the properties. Raises NotFound."""
+    first = (await environments.get(connection, environment)).first_revision
+    row = await sql.find_change_set(
+        connection, environment=environment, revision=revision, prefixes=keys.filter
+    )
+    if row is None or revision < first:
+        raise unknown_revision()
+    properties = (await property_changes(connection, environment, [revision])).get(revision)
+    if not keys.is_all and not row["changes_count"] and properties is None:
+        raise unknown_revision()
+    return row, properties
 
 
 async def list_change_sets(
     connection: Connection,
     environment: str,
     *,
+    keys: Keys,
     before: int = LATEST,
     limit: int,
     matching: ChangeSetFilter = ALL_CHANGE_SETS,
@@ -75,17 +98,19 @@ async def list_change_sets(
     With a filter, the page after the last one may be empty.
     """
     head = await environments.get(connection, environment)
-    found = await find_revisions(connection, head, matching, before, limit)
+    found = await find_revisions(connection, head, matching, before, limit, keys=keys)
     rows: list[dict[str, Any]] = []
     size = 0
-    async for row in sql.list_change_sets(connection, environment=environment, revisions=found):
-        fields = {**row, "approval": approval_of(row["approval"])}
+    async for row in sql.list_change_sets(
+        connection, environment=environment, revisions=found, prefixes=keys.filter
+    ):
+        fields = _fields(row, keys)
         size += fields.pop("bytes") or 0
         if rows and size > PAGE_BYTES_MAX:
             break
         rows.append(fields)
     revisions = [row["revision"] for row in rows]
-    pages = await _changes(connection, environment, revisions, limit=CHANGES_MAX)
+    pages = await _changes(connection, environment, revisions, keys, limit=CHANGES_MAX)
     properties = await property_changes(connection, environment, revisions)
     items = []
     for row in rows:
@@ -96,22 +121,34 @@ async def list_change_sets(
         items.append(ChangeSetView(**row, changes=changes, next=next_key, properties=change))
     # Without a filter revisions have no gaps, so the last one shows whether older ones exist.
     more = bool(items) and items[-1].revision > head.first_revision
-    if matching != ALL_CHANGE_SETS:
+    if matching != ALL_CHANGE_SETS or not keys.is_all:
         more = more and (len(found) == limit or len(items) < len(found))
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
 
 
-async def list_actors(connection: Connection, environment: str) -> list[str]:
-    """Return who has written to an environment, in the order of their names."""
-    first = (await environments.get(connection, environment)).first_revision
-    rows = sql.list_actors(connection, environment=environment, first=first)
+async def list_actors(connection: Connection, environment: str, *, keys: Keys) -> list[str]:
+    """Return who has written to an environment, in the order of their names.
+
+    If the rights are limited: who has made the latest 1,000 change sets that the caller may see.
+    """
+    head = await environments.get(connection, environment)
+    if keys.is_all:
+        rows = sql.list_actors(connection, environment=environment, first=head.first_revision)
+    else:
+        revisions = await find_revisions(
+            connection, head, ALL_CHANGE_SETS, LATEST, _AUTHORS_OF, keys=keys
+        )
+        rows = sql.list_actors_of(connection, environment=environment, revisions=revisions)
     return sorted([row["actor"] async for row in rows])
 
 
 async def key_history(
     connection: Connection, environment: str, key: str, *, before: int = LATEST, limit: int
 ) -> KeyHistory:
-    """Return the changes of a key, the latest first. Raises NotFound if it never existed."""
+    """Return the changes of a key, the latest first. Raises NotFound if it never existed.
+
+    The caller has checked the right to read the key.
+    """
     first = (await environments.get(connection, environment)).first_revision
     rows = [
         row
@@ -149,6 +186,7 @@ async def _changes(
     connection: Connection,
     environment: str,
     revisions: Sequence[int],
+    keys: Keys,
     *,
     after: str = "",
     limit: int,
@@ -160,6 +198,7 @@ async def _changes(
             connection,
             environment=environment,
             revisions=list(revisions),
+            prefixes=keys.filter,
             after_key=after,
             page_size=limit,
             page_bytes=PAGE_BYTES_MAX,
@@ -168,6 +207,15 @@ async def _changes(
     if not rows or (len(rows) <= CHANGES_MAX and rows[-1]["bytes_before"] < _QUICK_BYTES):
         return _pages(rows)
     return await in_turn("view", lambda: _pages(rows))
+
+
+def _fields(row: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """Return the fields of a view. The hash covers all keys, so it needs the right to read all."""
+    return {
+        **row,
+        "approval": approval_of(row["approval"]),
+        "hash": row["hash"] if keys.is_all else None,
+    }
 
 
 def _pages(rows: Sequence[Any]) -> dict[int, _Page]:

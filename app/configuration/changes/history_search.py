@@ -1,6 +1,8 @@
 """Find the change sets of a page of the history, however long it is.
 
-Without a filter their revisions are known. A filter by actors or by keys uses an index.
+Without a filter their revisions are known. A filter by actors or by keys uses an index. A caller
+whose rights are limited to some keys finds the change sets of these, and those that changed the
+properties of the environment.
 """
 
 from collections.abc import Sequence
@@ -8,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.access.permissions import Keys
 from app.database import Connection, sql
 from app.environments.models import Environment
 
@@ -31,11 +34,20 @@ ALL_CHANGE_SETS = ChangeSetFilter()
 
 
 async def find_revisions(
-    connection: Connection, head: Environment, matching: ChangeSetFilter, before: int, limit: int
+    connection: Connection,
+    head: Environment,
+    matching: ChangeSetFilter,
+    before: int,
+    limit: int,
+    *,
+    keys: Keys,
 ) -> list[int]:
-    """Return the latest revisions before the given one that match, at most `limit`."""
+    """Return the latest revisions before the given one that match, at most `limit`.
+
+    `keys` are those that the caller may read.
+    """
     first, before = head.first_revision, min(before, head.revision + 1)
-    if matching == ALL_CHANGE_SETS:
+    if matching == ALL_CHANGE_SETS and keys.is_all:
         return list(range(before - 1, max(first, before - limit) - 1, -1))
     if matching.since is not None:
         first = max(first, await _revision_at(connection, head, matching.since - _DISORDER))
@@ -50,9 +62,11 @@ async def find_revisions(
         "until": matching.until,
         "page_size": limit,
     }
-    keys = await _keys_like(connection, head, matching.key)
-    if keys is not None:
-        rows = sql.list_revisions_of_keys(connection, keys=keys, actors=actors, **bounds)
+    if not keys.is_all:
+        return await _below(connection, head, matching.key, keys, actors=actors, **bounds)
+    names = None if matching.key is None else await _keys_like(connection, head, matching.key, keys)
+    if names is not None:
+        rows = sql.list_revisions_of_keys(connection, keys=names, actors=actors, **bounds)
     elif actors is not None and matching.key is None:
         rows = sql.list_revisions_of_actors(connection, actors=actors, **bounds)
     else:
@@ -60,21 +74,36 @@ async def find_revisions(
     return [row["revision"] async for row in rows]
 
 
-async def _keys_like(
-    connection: Connection, head: Environment, part: str | None
-) -> list[str] | None:
-    """Return the keys that contain the text, None without a text or if they are many."""
+async def _below(
+    connection: Connection, head: Environment, part: str | None, keys: Keys, **bounds: Any
+) -> list[int]:
+    """Return the revisions that changed one of the keys, or the properties of the environment."""
+    names = await _keys_like(connection, head, part or "", keys)
+    if names is not None:
+        rows = sql.list_revisions_of_keys(connection, keys=names, **bounds)
+    else:
+        rows = sql.list_revisions_below(connection, prefixes=keys.filter, key=part, **bounds)
+    found = {row["revision"] async for row in rows}
     if part is None:
-        return None
+        rows = sql.list_property_revisions(connection, **bounds)
+        found |= {row["revision"] async for row in rows}
+    return sorted(found, reverse=True)[: bounds["page_size"]]
+
+
+async def _keys_like(
+    connection: Connection, head: Environment, part: str, keys: Keys
+) -> list[str] | None:
+    """Return those of the keys that contain the text, None if they are many."""
     rows = sql.list_keys_like(
         connection,
         environment=head.name,
         part=part,
+        prefixes=keys.filter,
         first=head.first_revision,
         page_size=KEYS_MAX + 1,
     )
-    keys = [row["key"] async for row in rows]
-    return keys if len(keys) <= KEYS_MAX else None
+    names = [row["key"] async for row in rows]
+    return names if len(names) <= KEYS_MAX else None
 
 
 async def _revision_at(connection: Connection, head: Environment, at: datetime) -> int:

@@ -3,7 +3,8 @@
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
-from app.configuration.changes.models import Entry
+from app.access.permissions import Keys
+from app.configuration.changes.models import Entry, Kind
 from app.configuration.changes.rows import all_pages, batches_of, entry_of
 from app.database import Connection, sql
 from app.environments import service as environments
@@ -36,26 +37,61 @@ async def revision_of(connection: Connection, environment: str, moment: Moment) 
     return moment
 
 
-async def entries_at(
+async def list_keys_at(
     connection: Connection,
     environment: str,
     revision: int,
-    keys: Sequence[str] | None = None,
+    *,
+    keys: Keys,
+    kind: Kind | None = None,
+    after: str = "",
+    limit: int,
+) -> list[str]:
+    """Return the first of the keys that had an entry at a revision, in order."""
+    found: list[str] = []
+    # A statement for each prefix, because one for all of them would read more than a page. The
+    # prefixes are in the order of the keys.
+    for prefix in keys.prefixes:
+        rows = sql.list_keys_at(
+            connection,
+            environment=environment,
+            revision=revision,
+            prefix=prefix,
+            kind=kind,
+            after_key=after,
+            page_size=limit - len(found),
+        )
+        found += [row["key"] async for row in rows]
+        if len(found) == limit:
+            break
+    return found
+
+
+async def all_entries_at(
+    connection: Connection, environment: str, revision: int, *, keys: Keys
 ) -> dict[str, Entry]:
-    """Return every entry, or those of the keys, as of a revision, by key. Raises NotFound."""
-    current = await environments.get(connection, environment)
-    if not current.first_revision - 1 <= revision <= current.revision:
-        raise unknown_revision()
-    if keys is None:
+    """Return all entries of these keys as of a revision, by key. Raises NotFound."""
+    names = []
+    for prefix in keys.prefixes:
         pages = all_pages(
             sql.list_keys_at,
             connection,
             environment=environment,
             revision=revision,
-            prefix="",
+            prefix=prefix,
             kind=None,
         )
-        keys = [row["key"] async for row in pages]
+        names += [row["key"] async for row in pages]
+    return await entries_at(connection, environment, revision, names)
+
+
+async def entries_at(
+    connection: Connection, environment: str, revision: int, keys: Sequence[str]
+) -> dict[str, Entry]:
+    """Return the entries of these keys as of a revision, by key. Raises NotFound."""
+    current = await environments.get(connection, environment)
+    if not current.first_revision - 1 <= revision <= current.revision:
+        raise unknown_revision()
     entries: dict[str, Entry] = {}
     for batch in batches_of(keys):
         rows = sql.list_contents_at(
@@ -66,9 +102,15 @@ async def entries_at(
 
 
 async def changed_keys(
-    connection: Connection, environment: str, after: int, until: int, *, after_key: str = ""
+    connection: Connection,
+    environment: str,
+    after: int,
+    until: int,
+    *,
+    keys: Keys,
+    after_key: str = "",
 ) -> AsyncGenerator[list[str], None]:
-    """Yield pages of the keys that changed between two revisions: at least one page."""
+    """Yield pages of those keys that changed between two revisions: at least one page."""
     is_near = until - after <= NEAR_REVISIONS
     list_keys = sql.list_changed_keys if is_near else sql.probe_changed_keys
     while True:
@@ -77,14 +119,15 @@ async def changed_keys(
             environment=environment,
             after_revision=after,
             up_to_revision=until,
+            prefixes=keys.filter,
             after_key=after_key,
             page_size=KEYS_AT_ONCE,
         )
-        keys = [row["key"] async for row in rows]
-        yield keys
-        if len(keys) < KEYS_AT_ONCE:
+        names = [row["key"] async for row in rows]
+        yield names
+        if len(names) < KEYS_AT_ONCE:
             return
-        after_key = keys[-1]
+        after_key = names[-1]
 
 
 async def properties_at(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from app.access.permissions import ALL_KEYS, Keys
 from app.configuration.changes import history, past
 from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import ChangeKind, Entry, Kind, Operation
@@ -32,17 +33,15 @@ class ChangePlan:
     message: str
 
 
-async def revert(connection: Connection, environment: str, revision: int) -> ChangePlan:
-    """Plan the inverse of a change set. Raises NotFound.
+async def revert(
+    connection: Connection, environment: str, revision: int, *, keys: Keys
+) -> ChangePlan:
+    """Plan the inverse of a change set. Raises NotFound, also if the caller may read none of it.
 
     Each operation expects the version that the change set wrote. So applying the plan raises Stale
     with each key that has changed since; the same holds for the properties.
     """
-    first = (await environments.get(connection, environment)).first_revision
-    change_set = await sql.find_change_set(connection, environment=environment, revision=revision)
-    if change_set is None or revision < first:
-        raise past.unknown_revision()
-    properties = (await history.property_changes(connection, environment, [revision])).get(revision)
+    _, properties = await history.find(connection, environment, revision, keys)
     rows = all_pages(sql.list_before, connection, environment=environment, revision=revision)
     operations = [
         Operation(
@@ -75,7 +74,7 @@ async def restore(connection: Connection, environment: str, moment: Moment) -> C
     await environments.lock(connection, environment)
     revision = await past.revision_of(connection, environment, moment)
     current = await environments.get(connection, environment)
-    pages = past.changed_keys(connection, environment, revision, current.revision)
+    pages = past.changed_keys(connection, environment, revision, current.revision, keys=ALL_KEYS)
     keys = [key async for page in pages for key in page]
     target_entries = await past.entries_at(connection, environment, revision, keys)
     entries = await past.entries_at(connection, environment, current.revision, keys)
@@ -162,7 +161,7 @@ def _is_rule(entry: Entry | None) -> bool:
 
 async def _all(connection: Connection, environment: str) -> dict[str, Entry]:
     revision = (await environments.get(connection, environment)).revision
-    return await past.entries_at(connection, environment, revision)
+    return await past.all_entries_at(connection, environment, revision, keys=ALL_KEYS)
 
 
 def _operations(

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from app.access.guard import ACCESS_LOG, CALLER, origin
+from app.access.guard import ACCESS_LOG, CALLER, origin, readable_keys
+from app.access.permissions import Keys
 from app.configuration.changes.administration import record_emergencies
 from app.configuration.changes.content_checks import find_format_error
 from app.configuration.changes.group_commit import GROUP_COMMIT, is_groupable
@@ -116,10 +117,10 @@ def _current(request: web.Request, snapshot: Snapshot) -> EncodedResponse:
 
 
 async def _list_at(request: web.Request, moment: Moment, filters: dict[str, Any]) -> web.Response:
+    environment = request.match_info["environment"]
+    keys = readable_keys(request) & Keys.below([filters.pop("prefix")])
     async with request.app[DATABASE].connection() as connection:
-        page, epoch = await service.list_page(
-            connection, request.match_info["environment"], moment, **filters
-        )
+        page, epoch = await service.list_page(connection, environment, moment, keys=keys, **filters)
 
     return wire.answer(page, headers=revision_header(epoch, page.revision))
 

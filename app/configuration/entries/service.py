@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from app.access.permissions import Keys
+from app.configuration.changes import past
 from app.configuration.changes import service as changes
 from app.configuration.changes.approvals import NO_AUTHORITY, Authority
 from app.configuration.changes.models import ChangeSet, Kind, Operation
@@ -59,27 +61,23 @@ async def list_page(
     environment: str,
     moment: Moment | None = None,
     *,
-    prefix: str = "",
+    keys: Keys,
     kind: Kind | None = None,
     after: str = "",
     limit: int,
 ) -> tuple[ConfigurationPage, str]:
-    """Return a page and the epoch. Large values end a page before its limit. Raises NotFound."""
+    """Return a page of these keys, and the epoch. Raises NotFound.
+
+    Large values end a page before its limit.
+    """
     revision, epoch = await _revision_and_epoch(connection, environment, moment)
-    found = sql.list_keys_at(
-        connection,
-        environment=environment,
-        revision=revision,
-        prefix=prefix,
-        kind=kind,
-        after_key=after,
-        page_size=limit + 1,
+    names = await past.list_keys_at(
+        connection, environment, revision, keys=keys, kind=kind, after=after, limit=limit + 1
     )
-    keys = [row["key"] async for row in found]
-    rows = await _entries_at(connection, environment, revision, keys[:limit])
+    rows = await _entries_at(connection, environment, revision, names[:limit])
     page = ConfigurationPage(
         items=[_configuration(row) for row in rows],
-        next=rows[-1]["key"] if rows and len(rows) < len(keys) else None,
+        next=rows[-1]["key"] if rows and len(rows) < len(names) else None,
         revision=revision,
     )
     return page, epoch

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import msgspec
 from aiohttp import hdrs, web
 
+from app.access.guard import CALLER, readable_keys
+from app.access.models import Scope
 from app.configuration.changes.models import Content
 from app.configuration.changes.past import Moment
 from app.configuration.changes.write_options import OPTIONS, message_of, options_of
@@ -78,7 +80,9 @@ async def answer_export(
             environment, entries = await _revealed(request, moment)
         else:
             async with request.app[DATABASE].connection() as connection:
-                environment, entries = await service.environment_at(connection, name, moment)
+                environment, entries = await service.environment_at(
+                    connection, name, moment, keys=readable_keys(request)
+                )
         headers = revision_header(environment.epoch, environment.revision)
 
         def read() -> Mapping[str, Content]:
@@ -103,10 +107,17 @@ async def _revealed(
     request: web.Request, moment: Moment | None
 ) -> tuple[Environment, Mapping[str, Content]]:
     """Return the environment with its secrets in clear, after the access log has recorded that."""
-    name, vault = request.match_info["environment"], request.app[VAULT]
+    name = request.match_info["environment"]
     # A separate transaction: that of the record does not read one snapshot of the database.
     async with request.app[DATABASE].connection() as connection:
-        environment, entries = await service.environment_at(connection, name, moment, vault=vault)
+        environment, entries = await service.environment_at(
+            connection,
+            name,
+            moment,
+            keys=readable_keys(request),
+            revealed=request[CALLER].rights.keys(Scope.REVEAL, name),
+            vault=request.app[VAULT],
+        )
     if secrets := service.count_revealed(entries):
         detail = f"export of {counted(secrets, 'secret')} as of revision {environment.revision}"
         await request.app[DATABASE].transact(lambda c: log_reveal(c, request, detail=detail))

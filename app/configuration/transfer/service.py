@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import msgspec
 
+from app.access.permissions import NO_KEYS, Keys
 from app.configuration.changes import past
 from app.configuration.changes import service as changes
 from app.configuration.changes.approvals import NO_AUTHORITY, Authority
@@ -107,23 +108,30 @@ def _bounded(warnings: list[str]) -> list[str]:
 
 
 async def environment_at(
-    connection: Connection, name: str, moment: Moment | None, *, vault: Vault | None = None
+    connection: Connection,
+    name: str,
+    moment: Moment | None,
+    *,
+    keys: Keys,
+    revealed: Keys = NO_KEYS,
+    vault: Vault | None = None,
 ) -> tuple[Environment, dict[str, Content]]:
-    """Return the environment and its entries at a moment, by default now.
+    """Return the environment and the entries of these keys at a moment, by default now.
 
-    With a vault, secrets are in clear, except shredded ones. Raises NotFound, and as the vault
-    does.
+    With a vault, the `revealed` secrets are in clear, except shredded ones. Raises NotFound, and as
+    the vault does.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         if moment is None:
             environment = await environments.get(connection, name)
         else:
             environment = await past.environment_at(connection, name, moment)
-        entries = await past.entries_at(connection, name, environment.revision)
+        entries = await past.all_entries_at(connection, name, environment.revision, keys=keys)
     contents = {key: entry.content for key, entry in entries.items() if entry.content is not None}
     if vault is not None:
-        clear = await reveal_secrets(connection, vault, list(contents.values()))
-        contents = dict(zip(contents, clear, strict=True))
+        opened = [key for key in contents if key in revealed]
+        clear = await reveal_secrets(connection, vault, [contents[key] for key in opened])
+        contents |= zip(opened, clear, strict=True)
     return environment, contents
 
 

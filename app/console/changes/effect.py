@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from app.access.permissions import Keys
 from app.configuration.changes.models import Content
 from app.configuration.changes.views import ChangeSetView, EntryView
 from app.configuration.snapshots.snapshot import Snapshot
@@ -48,12 +49,18 @@ def changed_rules(change_set: ChangeSetView) -> Mapping[str, Content | None]:
     }
 
 
-def effect_of(before: Snapshot, contents: Mapping[str, Content | None], now: int) -> Effect:
-    """Compare the flags with the state before the contents, as far as the time suffices."""
+def effect_of(
+    before: Snapshot, contents: Mapping[str, Content | None], keys: Keys, now: int
+) -> Effect:
+    """Compare the flags among the keys with the state before the contents.
+
+    Stops when the time is over.
+    """
     end = time.thread_time() + SECONDS_MAX
     draft = Draft.of(before, contents)
+    affected = [key for key in draft.flags if key in keys]
     flags: list[FlagEffect] = []
-    for key in draft.flags[:FLAGS_MAX]:
+    for key in affected[:FLAGS_MAX]:
         if time.thread_time() > end:
             break
         sample = FlagPair(draft, key).sample(SampleRequest(), now, lambda: time.thread_time() > end)
@@ -63,8 +70,8 @@ def effect_of(before: Snapshot, contents: Mapping[str, Content | None], now: int
         )
     return Effect(
         flags=flags,
-        flags_count=len(draft.flags),
-        is_complete=len(flags) == len(draft.flags)
+        flags_count=len(affected),
+        is_complete=len(flags) == len(affected)
         and all(flag.keys == SampleRequest().keys for flag in flags),
     )
 

@@ -4,6 +4,7 @@ import time
 
 from aiohttp import web
 
+from app.access.guard import readable_keys
 from app.configuration.changes import history
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.actors import actor_name
@@ -34,17 +35,18 @@ _SUMMARY_KEYS_MAX = 3
 
 async def get_changes(request: web.Request) -> web.Response:
     """List the change sets of an environment, the latest first."""
-    state = await read_state(request)
+    state, keys = await read_state(request), readable_keys(request)
     filters = ChangeFilters.read(request)
     async with request.app[DATABASE].connection() as connection:
         change_sets = await history.list_change_sets(
             connection,
             _environment(request),
+            keys=keys,
             before=_before(request, state),
             limit=_PAGE_SIZE,
             matching=filters.matching,
         )
-        actors = await history.list_actors(connection, _environment(request))
+        actors = await history.list_actors(connection, _environment(request), keys=keys)
     # Large values take long to compare.
     rows = await in_thread(
         "words", lambda: [change_set_row(request, item) for item in change_sets.items]
@@ -70,6 +72,7 @@ async def get_change_set(request: web.Request) -> web.Response:
             connection,
             _environment(request),
             _revision(request),
+            keys=readable_keys(request),
             after=after,
             limit=_KEYS_MAX,
         )
@@ -98,7 +101,11 @@ async def get_summary(request: web.Request) -> web.Response:
     try:
         async with request.app[DATABASE].connection() as connection:
             change_set = await history.get_change_set(
-                connection, _environment(request), _revision(request), limit=_SUMMARY_KEYS_MAX
+                connection,
+                _environment(request),
+                _revision(request),
+                keys=readable_keys(request),
+                limit=_SUMMARY_KEYS_MAX,
             )
     except Unavailable:
         return web.Response(status=204)
@@ -107,18 +114,22 @@ async def get_summary(request: web.Request) -> web.Response:
 
 
 async def get_effect(request: web.Request) -> web.Response:
-    """Show how many of 10,000 keys one change set gives another outcome, for each flag."""
+    """Show how many of 10,000 keys one change set gives another outcome, for each flag.
+
+    Only the keys of the caller are counted: their changes, and the effect on their flags.
+    """
     environment, revision = _environment(request), _revision(request)
-    database = request.app[DATABASE]
+    keys, database = readable_keys(request), request.app[DATABASE]
     async with database.connection() as connection:
         change_set = await history.get_change_set(
-            connection, environment, revision, limit=_EFFECT_KEYS_MAX
+            connection, environment, revision, keys=keys, limit=_EFFECT_KEYS_MAX
         )
     contents = changed_rules(change_set)
     effect = Effect(flags=[], flags_count=0, is_complete=True)
     if contents:
         before = await request.app[PAST_STATES].read(database, environment, revision - 1)
-        effect = await in_turn("effect", lambda: effect_of(before, contents, int(time.time())))
+        now = int(time.time())
+        effect = await in_turn("effect", lambda: effect_of(before, contents, keys, now))
     name = "_effect.html" if is_fragment(request) else "effect.html"
     return page(request, f"changes/{name}", effect=effect, revision=revision)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import CALLER, readable_keys
 from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.models import Operation
@@ -84,7 +84,7 @@ async def post_restore(request: web.Request) -> web.Response:
 def _revert(request: web.Request) -> WriteBack:
     environment, revision = request.match_info["environment"], _revision(request)
     return WriteBack(
-        plan=lambda c: plans.revert(c, environment, revision),
+        plan=lambda c: plans.revert(c, environment, revision, keys=readable_keys(request)),
         title=f"Revert revision {revision}",
         action="Revert",
         default_message=f"Revert revision {revision}",
@@ -191,11 +191,12 @@ async def _refused(
 async def _conflicts(request: web.Request, error: Stale) -> list[KeyConflict]:
     """Return the later changes of the first keys that were changed again."""
     environment, revision = request.match_info["environment"], _revision(request)
+    readable = readable_keys(request)
     later: dict[str, list[KeyChange]] = {}
     async with request.app[DATABASE].connection() as connection:
         for violation in error.violations[:_CONFLICTS_MAX]:
             key = violation.field
-            if not is_stored_key(key):
+            if not is_stored_key(key) or key not in readable:
                 continue
             try:
                 changes = await history.key_history(

@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import CALLER, readable_keys
 from app.access.models import Scope
 from app.configuration.changes import plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
@@ -78,16 +78,24 @@ async def _difference(
     after: Moment | None,
 ) -> tuple[Difference, tuple[int, int] | None]:
     """Return a page of the difference, and the revisions of two moments."""
+    keys = readable_keys(request)
+    if against:
+        check_grant(request, against, Scope.READ)
+        keys &= readable_keys(request, against)
     position: dict[str, Any] = {"after_key": request.query.get("after", ""), "limit": _PAGE_SIZE}
     async with request.app[DATABASE].connection() as connection:
         if against:
-            check_grant(request, against, Scope.READ)
-            return await between_environments(connection, against, environment, **position), None
+            difference = await between_environments(
+                connection, against, environment, keys=keys, **position
+            )
+            return difference, None
         first = await revision_of(connection, environment, 0 if before is None else before)
         last = request.app[FOLLOWER].require(environment).revision
         if after is not None:
             last = await revision_of(connection, environment, after)
-        difference = await between_revisions(connection, environment, first, last, **position)
+        difference = await between_revisions(
+            connection, environment, first, last, keys=keys, **position
+        )
     return difference, (first, last)
 
 

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from app.access.guard import readable_keys
 from app.configuration.changes.history import get_change_set
 from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.configuration.changes.views import CHANGES_MAX, ChangeSetView
@@ -21,7 +22,9 @@ async def get_copy(request: web.Request) -> web.Response:
     state = await read_state(request)
     environment, revision = request.match_info["environment"], int(request.match_info["revision"])
     async with request.app[DATABASE].connection() as connection:
-        change_set = await get_change_set(connection, environment, revision, limit=CHANGES_MAX)
+        change_set = await get_change_set(
+            connection, environment, revision, keys=readable_keys(request), limit=CHANGES_MAX
+        )
     texts = None
     if change_set.properties is None and change_set.next is None:
         texts = texts_for(request, list(_operations(change_set)), change_set.message)

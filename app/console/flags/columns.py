@@ -6,6 +6,7 @@ from datetime import datetime
 
 from aiohttp import web
 
+from app.access.guard import readable_keys
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.past import entries_at, environment_at
 from app.configuration.snapshots.snapshot import Configuration
@@ -60,9 +61,12 @@ async def past_column(
     name, moment = column.environment.name, state.moment
     if name == state.snapshot.environment.name or not isinstance(moment, datetime):
         return column
+    readable = readable_keys(request, name)
     async with request.app[DATABASE].connection() as connection:
         environment = await environment_at(connection, name, moment)
-        entries = await entries_at(connection, name, environment.revision, keys)
+        entries = await entries_at(
+            connection, name, environment.revision, [key for key in keys if key in readable]
+        )
     summaries = {
         key: summary_of(_configuration(name, key, entry.content, moment))
         for key, entry in entries.items()

@@ -6,10 +6,13 @@ from itertools import product
 
 import pytest
 
+from app.access.permissions import ALL_KEYS, NO_KEYS, Keys
 from app.configuration.changes import history_search, service
 from app.configuration.changes.history import list_actors, list_change_sets
 from app.configuration.changes.history_search import ChangeSetFilter, find_revisions
 from app.configuration.changes.models import Content, Kind, Operation
+from app.configuration.changes.properties import PropertiesPatch
+from app.configuration.changes.views import ChangeSetView
 from app.database import Connection
 from app.environments import service as environments
 from app.http.keys import DATABASE
@@ -48,7 +51,7 @@ async def test_search_by_index_equals_a_search_of_all(
     async with filled.app[DATABASE].connection() as connection:
         head = await environments.get(connection, "local")
         for matching, before, limit in product(filters(), (LATEST, 13), (5, 100)):
-            found = await find_revisions(connection, head, matching, before, limit)
+            found = await find_revisions(connection, head, matching, before, limit, keys=ALL_KEYS)
             with monkeypatch.context() as patch:
                 patch.setattr(history_search, "KEYS_MAX", -1)
                 # A filter by keys reads all; without a key, the empty text matches all.
@@ -58,7 +61,9 @@ async def test_search_by_index_equals_a_search_of_all(
                     since=matching.since,
                     until=matching.until,
                 )
-                expected = await find_revisions(connection, head, every, before, limit)
+                expected = await find_revisions(
+                    connection, head, every, before, limit, keys=ALL_KEYS
+                )
             assert found == expected, (matching, before, limit)
 
 
@@ -67,7 +72,9 @@ async def test_pages_have_all_change_sets_once(filled: Service) -> None:
     async with filled.app[DATABASE].connection() as connection:
         before: int | None = LATEST
         while before is not None:
-            page = await list_change_sets(connection, "local", before=before, limit=7)
+            page = await list_change_sets(
+                connection, "local", keys=ALL_KEYS, before=before, limit=7
+            )
             revisions += [item.revision for item in page.items]
             before = page.next
 
@@ -76,7 +83,80 @@ async def test_pages_have_all_change_sets_once(filled: Service) -> None:
 
 async def test_actors_are_those_of_the_environment(filled: Service) -> None:
     async with filled.app[DATABASE].connection() as connection:
-        actors = await list_actors(connection, "local")
-        others = await list_actors(connection, "staging")
+        actors = await list_actors(connection, "local", keys=ALL_KEYS)
+        others = await list_actors(connection, "staging", keys=ALL_KEYS)
 
     assert (actors, others) == (sorted(ACTORS), [])
+
+
+# Of the keys that other tests of this module use: one, several, and none.
+LIMITED = (Keys.below(["Area/"]), Keys.below(["other", "area/t"]), Keys.below(["are"]), NO_KEYS)
+
+
+async def _write_several(connection: Connection) -> None:
+    """Write change sets of several keys, and one of properties alone."""
+    for number in range(6):
+        operations = [
+            Operation(key=key, content=Content(kind=Kind.SETTING, value=-number), expected=None)
+            for key in KEYS[number % 3 :]
+        ]
+        await service.apply(connection, "local", operations, actor=ACTORS[number % 3])
+    patch = PropertiesPatch(metadata={"owner": "platform"}, expected=None)
+    await service.apply(connection, "local", [], actor="token:b", patch=patch)
+
+
+@pytest.mark.parametrize("keys", LIMITED)
+@pytest.mark.parametrize("keys_max", [-1, 300])
+async def test_search_finds_change_sets_of_own_keys(
+    filled: Service, monkeypatch: pytest.MonkeyPatch, keys: Keys, keys_max: int
+) -> None:
+    await filled.app[DATABASE].transact(_write_several)
+    monkeypatch.setattr(history_search, "KEYS_MAX", keys_max)
+    async with filled.app[DATABASE].connection() as connection:
+        every = (await list_change_sets(connection, "local", keys=ALL_KEYS, limit=100)).items
+        head = await environments.get(connection, "local")
+        for matching, before, limit in product(filters(), (LATEST, 28, 13), (5, 100)):
+            found = await find_revisions(connection, head, matching, before, limit, keys=keys)
+            expected = [
+                item.revision
+                for item in every
+                if item.revision < before and _is_visible(item, matching, keys)
+            ]
+            assert found == expected[:limit], (matching, before, limit)
+
+
+def _is_visible(item: ChangeSetView, matching: ChangeSetFilter, keys: Keys) -> bool:
+    own = [change.key for change in item.changes if change.key in keys]
+    if matching.key is not None:
+        is_match = any(matching.key.lower() in key.lower() for key in own)
+    else:
+        is_match = bool(own) or item.properties is not None
+    return (
+        is_match
+        and (matching.actors is None or item.actor in matching.actors)
+        and (matching.since is None or item.created_at >= matching.since)
+        and (matching.until is None or item.created_at < matching.until)
+    )
+
+
+async def test_pages_of_own_keys_are_full_and_complete(filled: Service) -> None:
+    await filled.app[DATABASE].transact(_write_several)
+    keys = Keys.below(["area/"])
+    items: list[ChangeSetView] = []
+    sizes = []
+    async with filled.app[DATABASE].connection() as connection:
+        before: int | None = LATEST
+        while before is not None:
+            page = await list_change_sets(connection, "local", keys=keys, before=before, limit=3)
+            items += page.items
+            sizes.append(len(page.items))
+            before = page.next
+        actors = await list_actors(connection, "local", keys=keys)
+
+    # Every third of the first 24, four of the next six, and the change of the properties.
+    assert [item.revision for item in items] == [31, 29, 28, 26, 25, 23, 20, 17, 14, 11, 8, 5, 2]
+    assert sizes[:4] == [3, 3, 3, 3]
+    assert {change.key for item in items for change in item.changes} == {"area/two"}
+    assert [item.changes_count for item in items] == [0] + [1] * 12
+    assert {item.hash for item in items} == {None}
+    assert actors == sorted({item.actor for item in items})

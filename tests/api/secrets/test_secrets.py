@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from app.access.models import Scope
+from app.access.permissions import ALL_KEYS
 from app.configuration.entries import service as configurations
 from app.http.keys import DATABASE, SETTINGS
 from app.secrets.data_key_cache import DataKeyCache, KeysMissingError
@@ -499,7 +500,7 @@ async def test_page_of_secrets_only_is_complete(service: Service) -> None:
         await _put(service, CANARY, f"{LOCAL}/configurations/{name}")
 
     async with service.app[DATABASE].connection() as connection:
-        page, _ = await configurations.list_page(connection, "local", limit=2)
+        page, _ = await configurations.list_page(connection, "local", keys=ALL_KEYS, limit=2)
 
     assert [(item.key, item.sealed) for item in page.items] == [("a", True), ("b", True)]
     assert page.next == "b"
