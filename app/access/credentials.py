@@ -58,6 +58,8 @@ class Credentials(PolledCopy):
         self._confirmed_at: float | None = None
         # The offset of the origin's clock from ours at the last refresh.
         self._clock_offset = timedelta(0)
+        # The callers of tokens that were used since the last change, by ID.
+        self._callers: dict[str, Caller] = {}
         # Callers with a valid token since the last change, by a digest of its text.
         self._checked: dict[bytes, tuple[Token, Caller]] = {}
         # Why other texts were refused since then, by the same digest.
@@ -91,7 +93,7 @@ class Credentials(PolledCopy):
 
     def use(self, usable: Sequence[Token]) -> None:
         self._tokens = {token.id: token for token in usable}
-        self._checked, self._refusals = {}, {}
+        self._callers, self._checked, self._refusals = {}, {}, {}
         self._on_change()
 
     @property
@@ -115,7 +117,7 @@ class Credentials(PolledCopy):
         checked = self._checked.get(digest)
         if checked is None:
             token = self._check(text, digest, known)
-            checked = token, Caller(token=token, rights=Rights([token.reach]))
+            checked = token, self._caller(token)
         token, caller = checked
         # Most tokens never end, and the clock takes a third of the time.
         if token.may_end and token.is_over(self.now):
@@ -123,6 +125,17 @@ class Credentials(PolledCopy):
         self._checked[digest] = checked
         self.used.add(token.id)
         return caller
+
+    def caller_of(self, token_id: str) -> Caller | None:
+        """Return the caller of a token that was authenticated before, None if it has ended.
+
+        Raises Unavailable before the first refresh.
+        """
+        token = self._loaded().get(token_id)
+        if token is None or token.is_over(self.now):
+            return None
+        self.used.add(token_id)
+        return self._caller(token)
 
     def authenticate_session(self, text: str, *, is_visit: bool = True) -> Caller:
         """Return the caller that this cookie belongs to. `is_visit` extends the session.
@@ -135,10 +148,17 @@ class Credentials(PolledCopy):
             self.used.add(caller.token_id)
         return caller
 
+    def _caller(self, token: Token) -> Caller:
+        caller = self._callers.get(token.id)
+        if caller is None:
+            caller = Caller(token=token, rights=Rights([token.reach]))
+            self._callers[token.id] = caller
+        return caller
+
     def _loaded(self) -> Mapping[str, Token]:
-        if self._tokens is None:
+        if not self.is_loaded:
             raise Unavailable("starting", "The service has not finished starting.")
-        return self._tokens
+        return self.usable
 
     def _check(self, text: str, digest: bytes, known: Mapping[str, Token]) -> Token:
         """Return the token of a text. Remember why another text is refused."""

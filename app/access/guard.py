@@ -13,7 +13,7 @@ from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import token_id
 from app.access.log import AccessLog
 from app.access.models import Scope
-from app.access.permissions import Keys
+from app.access.permissions import Keys, Rights
 from app.access.rate_limit import RATE_LIMIT
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client_address import client_address
@@ -29,15 +29,15 @@ _X_API_KEY = istr("X-API-Key")
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
-def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
-    """Return the handler with a check of the token, its scopes and the environment in the path.
+def guarded(handler: Handler, scopes: Sequence[Scope], *, by_key: bool = False) -> Handler:
+    """Return the handler with a check of the token and of its rights, as `permit` makes it.
 
     Every refusal goes to the access log, also those of the handler.
     """
 
     async def guard(request: web.Request) -> web.StreamResponse:
         try:
-            _authorize(request, scopes)
+            _authorize(request, scopes, by_key=by_key)
             return await handler(request)
         except (Unauthenticated, Forbidden) as error:
             raise _refused(request, error) from None
@@ -45,12 +45,12 @@ def guarded(handler: Handler, scopes: Sequence[Scope]) -> Handler:
     return guard
 
 
-def hot_guarded(answer: HotAnswer, scopes: Sequence[Scope]) -> HotAnswer:
+def hot_guarded(answer: HotAnswer, scopes: Sequence[Scope], *, by_key: bool = False) -> HotAnswer:
     """Return the hot answer with the same checks."""
 
     def guard(request: web.Request, body: bytes) -> EncodedResponse | None:
         try:
-            _authorize(request, scopes)
+            _authorize(request, scopes, by_key=by_key)
             return answer(request, body)
         except (Unauthenticated, Forbidden) as error:
             # For the log. Nothing else logs in the context of a connection.
@@ -68,22 +68,67 @@ def _refused(request: web.Request, error: Unauthenticated | Forbidden) -> AppErr
     return error
 
 
-def _authorize(request: web.Request, scopes: Sequence[Scope]) -> None:
+def _authorize(request: web.Request, scopes: Sequence[Scope], *, by_key: bool) -> None:
     """Set the caller. Raises Unauthenticated or Forbidden."""
-    permit(request, request.app[TOKENS].authenticate(presented_token(request)), scopes)
+    caller = request.app[TOKENS].authenticate(presented_token(request))
+    permit(request, caller, scopes, by_key=by_key)
 
 
-def permit(request: web.Request, caller: Caller, scopes: Sequence[Scope]) -> None:
-    """Set the caller, and check its scopes and the environment in the path. Raises Forbidden."""
+def permit(
+    request: web.Request, caller: Caller, scopes: Sequence[Scope], *, by_key: bool = False
+) -> None:
+    """Set the caller, and check its rights. Raises Forbidden.
+
+    Each scope must hold in the environment of the path: with `by_key` for the key of the path, or
+    for any key if it has none; otherwise for all keys. In a path without an environment, the scope
+    must hold in any environment. The handler then filters by environments and keys.
+
+    A stream calls it again while it is open.
+    """
     request[CALLER] = caller
-    grant = caller.grant
+    path, rights = request.match_info, caller.rights
+    environment = path.get("environment")
+    if rights.has_all_keys(scopes, environment):
+        return
     for scope in scopes:
-        if not grant.allows(scope):
+        if not rights.has(scope):
             raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
-    environment = request.match_info.get("environment")
+    for scope in scopes:
+        if environment is not None:
+            _check(rights, scope, environment, path.get("key"), by_key=by_key)
+        elif not by_key and not rights.has_all_keys([scope], None):
+            raise _limited(scope)
+
+
+def require(request: web.Request, scope: Scope) -> None:
+    """Check a further scope in the environment of the path, and for its key if there is one.
+
+    Raises Forbidden. Without a key, the handler filters.
+    """
+    path, rights = request.match_info, request[CALLER].rights
+    if not rights.has(scope):
+        raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
+    _check(rights, scope, path["environment"], path.get("key"), by_key=True)
+
+
+def _check(
+    rights: Rights, scope: Scope, environment: str, key: str | None, *, by_key: bool
+) -> None:
+    keys = rights.keys(scope, environment)
+    if keys.is_all:
+        return
     # An unknown environment gets the same refusal, so that no caller can guess names.
-    if environment is not None and not grant.covers(environment):
+    if not keys:
         raise Forbidden("environment_foreign", "The token is not for this environment.")
+    if not by_key:
+        raise _limited(scope)
+    # Whether the key exists makes no difference, for the same reason.
+    if key is not None and key not in keys:
+        raise Forbidden("key_foreign", f"The token has the scope {scope}, but not for this key.")
+
+
+def _limited(scope: Scope) -> Forbidden:
+    return Forbidden("all_keys_needed", f"This needs a token with the scope {scope} for all keys.")
 
 
 def readable_keys(request: web.Request, environment: str | None = None) -> Keys:

@@ -7,7 +7,8 @@ from aiohttp import web
 
 from app.access.events import AccessEvent, Decision
 from app.access.guard import CALLER
-from app.access.models import EVERY_ENVIRONMENT, Grant
+from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.permissions import Rights
 from app.database import Connection, sql
 from app.errors import Forbidden, malformed
 from app.http import wire
@@ -56,12 +57,12 @@ async def list_access_log(request: web.Request) -> web.Response:
     before, limit = wire.before(query), wire.page_size(query)
     event = wire.choice(query, "event", AccessEvent)
     environment = query.get("environment")
-    check_environment(request[CALLER].grant, environment)
+    check_environment(request[CALLER].rights, environment)
 
     async with request.app[DATABASE].connection() as connection:
         page = await read_page(
             connection,
-            request[CALLER].grant,
+            request[CALLER].rights,
             before=before,
             limit=limit,
             event=event,
@@ -71,7 +72,7 @@ async def list_access_log(request: web.Request) -> web.Response:
     return wire.answer(page)
 
 
-def check_environment(grant: Grant, environment: str | None) -> None:
+def check_environment(rights: Rights, environment: str | None) -> None:
     """Check the name of an environment, and that the caller may see its rows.
 
     Raises Malformed and Forbidden. None is every environment of the caller.
@@ -80,13 +81,13 @@ def check_environment(grant: Grant, environment: str | None) -> None:
         return
     if not is_environment(environment):
         raise malformed("environment", ENVIRONMENT_RULE)
-    if not grant.covers(environment):
+    if not rights.covers_all(Scope.ADMIN, environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
 
 
 async def read_page(
     connection: Connection,
-    grant: Grant,
+    rights: Rights,
     *,
     before: int,
     limit: int,
@@ -94,13 +95,13 @@ async def read_page(
     environment: str | None,
 ) -> AccessPage:
     """Return the accesses that the caller may see, the latest first."""
-    has_all = EVERY_ENVIRONMENT in grant.environments
+    visible = rights.environments(Scope.ADMIN, all_keys=True)
     rows = sql.list_accesses(
         connection,
         before=before,
         event=event,
         environment=environment,
-        environments=None if has_all else list(grant.environments),
+        environments=None if EVERY_ENVIRONMENT in visible else list(visible),
         # One more row than the page has shows whether there is another page.
         page_size=limit + 1,
     )

@@ -42,11 +42,11 @@ class Grant:
     def covers(self, environment: str) -> bool:
         return EVERY_ENVIRONMENT in self.environments or environment in self.environments
 
-    def overlaps(self, other: "Grant") -> bool:
-        """Return whether both cover an environment."""
-        if EVERY_ENVIRONMENT in self.environments or EVERY_ENVIRONMENT in other.environments:
+    def overlaps(self, environments: frozenset[str]) -> bool:
+        """Return whether the grant covers one of these environments."""
+        if EVERY_ENVIRONMENT in self.environments or EVERY_ENVIRONMENT in environments:
             return True
-        return not self.environments.isdisjoint(other.environments)
+        return not self.environments.isdisjoint(environments)
 
     def allows(self, scope: Scope) -> bool:
         """Return whether the grant has the scope. No scope implies another."""

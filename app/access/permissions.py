@@ -65,7 +65,7 @@ NO_KEYS = Keys(())
 class Rights:
     """What a principal may do: the union of its grants, by scope and environment."""
 
-    __slots__ = ("_everywhere", "_named", "grants")
+    __slots__ = ("_everywhere", "_named", "_of_all_keys", "grants")
 
     def __init__(self, grants: Iterable[Grant]) -> None:
         self.grants = tuple(grants)
@@ -78,6 +78,13 @@ class Rights:
             found = {name: _keys(held, name) for name in names}
             self._everywhere[scope] = found.pop(EVERY_ENVIRONMENT, NO_KEYS)
             self._named[scope] = found
+        every = self._scopes_of_all_keys(EVERY_ENVIRONMENT)
+        names = {name for found in self._named.values() for name in found}
+        self._of_all_keys: dict[str | None, frozenset[Scope]] = {
+            name: self._scopes_of_all_keys(name) for name in names
+        }
+        self._of_all_keys[None] = every.union(*self._of_all_keys.values())
+        self._of_all_keys[EVERY_ENVIRONMENT] = every
 
     def keys(self, scope: Scope, environment: str) -> Keys:
         """Return the keys of the environment that the scope holds for."""
@@ -98,6 +105,16 @@ class Rights:
         """Return whether the scope holds for all keys of the environment."""
         return self.keys(scope, environment).is_all
 
+    def has_all_keys(self, scopes: Iterable[Scope], environment: str | None) -> bool:
+        """Return whether each scope holds for all keys: of the environment, or of any for None.
+
+        This is the check of most requests.
+        """
+        found = self._of_all_keys.get(environment)
+        if found is None:
+            found = self._of_all_keys[EVERY_ENVIRONMENT]
+        return found.issuperset(scopes)
+
     def environments(self, scope: Scope, *, all_keys: bool = False) -> frozenset[str]:
         """Return where the scope holds for a key, or for all keys. `*` is every environment."""
         found = {EVERY_ENVIRONMENT: self._everywhere.get(scope, NO_KEYS)}
@@ -105,6 +122,9 @@ class Rights:
         return frozenset(
             name for name, keys in found.items() if (keys.is_all if all_keys else keys)
         )
+
+    def _scopes_of_all_keys(self, environment: str) -> frozenset[Scope]:
+        return frozenset(scope for scope in self._named if self.covers_all(scope, environment))
 
 
 class RightsHolder(Protocol):

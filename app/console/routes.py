@@ -70,6 +70,7 @@ class ConsolePage:
     """One method of one path of the console.
 
     `scope`, `also`: the scopes that the guard requires; None allows every caller.
+    `by_key`: the handler filters by the keys of the caller, as in `Route`.
     `is_large`: a request may need thousands of entries in memory.
     """
 
@@ -78,6 +79,7 @@ class ConsolePage:
     handler: Handler
     scope: Scope | None
     also: tuple[Scope, ...] = ()
+    by_key: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
     is_large: bool = False
 
@@ -232,7 +234,7 @@ def add_console(app: web.Application) -> None:
         handler = entry.handler
         if entry.path.startswith(_ENVIRONMENT):
             handler = with_snapshot(handler)
-        handler = guarded_page(handler, scopes)
+        handler = guarded_page(handler, scopes, by_key=entry.by_key)
         if entry.is_large:
             handler = with_large_data(handler)
         if entry.method != "GET":

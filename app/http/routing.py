@@ -20,6 +20,8 @@ class Route:
 
     `scope`: the scope that the guard requires; None allows every caller.
     `also`: further scopes that it requires.
+    `by_key`: the handler filters by the keys of the caller. Without it, the guard refuses callers
+    whose scopes do not hold for all keys.
     `answers`, `body`: the types of answers and request bodies.
     `gives`, `takes`: the media types of successful answers and request bodies.
     `query`, `conditions`: the query parameters and request headers that the handler reads.
@@ -44,6 +46,7 @@ class Route:
     conditions: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     also: tuple[StrEnum, ...] = ()
+    by_key: bool = False
     accepted: type[Any] | None = None
     within: Callable[[Handler], Handler] | None = None
     around: Callable[[Handler], Handler] | None = None

@@ -12,7 +12,8 @@ from prometheus_client import Metric
 
 from app.access.credentials import Credentials
 from app.access.guard import CALLER, TOKENS, presented_token
-from app.access.models import Grant
+from app.access.models import Scope
+from app.access.permissions import Rights
 from app.components import Component, gauge
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.snapshot import Snapshot
@@ -56,35 +57,36 @@ class Feed(Component):
     def metrics(self) -> Iterable[Metric]:
         yield gauge("flagstone_relay_streams", "Open streams of relays.", self.streams)
 
-    async def prepare(self, grant: Grant) -> None:
-        """Load and digest the environments of a grant, large ones in a thread.
+    async def prepare(self, rights: Rights) -> None:
+        """Load and digest the environments of a relay, large ones in a thread.
 
         A relay has all of them in memory, so it asks for all. Raises Unavailable. Later snapshots
         continue the digest.
         """
-        for name in self._names(grant):
+        for name in self._names(rights):
             # An environment that was deleted meanwhile is no part of the state.
             with suppress(NotFound):
                 await _digest(await self.source.read(name))
 
-    def is_prepared(self, grant: Grant) -> bool:
+    def is_prepared(self, rights: Rights) -> bool:
         """Whether `state` can be made now, and takes little time.
 
         After a new epoch it would digest all entries.
         """
         loaded = self.source.loaded()
-        return not any(name not in loaded or _is_slow(loaded[name]) for name in self._names(grant))
+        return not any(name not in loaded or _is_slow(loaded[name]) for name in self._names(rights))
 
-    def _names(self, grant: Grant) -> list[str]:
-        return [name for name in self.source.environments() if grant.covers(name)]
+    def _names(self, rights: Rights) -> list[str]:
+        known = self.source.environments()
+        return [name for name in known if rights.covers_all(Scope.RELAY, name)]
 
-    def state(self, grant: Grant) -> UpstreamState:
-        """Return the state for the environments of a grant. Raises Unavailable."""
+    def state(self, rights: Rights) -> UpstreamState:
+        """Return the state for the environments of a relay. Raises Unavailable."""
         return UpstreamState(
             format=protocol.FORMAT,
             depth=self._depth(),
-            environments={name: self.source.get(name).position for name in self._names(grant)},
-            tokens=self.tokens(grant)[0],
+            environments={name: self.source.get(name).position for name in self._names(rights)},
+            tokens=self.tokens(rights)[0],
             stale_seconds=round(self.source.stale_seconds, 1),
             now=self._credentials.now,
         )
@@ -98,15 +100,15 @@ class Feed(Component):
             self._updates[key] = _small_update(snapshot, after)
         return self._updates[key]
 
-    def tokens(self, grant: Grant) -> tuple[str, bytes]:
-        """Return the entity tag and the JSON of the tokens that reach environments of a grant."""
-        usable = self._credentials.usable
+    def tokens(self, rights: Rights) -> tuple[str, bytes]:
+        """Return the entity tag and the JSON of the tokens for the environments of a relay."""
+        usable, names = self._credentials.usable, rights.environments(Scope.RELAY, all_keys=True)
         if self._usable is not usable:
             self._usable, self._tokens = usable, {}
-        document = self._tokens.get(grant.environments)
+        document = self._tokens.get(names)
         if document is None:
             tokens = sorted(
-                (token for token in self._credentials.relayed if token.reach.overlaps(grant)),
+                (token for token in self._credentials.relayed if token.reach.overlaps(names)),
                 key=lambda token: token.id,
             )
             # Sorted, since sets have no order, and the tag must not change without a change.
@@ -114,7 +116,7 @@ class Feed(Component):
             key = self._credentials.relay_key.reveal()
             body = msgspec.json.encode(protocol.Tokens(key=key, tokens=raw))
             document = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"', body
-            self._tokens[grant.environments] = document
+            self._tokens[names] = document
         return document
 
 
@@ -134,9 +136,9 @@ async def _digest(snapshot: Snapshot) -> None:
 async def get_state(request: web.Request) -> web.Response:
     """Get the positions of all environments, and the entity tag of the tokens."""
     wire.read_query(request, set())
-    feed, grant = request.app[FEED], request[CALLER].grant
-    await feed.prepare(grant)
-    return wire.answer(feed.state(grant))
+    feed, rights = request.app[FEED], request[CALLER].rights
+    await feed.prepare(rights)
+    return wire.answer(feed.state(rights))
 
 
 async def stream_states(request: web.Request) -> web.StreamResponse:
@@ -148,10 +150,10 @@ async def stream_states(request: web.Request) -> web.StreamResponse:
 
     def next_messages() -> bytes | None:
         nonlocal sent, sent_tokens, sent_at
-        grant = request.app[TOKENS].authenticate(token).grant
-        if not feed.is_prepared(grant):
+        rights = request.app[TOKENS].authenticate(token).rights
+        if not feed.is_prepared(rights):
             return None
-        state = feed.state(grant)
+        state = feed.state(rights)
         changed: dict[str, str | None] = dict.fromkeys(sent.keys() - state.environments.keys())
         changed |= {
             name: position
@@ -169,7 +171,7 @@ async def stream_states(request: web.Request) -> web.StreamResponse:
         return b"event: state\ndata: %b\n\n" % msgspec.json.encode(news)
 
     async def prepared_messages() -> bytes:
-        await feed.prepare(request.app[TOKENS].authenticate(token).grant)
+        await feed.prepare(request.app[TOKENS].authenticate(token).rights)
         return next_messages() or b""
 
     feed.streams += 1
@@ -209,7 +211,7 @@ async def get_list(request: web.Request) -> web.StreamResponse:
 async def get_tokens(request: web.Request) -> web.Response:
     """Get the tokens that reach the environments of the relay, with the MACs for relays."""
     wire.read_query(request, set())
-    etag, body = request.app[FEED].tokens(request[CALLER].grant)
+    etag, body = request.app[FEED].tokens(request[CALLER].rights)
     head = b"ETag: %b\r\n" % etag.encode()
     if conditions.is_not_modified(request, etag):
         return EncodedResponse(b"", head, status=304)

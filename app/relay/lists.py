@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from app.access.guard import CALLER
+from app.access.models import Scope
 from app.configuration.snapshots.source import SnapshotSource
 from app.errors import NotFound
 from app.evaluation.lists import (
@@ -50,9 +51,9 @@ async def send_list(request: web.Request, source: SnapshotSource) -> web.StreamR
 
 
 def _used(request: web.Request, source: SnapshotSource) -> HashedList:
-    digest, grant = request.match_info["digest"], request[CALLER].grant
+    digest, rights = request.match_info["digest"], request[CALLER].rights
     for name, snapshot in source.loaded().items():
-        if grant.covers(name):
+        if rights.covers_all(Scope.RELAY, name):
             for list_ in snapshot.rules.lists:
                 if list_.reference.digest == digest:
                     return list_

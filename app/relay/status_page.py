@@ -100,11 +100,11 @@ def _body(request: web.Request, upstream: str) -> str:
         ("Streams of relays below", str(request.app[FEED].streams)),
     )
     rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts)
-    grant = request[CALLER].grant
+    rights = request[CALLER].rights
     environments = (
         (name, str(snapshot.revision), f"{len(snapshot.entries):,}", str(streams[name]))
         for name, snapshot in sorted(source.loaded().items())
-        if grant.covers(name)
+        if rights.covers_all(Scope.READ, name)
     )
     head = "<tr><th>Environment</th><th>Revision</th><th>Entries</th><th>Streams</th></tr>"
     return f"<table>{rows}</table><h2>Environments</h2><table>{head}{_rows(environments)}</table>"

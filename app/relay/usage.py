@@ -15,6 +15,7 @@ from prometheus_client import Metric
 
 from app.access.credentials import Credentials
 from app.access.guard import CALLER, TOKENS
+from app.access.models import Scope
 from app.components import counter, gauge
 from app.database import Connection, sql
 from app.errors import ConditionMissing, Forbidden, Unavailable, Violation
@@ -128,9 +129,9 @@ async def _read_batch(request: web.Request) -> UsageBatch:
         rule = "must be 32 hexadecimal digits"
         raise ConditionMissing.of("condition_missing", [Violation("Idempotency-Key", rule)])
     batch = await wire.read_body(request, UsageBatch)
-    grant = request[CALLER].grant
-    if not all(grant.covers(row.environment) for row in batch.counts):
+    rights = request[CALLER].rights
+    if not all(rights.covers_all(Scope.RELAY, row.environment) for row in batch.counts):
         raise Forbidden("environment_foreign", "The token is not for these environments.")
-    usable = request.app[TOKENS].usable
-    tokens = [id_ for id_ in batch.tokens if id_ in usable and usable[id_].reach.overlaps(grant)]
+    usable, names = request.app[TOKENS].usable, rights.environments(Scope.RELAY, all_keys=True)
+    tokens = [id_ for id_ in batch.tokens if id_ in usable and usable[id_].reach.overlaps(names)]
     return msgspec.structs.replace(batch, tokens=tokens)

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from app.access.events import AccessEvent
-from app.access.guard import ACCESS_LOG, CALLER, origin
+from app.access.guard import ACCESS_LOG, origin, require
 from app.access.models import Scope
 from app.database import Connection
-from app.errors import Forbidden
 from app.http import wire
 from app.secrets.vault import Vault
 
@@ -16,11 +15,13 @@ VAULT: web.AppKey[Vault] = web.AppKey("vault", Vault)
 
 
 def wants_secrets(request: web.Request, query: Mapping[str, str]) -> bool:
-    """Read the query parameter `reveal`. Raises Forbidden without the scope reveal."""
+    """Read the query parameter `reveal`. Raises Forbidden without the scope reveal for the key.
+
+    Without a key in the path, the scope must hold for any key, and the handler filters.
+    """
     if not wire.flag(query, "reveal"):
         return False
-    if not request[CALLER].grant.allows(Scope.REVEAL):
-        raise Forbidden("scope_missing", f"This needs a token with the scope {Scope.REVEAL}.")
+    require(request, Scope.REVEAL)
     return True
 
 

@@ -361,7 +361,7 @@ def add_route(
     invite = partial(expect, bytes_max=route.body_bytes_max)
     scopes = [Scope(scope) for scope in (route.scope, *route.also) if scope is not None]
     if scopes:
-        handler = guarded(handler, scopes)
+        handler = guarded(handler, scopes, by_key=route.by_key)
     if route.is_large:
         handler = with_large_data(handler)
     if route.writes:
@@ -373,7 +373,7 @@ def add_route(
     handler = outside(handler)
     added = app.router.add_route(route.method, route.path, handler, expect_handler=invite)
     if route.hot is not None:
-        hot = hot_guarded(route.hot, scopes) if scopes else route.hot
+        hot = hot_guarded(route.hot, scopes, by_key=route.by_key) if scopes else route.hot
         app[HOT_ANSWERS][added] = route.around_hot(hot)
     if route.method == "GET":
         app.router.add_route("HEAD", route.path, handler, expect_handler=invite)

@@ -30,7 +30,9 @@ _X_BACKGROUND = istr("X-Background")
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
-def guarded_page(handler: Handler, scopes: Sequence[Scope] | None) -> Handler:
+def guarded_page(
+    handler: Handler, scopes: Sequence[Scope] | None, *, by_key: bool = False
+) -> Handler:
     """Return the handler of a page behind its checks. None needs no session.
 
     Every refusal goes to the access log, also those of the handler. A request without a cookie is a
@@ -43,7 +45,8 @@ def guarded_page(handler: Handler, scopes: Sequence[Scope] | None) -> Handler:
                 check_same_origin(request)
             if scopes is not None:
                 is_visit = _X_BACKGROUND not in request.headers
-                permit(request, authenticate(request, is_visit=is_visit), scopes)
+                caller = authenticate(request, is_visit=is_visit)
+                permit(request, caller, scopes, by_key=by_key)
             return await handler(request)
         except Unauthenticated as error:
             if token := presented_token(request):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from app.access.guard import TOKENS, presented_token
+from app.access.guard import TOKENS, permit, presented_token
+from app.access.models import Scope
 from app.configuration.snapshots.change_event import ChangeEvent, id_message, resync_message
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.reading import FOLLOWER, read_snapshot, snapshot_headers
@@ -36,7 +37,7 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
     def next_messages() -> bytes | None:
         nonlocal position
-        request.app[TOKENS].authenticate(token)
+        permit(request, request.app[TOKENS].authenticate(token), [Scope.READ])
         snapshot = follower.get(environment)
         messages = _messages_in_memory(snapshot, position, prefix)
         if messages is not None:

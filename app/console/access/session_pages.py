@@ -69,19 +69,19 @@ async def post_sessions_end(request: web.Request) -> web.Response:
 
 async def get_access_log(request: web.Request) -> web.Response:
     """List the access log, the latest first, by event and environment."""
-    grant = request[CALLER].grant
-    if not grant.allows(Scope.ADMIN):
+    rights = request[CALLER].rights
+    if not rights.environments(Scope.ADMIN, all_keys=True):
         return page(request, "access/access_log.html", rows=None, problem="")
     query = {name: text for name, text in request.query.items() if text}
     event = wire.choice(query, "event", AccessEvent)
     environment = query.get("environment")
-    check_environment(grant, environment)
+    check_environment(rights, environment)
     before = wire.before(query)
     try:
         async with request.app[DATABASE].connection() as connection:
             part = await read_page(
                 connection,
-                grant,
+                rights,
                 before=before,
                 limit=_PAGE_SIZE,
                 event=event,

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
+from app.access.guard import permit
+from app.access.models import Scope
 from app.access.sessions.guard import authenticate
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.reading import FOLLOWER
@@ -41,7 +43,7 @@ async def stream_page_changes(request: web.Request) -> web.StreamResponse:
     def next_messages() -> bytes:
         nonlocal seen, is_over
         try:
-            authenticate(request, is_visit=False)
+            permit(request, authenticate(request, is_visit=False), [Scope.READ])
         except Unauthenticated:
             if is_over:
                 raise

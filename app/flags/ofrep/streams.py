@@ -39,7 +39,7 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     tickets, follower = request.app[TICKETS], request.app[FOLLOWER]
     headers = request.app[CORS].headers(request)
     try:
-        environment, token = tickets.open(request.match_info["ticket"])
+        environment, token_id = tickets.open(request.match_info["ticket"])
         snapshot = await follower.read(environment)
     except Unauthenticated as error:
         raise refuse_credential(request, error, request.match_info["ticket"]) from None
@@ -60,7 +60,7 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
 
     def next_messages() -> bytes:
         nonlocal sent, sent_at
-        tickets.holder(token.id, environment)
+        tickets.holder(token_id, environment)
         position = _position(follower.get(environment))
         is_due = (
             not position.rules.transitions.is_known and time.monotonic() - sent_at >= TICK_SECONDS

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from app.access.caller import Caller
 from app.access.credentials import Credentials
-from app.access.models import Scope, Token
+from app.access.models import Scope
 from app.crypto.derivation import Purpose, derive
-from app.errors import Unauthenticated, Unavailable
+from app.errors import Unauthenticated
 from app.http.service_address import request_address
 from app.settings import Secret
 
@@ -39,8 +39,8 @@ class Tickets:
         base = self._public_url or request_address(request)
         return f"{base}{STREAM_PATH}{self._ticket(caller.token_id, environment)}"
 
-    def open(self, ticket: str) -> tuple[str, Token]:
-        """Return the environment and the token of a ticket. Raises Unauthenticated."""
+    def open(self, ticket: str) -> tuple[str, str]:
+        """Return the environment and the ID of the token of a ticket. Raises Unauthenticated."""
         try:
             # Strict, so that a ticket has one spelling.
             raw = b64decode(ticket.encode("ascii"), altchars=b"-_", validate=True)
@@ -50,19 +50,17 @@ class Tickets:
         if not hmac.compare_digest(mac, self._mac(name)):
             raise _refused("wrong")
         token_id, _, environment = name.decode().partition("/")
-        return environment, self.holder(token_id, environment)
+        self.holder(token_id, environment)
+        return environment, token_id
 
-    def holder(self, token_id: str, environment: str) -> Token:
-        """Return the token of a ticket if it may evaluate. Raises Unauthenticated, Unavailable."""
-        if not self._directory.is_loaded:
-            raise Unavailable("starting", "The service has not finished starting.")
-        token = self._directory.usable.get(token_id)
-        if token is None or token.is_over(self._directory.now):
+    def holder(self, token_id: str, environment: str) -> Caller:
+        """Return the caller of a ticket if it may evaluate. Raises Unauthenticated, Unavailable."""
+        caller = self._directory.caller_of(token_id)
+        if caller is None:
             raise _refused("of a token that is gone")
-        if not token.reach.covers(environment) or not token.grant.allows(Scope.EVALUATE):
+        if not caller.rights.covers(Scope.EVALUATE, environment):
             raise _refused("of a token that may not")
-        self._directory.used.add(token_id)
-        return token
+        return caller
 
     def _ticket(self, token_id: str | None, environment: str) -> str:
         ticket = self._tickets.get((token_id, environment))

@@ -3,6 +3,7 @@
 from aiohttp import hdrs, web
 
 from app.access.guard import CALLER
+from app.access.models import Scope
 from app.configuration.snapshots.reading import FOLLOWER
 from app.http import wire
 from app.operations.metrics.families import Merged, render
@@ -19,12 +20,12 @@ async def get_metrics(request: web.Request) -> web.Response:
     to tokens of that environment only.
     """
     wire.read_query(request, set())
-    grant, follower = request[CALLER].grant, request.app[FOLLOWER]
+    rights, follower = request[CALLER].rights, request.app[FOLLOWER]
     existing = follower.environments() if follower.is_loaded else ()
 
     def covers(environment: str) -> bool:
         # The counts of deleted environments are still in memory.
-        return environment in existing and grant.covers(environment)
+        return environment in existing and rights.covers_all(Scope.READ, environment)
 
     by_worker = await request.app[PEERS].gather()
     accept = request.headers.get(hdrs.ACCEPT, "")

@@ -142,16 +142,16 @@ async def put_many(service: Service) -> int:
 
 
 async def test_large_environment_is_digested_before_its_state(
-    service: Service, idle_follower: Follower
+    service: Service, idle_follower: Follower, relay_token: str
 ) -> None:
     await put_many(service)
     await idle_follower.refresh()
     feed = Feed(idle_follower, service.app[TOKENS])
-    grant = service.app[TOKENS].authenticate(service.admin_token).grant
-    is_prepared = feed.is_prepared(grant)
-    await feed.prepare(grant)
+    rights = service.app[TOKENS].authenticate(relay_token).rights
+    is_prepared = feed.is_prepared(rights)
+    await feed.prepare(rights)
 
-    assert (is_prepared, feed.is_prepared(grant)) == (False, True)
+    assert (is_prepared, feed.is_prepared(rights)) == (False, True)
 
 
 async def test_large_environment_is_read_in_pages(
