@@ -32,6 +32,8 @@ class Purpose(StrEnum):
     SIGN_IN_CODES = "flagstone/sign-in-code/1"
     RELAYS = "flagstone/relay/1"
     PEOPLE = "flagstone/people/1"
+    OIDC_ATTEMPTS = "flagstone/oidc-attempt/1"
+    OIDC_TOKENS = "flagstone/oidc-token/1"
 
 
 def derive(token_key: Secret, purpose: Purpose) -> bytes:

@@ -25,6 +25,7 @@ from app.settings.variables import (
     HttpSettings,
     KeySettings,
     LogSettings,
+    OidcSettings,
     RelaySettings,
     Settings,
     TelemetrySettings,
@@ -44,6 +45,7 @@ __all__ = [
     "LogFormat",
     "LogSettings",
     "Network",
+    "OidcSettings",
     "Pooler",
     "RelaySettings",
     "Secret",
@@ -86,6 +88,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         grpc=filled(GrpcSettings, values, clients=values["GRPC_CLIENTS"] or {}),
         database=_database(tier, values),
         access=filled(AccessSettings, values),
+        oidc=filled(OidcSettings, values),
         audit=AuditSettings(heads_file=heads_file.absolute()),
         keys=filled(KeySettings, values, ring_file=files.get("KEY_RING")),
         backups=filled(

@@ -25,6 +25,7 @@ _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$)({_LABEL}\.)*(?=[^.]*[A-Za-z_]){_LABEL}\.?")
 _SOCKET_BYTES_MAX = 107
 _TOKEN = re.compile(r"[0-9A-Za-z_]{32,200}")
+_VISIBLE = re.compile(r"[ -~]+")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -50,6 +51,53 @@ def web_url(raw: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("must not have a query or a fragment")
     return raw.rstrip("/")
+
+
+def issuer(raw: str) -> str:
+    """Return the URL of an OpenID Connect provider as it was written.
+
+    The tokens of the provider repeat it, with or without a slash at its end.
+    """
+    parts = _split(raw)
+    if "?" in raw or "#" in raw:
+        raise ValueError("must not have a query or a fragment")
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError("must begin with https://, except for a provider on this machine")
+    if len(raw) > 255:
+        raise ValueError("must have at most 255 characters")
+    return raw
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        # Any other name could be changed by its name server.
+        return host == "localhost"
+
+
+def client_id(raw: str) -> str:
+    if len(raw) > 255 or not _VISIBLE.fullmatch(raw):
+        raise ValueError("must have 1 to 255 printable ASCII characters")
+    return raw
+
+
+def scopes(raw: str) -> tuple[str, ...]:
+    """Return the scopes of an authorization request, without duplicates."""
+    parts = tuple(dict.fromkeys(raw.split()))
+    if "openid" not in parts:
+        raise ValueError("must contain openid")
+    # RFC 6749, section 3.3: no quotes and no backslashes.
+    if len(raw) > 1_000 or not all(re.fullmatch(r"[!#-\[\]-~]+", part) for part in parts):
+        raise ValueError("must be scopes separated by spaces, with at most 1000 characters")
+    return parts
+
+
+def claim(raw: str) -> str:
+    if len(raw) > 255 or not _VISIBLE.fullmatch(raw):
+        raise ValueError("must be the name of a claim, with at most 255 characters")
+    return raw
 
 
 def token(raw: str) -> Secret:

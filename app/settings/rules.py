@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.crypto.password import broken_rules as broken_password_rules
+from app.settings.parsers import is_loopback
 from app.settings.target import Target, TlsMode
 from app.settings.variable import GrpcAccess, Pooler, Tier
 
@@ -56,6 +57,7 @@ def broken_rules(
     yield from _file_rules(values)
     yield from _grpc_rules(values)
     yield from _key_rules(values)
+    yield from _oidc_rules(values)
     yield from _tls_rules(tier, values)
     yield from _relay_rules(tier, values, not_in_clear)
     if tier in STRICT_TIERS and values["RELAY_UPSTREAM"] is None:
@@ -131,6 +133,22 @@ def _key_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "KEY_COMMAND", "must name a file that can be executed"
 
 
+def _oidc_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if values["OIDC_ISSUER"] is None:
+        for name in ("OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"):
+            if values[name] is not None:
+                yield name, "must not be set without OIDC_ISSUER"
+        return
+    if values["OIDC_CLIENT_ID"] is None:
+        yield "OIDC_CLIENT_ID", "is required with OIDC_ISSUER"
+    # The address to which the provider sends people back must not come from a request.
+    public = values["PUBLIC_URL"]
+    if public is None:
+        yield "PUBLIC_URL", "is required with OIDC_ISSUER: the provider sends people back to it"
+    elif not public.startswith("https:") and not is_loopback(urlsplit(public).hostname or ""):
+        yield "PUBLIC_URL", "must begin with https:// when OIDC_ISSUER is set, except on loopback"
+
+
 def _grpc_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     certificate = values["GRPC_TLS_CERTIFICATE"]
     if bool(certificate) != bool(values["GRPC_TLS_KEY"]):
@@ -145,8 +163,8 @@ def _grpc_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _grpc_access_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     access = values["GRPC_ACCESS"]
-    is_loopback = values["GRPC_PORT"] is None or all(map(_is_loopback, values["GRPC_HOST"] or ()))
-    if access is GrpcAccess.LOCAL and not is_loopback:
+    is_local = values["GRPC_PORT"] is None or all(map(is_loopback, values["GRPC_HOST"] or ()))
+    if access is GrpcAccess.LOCAL and not is_local:
         rule = "must not be local when GRPC_HOST is not a loopback address"
         yield "GRPC_ACCESS", f"{rule}: set token, certificate or bearer"
     if access is GrpcAccess.TOKEN and values["GRPC_TOKEN"] is None:
@@ -157,14 +175,6 @@ def _grpc_access_rules(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield name, "is required when GRPC_ACCESS is certificate"
         if values["GRPC_SOCKET"] is not None:
             yield "GRPC_SOCKET", "must not be set when GRPC_ACCESS is certificate"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        # Any other name could be changed by its name server.
-        return host == "localhost"
 
 
 def _tls_rules(tier: Tier, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

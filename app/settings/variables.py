@@ -195,6 +195,25 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OidcSettings:
+    """Sign-in with an OpenID Connect provider. It is off without an issuer."""
+
+    issuer: str | None = variable("OIDC_ISSUER", parsers.issuer, None,
+        "Issuer of the OpenID Connect provider, exactly as its discovery document has it. Needs "
+        "OIDC_CLIENT_ID and PUBLIC_URL. Unset: people sign in with tokens and one-time links.")
+    client_id: str | None = variable("OIDC_CLIENT_ID", parsers.client_id, None,
+        "Client ID that the provider gave to this service.")
+    client_secret: Secret | None = variable("OIDC_CLIENT_SECRET", Secret, None,
+        "Client secret that the provider gave to this service. Unset: a public client.",
+        secret=True)
+    scopes: tuple[str, ...] = variable("OIDC_SCOPES", parsers.scopes, "openid profile email",
+        "Scopes to ask for, separated by spaces. Add the scope of the groups if the provider has "
+        "one, and offline_access if it needs that for a refresh token.")
+    groups_claim: str = variable("OIDC_GROUPS_CLAIM", parsers.claim, "groups",
+        "Claim with the groups of a person. Dots lead into objects, as in realm_access.roles.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditSettings:
     heads_file: Path = variable("AUDIT_HEADS_FILE", parsers.path, None,
         "File to which signed heads of the history are appended each minute. Best on a machine "
@@ -296,6 +315,7 @@ class Settings:
     grpc: GrpcSettings
     database: DatabaseSettings
     access: AccessSettings
+    oidc: OidcSettings
     audit: AuditSettings
     keys: KeySettings
     backups: BackupSettings
@@ -319,6 +339,7 @@ VARIABLES: tuple[Variable, ...] = (
     *section("HTTP", HttpSettings),
     *section("Database", DatabaseSettings, *URL_VARIABLES),
     *section("Access", AccessSettings, AuditSettings),
+    *section("Sign-in", OidcSettings),
     *section("Secrets", KeySettings),
     *section("Backups", BackupSettings),
     *section("Health", HealthSettings),

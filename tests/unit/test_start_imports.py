@@ -27,7 +27,7 @@ FOR_THE_SCHEMA = (
     "yoyo",
 )
 # Only commands and single settings need them.
-ELSEWHERE = ("app.cli.root", "click", "grpc", "pygments", "rich", "typer", "zxcvbn")
+ELSEWHERE = ("app.cli.root", "click", "grpc", "joserfc", "pygments", "rich", "typer", "zxcvbn")
 ABSENT = (*ON_REQUEST, *FOR_TELEMETRY, *FOR_THE_SCHEMA, *ELSEWHERE)
 
 

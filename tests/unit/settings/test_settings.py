@@ -25,15 +25,23 @@ REQUIRED = {"DATABASE_URL": "postgresql://app@db/flagstone", "TOKEN_KEY": KEY}
 STRICT = ("staging", "production")
 URLS = ("DATABASE_URL", "DATABASE_MIGRATOR_URL", "DATABASE_ADMIN_URL", "DATABASE_BACKUP_URL")
 SECRETS = (
-    *(*URLS, "TOKEN_KEY", "KEY_RING", "RELAY_TOKEN", "GRPC_TOKEN", "GRPC_CLIENTS"),
+    *(*URLS, "TOKEN_KEY", "OIDC_CLIENT_SECRET", "KEY_RING", "RELAY_TOKEN"),
+    *("GRPC_TOKEN", "GRPC_CLIENTS"),
     "OTEL_EXPORTER_OTLP_HEADERS",
 )
+# Settings without which a secret is refused, because it would be ignored.
+NEEDED = {
+    "OIDC_ISSUER": "https://id.example.org",
+    "OIDC_CLIENT_ID": "flagstone",
+    "PUBLIC_URL": "https://flags.example.org",
+}
 GOOD_SECRETS = {
     "DATABASE_URL": f"postgresql://app:{PASSWORD}@db/flagstone",
     "DATABASE_MIGRATOR_URL": f"postgresql://migrator:{PASSWORD}@db/flagstone",
     "DATABASE_ADMIN_URL": f"postgresql://admin:{PASSWORD}@db/flagstone",
     "DATABASE_BACKUP_URL": f"postgresql://backup:{PASSWORD}@db/flagstone",
     "TOKEN_KEY": CANARY * 4,
+    "OIDC_CLIENT_SECRET": CANARY,
     "KEY_RING": CANARY,
     "RELAY_TOKEN": CANARY * 4,
     "GRPC_TOKEN": CANARY,
@@ -143,6 +151,87 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
     assert settings.http.hsts is value
 
 
+# Sign-in
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"OIDC_ISSUER": "id.example.org"}, ("OIDC_ISSUER", "must be an http or https URL")),
+        (
+            {"OIDC_ISSUER": "http://id.example.org"},
+            ("OIDC_ISSUER", "must begin with https://, except for a provider on this machine"),
+        ),
+        (
+            {"OIDC_ISSUER": "https://id.example.org/?"},
+            ("OIDC_ISSUER", "must not have a query or a fragment"),
+        ),
+        (
+            {"OIDC_ISSUER": "https://id.example.org/#a"},
+            ("OIDC_ISSUER", "must not have a query or a fragment"),
+        ),
+        (
+            {"OIDC_ISSUER": "https://id.example.org/" + "a" * 255},
+            ("OIDC_ISSUER", "must have at most 255 characters"),
+        ),
+        (
+            {"OIDC_CLIENT_ID": "\x7f"},
+            ("OIDC_CLIENT_ID", "must have 1 to 255 printable ASCII characters"),
+        ),
+        ({"OIDC_CLIENT_ID": ""}, ("OIDC_CLIENT_ID", "is required with OIDC_ISSUER")),
+        (
+            {"PUBLIC_URL": ""},
+            (
+                "PUBLIC_URL",
+                "is required with OIDC_ISSUER: the provider sends people back to it",
+            ),
+        ),
+        (
+            {"PUBLIC_URL": "http://flags.example.org"},
+            (
+                "PUBLIC_URL",
+                "must begin with https:// when OIDC_ISSUER is set, except on loopback",
+            ),
+        ),
+        ({"OIDC_SCOPES": "profile"}, ("OIDC_SCOPES", "must contain openid")),
+        (
+            {"OIDC_SCOPES": 'openid "x"'},
+            (
+                "OIDC_SCOPES",
+                "must be scopes separated by spaces, with at most 1000 characters",
+            ),
+        ),
+        (
+            {"OIDC_GROUPS_CLAIM": "g" * 256},
+            ("OIDC_GROUPS_CLAIM", "must be the name of a claim, with at most 255 characters"),
+        ),
+    ],
+)
+def test_mistake_of_the_sign_in_is_named(changes: dict[str, str], problem: tuple[str, str]) -> None:
+    assert problem in refusal({**NEEDED, **changes}).problems
+
+
+def test_client_without_an_issuer_is_refused() -> None:
+    error = refusal({"OIDC_CLIENT_ID": CANARY, "OIDC_CLIENT_SECRET": CANARY})
+
+    rule = "must not be set without OIDC_ISSUER"
+    assert error.problems == [("OIDC_CLIENT_ID", rule), ("OIDC_CLIENT_SECRET", rule)]
+
+
+def test_issuer_is_stored_as_it_was_written() -> None:
+    settings = load({**NEEDED, "OIDC_ISSUER": "https://id.example.org/"})
+
+    assert settings.oidc.issuer == "https://id.example.org/"
+    assert settings.oidc.scopes == ("openid", "profile", "email")
+    assert load({}).oidc.issuer is None
+
+
+def test_provider_on_this_machine_needs_no_tls() -> None:
+    local = {"OIDC_ISSUER": "http://localhost:9000", "PUBLIC_URL": "http://127.0.0.1:8080"}
+
+    assert load({**NEEDED, **local}).oidc.issuer == "http://localhost:9000"
+
+
 # Several mistakes
 
 
@@ -153,7 +242,7 @@ def test_every_mistake_comes_in_one_message_without_any_value() -> None:
     free |= {"GRPC_HOST", "GRPC_SOCKET", "GRPC_TLS_CERTIFICATE", "GRPC_TLS_CLIENT_CA"}
     # Not reported together with GRPC_TLS_CERTIFICATE.
     free |= {"GRPC_TOKEN", "GRPC_TLS_KEY"}
-    free |= {"OTEL_EXPORTER_OTLP_HEADERS"}
+    free |= {"OTEL_EXPORTER_OTLP_HEADERS", "OIDC_GROUPS_CLAIM"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 
@@ -278,7 +367,7 @@ def test_no_value_is_in_the_traceback() -> None:
 
 
 def test_settings_show_no_secret() -> None:
-    settings = load(GOOD_SECRETS)
+    settings = load({**NEEDED, **GOOD_SECRETS})
 
     shown = f"{settings} {settings!r} {settings.access.token_key}"
     assert CANARY not in shown
@@ -334,7 +423,7 @@ def test_file_variable_is_read(tmp_path: Path, name: str, ending: str) -> None:
 
     # These are refused alone: they would be ignored.
     is_alone = "MIGRATOR" not in name and "BACKUP" not in name
-    beside = {} if is_alone else {"DATABASE_URL": GOOD_SECRETS["DATABASE_URL"]}
+    beside = NEEDED if is_alone else {"DATABASE_URL": GOOD_SECRETS["DATABASE_URL"]}
 
     from_file = load({**beside, f"{name}_FILE": str(file)})
 

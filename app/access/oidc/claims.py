@@ -1,0 +1,95 @@
+"""Read the person from verified claims: subject, name, e-mail address and groups."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.access.oidc.id_tokens import subject_of
+from app.access.oidc.signatures import TokenError
+from app.log import logger
+
+log = logger(__name__)
+
+GROUPS_MAX = 1_000
+GROUP_LENGTH_MAX = 255
+_NAME_LENGTH_MAX = 200
+_EMAIL_LENGTH_MAX = 254
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonClaims:
+    subject: str
+    name: str
+    email: str
+    groups: tuple[str, ...]
+
+
+def person_of(claims: Mapping[str, Any], groups_claim: str) -> PersonClaims:
+    """Return the person of these claims. A claim that is not needed may be missing.
+
+    Raises TokenError without a usable subject, and for groups that cannot be used.
+    """
+    subject = subject_of(claims)
+    # An address that is not verified may be that of another person.
+    email = _text(claims.get("email")) if claims.get("email_verified") is not False else ""
+    names = (_text(claims.get(name)) for name in ("name", "preferred_username"))
+    return PersonClaims(
+        subject=subject,
+        name=next(filter(None, (*names, email, subject)))[:_NAME_LENGTH_MAX],
+        email=email if len(email) <= _EMAIL_LENGTH_MAX else "",
+        groups=_groups(claims, groups_claim),
+    )
+
+
+def has_groups(claims: Mapping[str, Any], groups_claim: str) -> bool:
+    return _find(claims, groups_claim) is not None
+
+
+def _groups(claims: Mapping[str, Any], groups_claim: str) -> tuple[str, ...]:
+    value = _find(claims, groups_claim)
+    if value is None:
+        _refuse_distributed(claims, groups_claim)
+        # Several providers leave out an empty list.
+        return ()
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise TokenError(
+            f"the claim {groups_claim} (OIDC_GROUPS_CLAIM) is neither a text nor a list of texts"
+        )
+    groups = set(filter(None, values))
+    if len(groups) > GROUPS_MAX:
+        raise TokenError(
+            f"you have {len(groups)} groups, and at most {GROUPS_MAX} are allowed. The provider "
+            "can send only the groups of this application"
+        )
+    usable = {group for group in groups if len(group) <= GROUP_LENGTH_MAX and group.isprintable()}
+    if usable != groups:
+        log.warning("oidc_groups_ignored", groups=len(groups - usable))
+    return tuple(sorted(usable))
+
+
+def _refuse_distributed(claims: Mapping[str, Any], groups_claim: str) -> None:
+    """Refuse groups that the provider offers elsewhere, as Entra ID does above 200."""
+    elsewhere = claims.get("_claim_names")
+    if isinstance(elsewhere, dict) and groups_claim in elsewhere:
+        raise TokenError(
+            "you have more groups than the provider sends. It can send only the groups of this "
+            "application"
+        )
+
+
+def _find(claims: Mapping[str, Any], path: str) -> Any:
+    """Return the value of a claim. A name with dots is a claim, or else a path into objects."""
+    if path in claims:
+        return claims[path]
+    value: Any = claims
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def _text(value: Any) -> str:
+    """Return a text without what cannot be printed, empty for another type."""
+    return "".join(filter(str.isprintable, value)).strip() if isinstance(value, str) else ""
