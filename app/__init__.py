@@ -67,8 +67,9 @@ relay          an instance without a database, which follows another one: its up
 feed           what an upstream sends to relays: positions, entries and tokens
 position       epoch, revision and digest of a snapshot
 token          the credential of a caller
-scope          what a token may do: evaluate, read, write, reveal, admin, relay, publish
-grant          the scopes, environments and expiry of a token
+scope          what a caller may do: evaluate, read, write, propose, approve, reveal, admin, relay,
+               publish
+grant          scopes in environments, for the keys below prefixes; a token has one
 session        a person who is signed in to the console; ends with its token
 principal      who a session belongs to: an actor, a display name and a grant
 sign-in code   the credential in the URL of a one-time link to the console

@@ -11,7 +11,7 @@ from app.access import tokens
 from app.access.directory import TokenDirectory
 from app.access.events import Origin
 from app.access.log import AccessLog
-from app.access.models import EVERY_ENVIRONMENT, PERSONAL_SCOPES, Grant
+from app.access.models import EVERY_ENVIRONMENT, PERSONAL_SCOPES, Grant, Scope
 from app.database import Connection, Database, sql
 from app.errors import ForeseenError, Unauthenticated, reason
 from app.log import logger
@@ -62,7 +62,7 @@ async def ensure_admin_token(
 ) -> Path | None:
     """Ensure a file with an admin token in the local tier, and return its path.
 
-    Replace a file whose token is no longer valid. Raises DataFolderError.
+    Replace a file whose token is no longer valid or lacks a scope. Raises DataFolderError.
     """
     if settings.tier is not Tier.LOCAL:
         return None
@@ -93,11 +93,14 @@ async def ensure_admin_token(
 
 
 def _is_valid(path: Path, directory: TokenDirectory) -> bool:
+    """Return whether the file has a valid token, with all scopes if it is for administrators."""
     try:
-        directory.authenticate(_read(path) or "")
+        caller = directory.authenticate(_read(path) or "")
     except Unauthenticated:
         return False
-    return True
+    # That of an earlier release lacks the scopes that were added since.
+    has = caller.rights.has
+    return not has(Scope.ADMIN) or all(map(has, PERSONAL_SCOPES))
 
 
 def _read(path: Path) -> str | None:

@@ -12,6 +12,8 @@ class Scope(StrEnum):
     EVALUATE = "evaluate"
     READ = "read"
     WRITE = "write"
+    PROPOSE = "propose"
+    APPROVE = "approve"
     REVEAL = "reveal"
     ADMIN = "admin"
     RELAY = "relay"
@@ -56,8 +58,11 @@ class Grant:
         """Return whether the holder may give the scope to another token.
 
         The scope relay gives what administrators that read have anyway: entries and who may call.
+        Tokens of earlier releases have neither propose nor approve; then write was enough for both.
         """
         if scope is Scope.RELAY and {Scope.ADMIN, Scope.READ} <= self.scopes:
+            return True
+        if scope in {Scope.PROPOSE, Scope.APPROVE} and {Scope.ADMIN, Scope.WRITE} <= self.scopes:
             return True
         return self.allows(scope)
 

@@ -63,7 +63,10 @@ NO_KEYS = Keys(())
 
 
 class Rights:
-    """What a principal may do: the union of its grants, by scope and environment."""
+    """What a principal may do: the union of its grants, by scope and environment.
+
+    The scope write includes propose. No other scope includes another.
+    """
 
     __slots__ = ("_everywhere", "_named", "_of_all_keys", "grants")
 
@@ -72,8 +75,8 @@ class Rights:
         # The keys in every environment, and those in each named one, with the former.
         self._everywhere: dict[Scope, Keys] = {}
         self._named: dict[Scope, dict[str, Keys]] = {}
-        for scope in {scope for grant in self.grants for scope in grant.scopes}:
-            held = [grant for grant in self.grants if scope in grant.scopes]
+        for scope in {scope for grant in self.grants for scope in _scopes(grant)}:
+            held = [grant for grant in self.grants if scope in _scopes(grant)]
             names = {name for grant in held for name in grant.environments}
             found = {name: _keys(held, name) for name in names}
             self._everywhere[scope] = found.pop(EVERY_ENVIRONMENT, NO_KEYS)
@@ -94,7 +97,7 @@ class Rights:
         return named.get(environment) or self._everywhere[scope]
 
     def has(self, scope: Scope) -> bool:
-        """Return whether the scope holds anywhere. No scope implies another."""
+        """Return whether the scope holds anywhere."""
         return scope in self._named
 
     def covers(self, scope: Scope, environment: str) -> bool:
@@ -137,6 +140,10 @@ class RightsHolder(Protocol):
 def allowed(principal: RightsHolder, action: Scope, environment: str, key: str) -> bool:
     """Return whether the principal may do this with the key in the environment."""
     return key in principal.rights.keys(action, environment)
+
+
+def _scopes(grant: Grant) -> frozenset[Scope]:
+    return grant.scopes | {Scope.PROPOSE} if Scope.WRITE in grant.scopes else grant.scopes
 
 
 def _keys(grants: Iterable[Grant], environment: str) -> Keys:

@@ -117,6 +117,20 @@ def _state(**given: str) -> str:
     return _insert("list_states", row | given)
 
 
+_PREFIXES = (
+    """'{""}'""",
+    "'{shop/}'",
+    f"'{{a,{'b' * 255}}}'",
+    "(select array_agg('p' || n) from generate_series(1, 100) as n)",
+)
+_BAD_PREFIXES = (
+    *("'{}'", "'{null}'", "'{{a},{b}}'", "'{/a}'", "'{a b}'", "'{a,null}'", f"'{{{'a' * 256}}}'"),
+    """'{"",a}'""",
+    """'{a,""}'""",
+    "(select array_agg('p' || n) from generate_series(1, 101) as n)",
+)
+
+
 def _token(**given: str) -> str:
     row = {
         "id": "'0123456789abC'",
@@ -372,7 +386,11 @@ GOOD = {
         _property_change(after_metadata="""'{"a": 1}'""", version="3"),
         _property_change(after_protection="""'{"approvals": 1}'"""),
     ],
-    "tokens": [_token(), _token(scopes="'{evaluate,read,write,reveal,admin,relay,publish}'")],
+    "tokens": [
+        _token(),
+        _token(scopes="'{evaluate,read,write,propose,approve,reveal,admin,relay,publish}'"),
+        *(_token(prefixes=value) for value in _PREFIXES),
+    ],
     "sessions": [
         _session(),
         _session(scopes="'{evaluate,read,write,propose,approve,reveal,admin,publish}'"),
@@ -381,6 +399,7 @@ GOOD = {
             _person(),
             _session(person_id="'0123456789abC'", scopes="'{}'", environments="'{}'"),
         ),
+        *(_session(prefixes=value) for value in _PREFIXES),
     ],
     "people": [
         _person(),
@@ -416,7 +435,11 @@ GOOD = {
             *("person_suspended", "person_restored", "rows_signed"),
         )
     ],
-    "sign_in_codes": [_code(), _code(scopes="'{evaluate,read,write,reveal,admin,publish}'")],
+    "sign_in_codes": [
+        _code(),
+        _code(scopes="'{evaluate,read,write,propose,approve,reveal,admin,publish}'"),
+        *(_code(prefixes=value) for value in _PREFIXES),
+    ],
     "proposals": [
         _proposal(),
         _proposal(title=f"'{'é' * 200}'", message=f"'{'é' * 1000}'"),
@@ -629,6 +652,9 @@ BAD = {
         _token(scopes="'{read,Admin}'"),
         _token(scopes="'{null}'"),
     ],
+    "tokens_prefixes_well_formed": [_token(prefixes=value) for value in _BAD_PREFIXES],
+    "sessions_prefixes_well_formed": [_session(prefixes=value) for value in _BAD_PREFIXES],
+    "sign_in_codes_prefixes_well_formed": [_code(prefixes=value) for value in _BAD_PREFIXES],
     "tokens_environments_given": [_token(environments="'{}'")],
     "tokens_lapsed_within_environments": [_token(lapsed="'{other}'")],
     # One row that the driver cannot decode would make every read of the tokens fail.

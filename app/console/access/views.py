@@ -18,7 +18,9 @@ from app.console.actors import actor_name
 SCOPE_TEXTS = {
     Scope.EVALUATE: "Evaluate flags. Enough for programs that use an OpenFeature SDK.",
     Scope.READ: "Read flags, settings, segments and their history.",
-    Scope.WRITE: "Change them.",
+    Scope.WRITE: "Change them, and propose changes.",
+    Scope.PROPOSE: "Propose changes, without making them.",
+    Scope.APPROVE: "Approve proposals of others.",
     Scope.REVEAL: "Read secrets in clear.",
     Scope.ADMIN: "Manage tokens and environments, and read the access log.",
     Scope.RELAY: "Feed a relay: flags, settings, segments, and the MACs of tokens. No secrets.",

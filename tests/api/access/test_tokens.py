@@ -155,6 +155,18 @@ async def test_token_cannot_grant_more_than_its_creator_has(service: Service) ->
         )
 
 
+async def test_administrator_of_earlier_release_grants_new_scopes(service: Service) -> None:
+    """Before proposals had scopes of their own, write was enough for them."""
+    earlier = await service.token(Scope.READ, Scope.WRITE, Scope.ADMIN)
+    reader = await service.token(Scope.READ, Scope.ADMIN)
+    for scope in ("propose", "approve"):
+        body = {"name": "reviewer", "scopes": [scope], "environments": ["local"]}
+        granted = await service.stranger.post(PATH, json=body, headers={"X-API-Key": earlier})
+        assert granted.status == 201, await granted.text()
+        refused = await service.stranger.post(PATH, json=body, headers={"X-API-Key": reader})
+        assert (await problem(refused, 403))["code"] == "scope_missing"
+
+
 async def test_administrator_manages_tokens_of_its_environment_only(
     service: Service,
 ) -> None:

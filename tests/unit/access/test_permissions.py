@@ -77,3 +77,18 @@ def test_principal_without_grants_may_do_nothing(scope: Scope) -> None:
     assert not rights.has(scope)
     assert not rights.covers(scope, "dev")
     assert rights.environments(scope) == frozenset()
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_write_alone_includes_another_scope(scope: Scope) -> None:
+    held = Grant(
+        scopes=frozenset({scope}),
+        environments=frozenset({"dev"}),
+        prefixes=frozenset({"a/"}),
+        expires_at=None,
+    )
+    rights = Rights([held])
+    expected = {scope, Scope.PROPOSE} if scope is Scope.WRITE else {scope}
+    assert {other for other in Scope if rights.has(other)} == expected
+    assert all(rights.keys(other, "dev") == Keys(("a/",)) for other in expected)
+    assert rights.grants == (held,)
