@@ -255,3 +255,11 @@ select pg_notify('flagstone', 'tokens')::text;
 select id
 from tokens
 where revoked_at is not null;
+
+-- name: list_actor_names(tokens)
+-- Tokens that are over have names too: no row is ever deleted.
+select
+    'token:' || id as actor,
+    name
+from tokens
+where id = any(:tokens::text[]);

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 from aiohttp import web
 
+from app.access.actors import actor_names
 from app.access.events import AccessEvent, Decision
 from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT, Scope
@@ -30,6 +31,7 @@ class AccessView(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     decision: Decision
     actor: str
+    actor_name: str = ""
     token_id: str | None
     client: str | None
     request_id: str | None
@@ -105,6 +107,8 @@ async def read_page(
         # One more row than the page has shows whether there is another page.
         page_size=limit + 1,
     )
-    accesses = [AccessView(**row) async for row in rows]
-    items, is_last = accesses[:limit], len(accesses) <= limit
+    accesses = [row async for row in rows]
+    names = await actor_names(connection, [row["actor"] for row in accesses])
+    items = [AccessView(**row, actor_name=names[row["actor"]]) for row in accesses[:limit]]
+    is_last = len(accesses) <= limit
     return AccessPage(items=items, next=None if is_last else items[-1].id)

@@ -25,6 +25,7 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str]
     environments: list[str]
     created_by: str
+    created_by_name: str = ""
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

@@ -1,6 +1,7 @@
 """Create, list, rotate and revoke tokens, in the caller's transaction."""
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from app.access import expiry
+from app.access.actors import actor_names
 from app.access.events import AccessEvent, Origin
 from app.access.format import GeneratedToken, generate_token
 from app.access.log import AccessLog
@@ -153,8 +155,8 @@ async def lock(connection: Connection, token_id: str) -> LockedToken:
 async def get(connection: Connection, token_id: str) -> TokenView:
     """Return one token. Raises NotFound."""
     rows = sql.list_tokens(connection, id=token_id, after_id="", environments=None, page_size=1)
-    async for row in rows:
-        return _view(row)
+    if views := await _views(connection, [row async for row in rows]):
+        return views[0]
     raise _unknown()
 
 
@@ -166,7 +168,7 @@ async def list_page(
     rows = sql.list_tokens(
         connection, id=None, after_id=after, environments=within, page_size=limit + 1
     )
-    views = [_view(row) async for row in rows]
+    views = await _views(connection, [row async for row in rows])
     return TokenPage(items=views[:limit], next=views[limit - 1].id if len(views) > limit else None)
 
 
@@ -243,9 +245,16 @@ def _token(kind: type[AnyToken], row: asyncpg.Record, **others: Any) -> AnyToken
     return kind(grant=grant, lapsed=tuple(fields.pop("lapsed")), **fields)
 
 
-def _view(row: asyncpg.Record) -> TokenView:
+async def _views(connection: Connection, rows: Sequence[asyncpg.Record]) -> list[TokenView]:
+    names = await actor_names(connection, [row["created_by"] for row in rows])
+    return [_view(row, names[row["created_by"]]) for row in rows]
+
+
+def _view(row: asyncpg.Record, created_by_name: str) -> TokenView:
     remarks = expiry.remarks(row["expires_at"], is_replaced=row["replaced_by"] is not None)
-    return TokenView(**row, remarks=[] if row["revoked_at"] else remarks)
+    return TokenView(
+        **row, created_by_name=created_by_name, remarks=[] if row["revoked_at"] else remarks
+    )
 
 
 def _unknown() -> NotFound:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from app.access.actors import distinct_names
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.help import Commands, WritingCommand
@@ -20,11 +21,11 @@ from app.configuration.changes.views import (
     KeyChange,
     KeyHistory,
     PropertiesChangeView,
+    approval_words,
 )
 from app.configuration.lists.models import ListResult
 from app.configuration.snapshots.snapshot import Configuration
 from app.configuration.transfer.service import ImportResult
-from app.environments.protection import approval_words
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
 from app.flags.change_words.sentences import Sentence, Tense, plain_text
 from app.flags.wording import describe
@@ -60,6 +61,7 @@ def show_history(
         print_json(page.items)
         return
     rows = []
+    names = distinct_names((item.actor, item.actor_name) for item in page.items)
     for item in page.items:
         if isinstance(item, KeyChange):
             sentences = describe_change(key or "", item.before, item.after)
@@ -71,7 +73,7 @@ def show_history(
         change = "; ".join(map(plain_text, sentences))
         when = f"{item.created_at:%Y-%m-%d %H:%M:%S}"
         why = "; ".join(filter(None, (item.message, approval_words(item.approval))))
-        rows.append((item.revision, when, item.actor, change, why))
+        rows.append((item.revision, when, names[item.actor], change, why))
     show_table(("revision", "when", "who", "what", "why"), rows)
 
 

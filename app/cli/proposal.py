@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from app.access.actors import distinct_names
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.help import Commands
@@ -71,11 +72,13 @@ def list_proposals(
     if as_json:
         print_json(proposals)
         return
+    names = distinct_names((item.author, item.author_name) for item in proposals)
     show_table(
         ("id", "state", "title", "environments", "author", "changed"),
         [
             (
-                *(item.id, item.state, item.title, ", ".join(item.environments), item.author),
+                *(item.id, item.state, item.title, ", ".join(item.environments)),
+                names[item.author],
                 f"{item.updated_at:%Y-%m-%d %H:%M}",
             )
             for item in proposals

@@ -1,5 +1,6 @@
 """Print proposals as text."""
 
+from app.access.actors import distinct_names
 from app.cli.terminal import console, shortened, show_table
 from app.configuration.changes.requests import AnyOperation, DeleteOperation, PutOperation
 from app.configuration.proposals.states import IN_REVIEW
@@ -27,10 +28,11 @@ def show_proposal(proposal: ProposalView) -> None:
     console.print()
     show_table(("environment", "change", "version"), map(_operation, proposal.operations))
     console.print()
+    names = distinct_names((event.actor, event.actor_name) for event in proposal.events)
     show_table(
         ("when", "who", "what", "text"),
         [
-            (f"{event.at:%Y-%m-%d %H:%M:%S}", event.actor, event.event, event.text)
+            (f"{event.at:%Y-%m-%d %H:%M:%S}", names[event.actor], event.event, event.text)
             for event in proposal.events
         ],
     )

@@ -102,7 +102,7 @@ def show(token_id: _Id) -> None:
         ("name", token.name),
         ("scopes", ", ".join(token.scopes)),
         ("environments", ", ".join(token.environments)),
-        ("created", f"{_day(token.created_at)} by {token.created_by}"),
+        ("created", f"{_day(token.created_at)} by {token.created_by_name or token.created_by}"),
         ("ends", _end(token)),
         ("replaced by", token.replaced_by or "-"),
         ("last used", _day(token.last_used_at)),

@@ -18,7 +18,7 @@ from app.configuration.changes.models import Kind
 from app.configuration.changes.views import EntryView, KeyChange
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
-from app.console.actors import actor_name
+from app.console.actors import NamedActor, actor_of
 from app.console.json_text import DiffLine, diff
 from app.errors import NotFound
 from app.flags.change_words.entries import describe_change
@@ -45,10 +45,10 @@ class PendingChange:
 class DraftConflict:
     """What others changed since the base of a draft. `current` None means that they deleted it.
 
-    `names` has the name of each actor in `changes`.
+    `authors` has each actor of `changes`, by ID.
     """
 
-    names: Mapping[str, str]
+    authors: Mapping[str, NamedActor]
     base: EntryView | None
     current: EntryView | None
     changes: Sequence[KeyChange]
@@ -159,8 +159,13 @@ async def _find_conflict(
             break
         changes.append(change)
     theirs = await pending_change(key, base, current, tense=Tense.PAST)
-    names = {change.actor: actor_name(request, change.actor) for change in changes}
-    return DraftConflict(names=names, base=base, current=current, changes=changes, theirs=theirs)
+    return DraftConflict(
+        authors={item.actor: actor_of(request, item.actor, item.actor_name) for item in changes},
+        base=base,
+        current=current,
+        changes=changes,
+        theirs=theirs,
+    )
 
 
 def merged(base: EntryView | None, mine: EntryView, theirs: EntryView) -> EntryView:

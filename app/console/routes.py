@@ -10,6 +10,7 @@ from app.access.sessions.guard import guarded_page
 from app.configuration.snapshots.reading import with_snapshot
 from app.console import home, sign_in
 from app.console.access import session_pages, token_pages
+from app.console.actors import SHARED_NAMES, SharedNames
 from app.console.changes import handlers as changes
 from app.console.changes import plan_handlers as plan_pages
 from app.console.compare.handlers import get_compare, post_promote
@@ -229,6 +230,7 @@ def add_console(app: web.Application) -> None:
     add_flag_list(app)
     health.add_health(app)
     app[PAST_STATES] = PastStates()
+    app[SHARED_NAMES] = SharedNames()
     for entry in PAGES:
         scopes = None if entry.scope is None else [entry.scope, *entry.also]
         handler = entry.handler

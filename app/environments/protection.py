@@ -53,16 +53,6 @@ def protection_words(protection: Protection | None) -> str:
     return f"{text}, authors may approve" if protection.self_approval else text
 
 
-def approval_words(approval: Approval | None) -> str:
-    """Return what allowed a change set, for people. Empty if it needed no approval."""
-    if approval is None:
-        return ""
-    if approval.emergency:
-        of_proposal = f", proposal {approval.proposal}" if approval.proposal else ""
-        return f"emergency, without approval{of_proposal}"
-    return f"proposal {approval.proposal}, approved by {', '.join(approval.approvers) or '-'}"
-
-
 def protection_of(column: Any) -> Protection | None:
     return None if column is None else msgspec.convert(column, Protection)
 

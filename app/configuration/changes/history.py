@@ -9,6 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from app.access.actors import actor_names
 from app.access.permissions import Keys
 from app.configuration.changes.history_search import (
     ALL_CHANGE_SETS,
@@ -20,6 +21,7 @@ from app.configuration.changes.past import unknown_revision
 from app.configuration.changes.rows import properties_change_of
 from app.configuration.changes.views import (
     CHANGES_MAX,
+    ApprovalView,
     ChangeSetPage,
     ChangeSetView,
     ChangeView,
@@ -63,8 +65,9 @@ async def get_change_set(
     row, properties = await find(connection, environment, revision, keys)
     pages = await _changes(connection, environment, [revision], keys, after=after, limit=limit)
     changes, next_key = pages.get(revision, _NO_CHANGES)
+    names = await _names(connection, [row])
     return ChangeSetView(
-        **_fields(row, keys), changes=changes, next=next_key, properties=properties
+        **_fields(row, keys, names), changes=changes, next=next_key, properties=properties
     )
 
 
@@ -104,7 +107,7 @@ async def list_change_sets(
     async for row in sql.list_change_sets(
         connection, environment=environment, revisions=found, prefixes=keys.filter
     ):
-        fields = _fields(row, keys)
+        fields = dict(row)
         size += fields.pop("bytes") or 0
         if rows and size > PAGE_BYTES_MAX:
             break
@@ -112,13 +115,15 @@ async def list_change_sets(
     revisions = [row["revision"] for row in rows]
     pages = await _changes(connection, environment, revisions, keys, limit=CHANGES_MAX)
     properties = await property_changes(connection, environment, revisions)
+    names = await _names(connection, rows)
     items = []
     for row in rows:
         changes, next_key = pages.get(row["revision"], _NO_CHANGES)
         if row["changes_count"] and not changes:
             break  # the page is full
         change = properties.get(row["revision"])
-        items.append(ChangeSetView(**row, changes=changes, next=next_key, properties=change))
+        fields = _fields(row, keys, names)
+        items.append(ChangeSetView(**fields, changes=changes, next=next_key, properties=change))
     # Without a filter revisions have no gaps, so the last one shows whether older ones exist.
     more = bool(items) and items[-1].revision > head.first_revision
     if matching != ALL_CHANGE_SETS or not keys.is_all:
@@ -126,8 +131,8 @@ async def list_change_sets(
     return ChangeSetPage(items=items, next=items[-1].revision if more else None)
 
 
-async def list_actors(connection: Connection, environment: str, *, keys: Keys) -> list[str]:
-    """Return who has written to an environment, in the order of their names.
+async def list_actors(connection: Connection, environment: str, *, keys: Keys) -> dict[str, str]:
+    """Return who has written to an environment, with their names.
 
     If the rights are limited: who has made the latest 1,000 change sets that the caller may see.
     """
@@ -139,7 +144,7 @@ async def list_actors(connection: Connection, environment: str, *, keys: Keys) -
             connection, head, ALL_CHANGE_SETS, LATEST, _AUTHORS_OF, keys=keys
         )
         rows = sql.list_actors_of(connection, environment=environment, revisions=revisions)
-    return sorted([row["actor"] async for row in rows])
+    return await actor_names(connection, [row["actor"] async for row in rows])
 
 
 async def key_history(
@@ -166,6 +171,7 @@ async def key_history(
         if before == LATEST or not is_stored_key(key):
             raise NotFound("configuration_unknown", "The configuration has never existed.")
         return KeyHistory(items=[], next=None)
+    names = await _names(connection, rows)
     items = [
         KeyChange(
             revision=row["revision"],
@@ -175,11 +181,31 @@ async def key_history(
             created_at=row["created_at"],
             before=_view(row, "before"),
             after=_view(row, "after"),
-            approval=approval_of(row["approval"]),
+            **_people(row, names),
         )
         for row in rows
     ]
     return KeyHistory(items=items, next=items[-1].revision if rows[-1]["has_more"] else None)
+
+
+async def _names(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the names of the authors and approvers of change sets."""
+    approvals = [approval for row in rows if (approval := approval_of(row["approval"]))]
+    approvers = [approver for approval in approvals for approver in approval.approvers]
+    return await actor_names(connection, [*(row["actor"] for row in rows), *approvers])
+
+
+def _people(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a view that have names."""
+    approval = approval_of(row["approval"])
+    if approval is not None:
+        approval = ApprovalView(
+            proposal=approval.proposal,
+            approvers=approval.approvers,
+            approver_names=tuple(names[approver] for approver in approval.approvers),
+            emergency=approval.emergency,
+        )
+    return {"actor_name": names[row["actor"]], "approval": approval}
 
 
 async def _changes(
@@ -209,11 +235,11 @@ async def _changes(
     return await in_turn("view", lambda: _pages(rows))
 
 
-def _fields(row: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+def _fields(row: Mapping[str, Any], keys: Keys, names: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of a view. The hash covers all keys, so it needs the right to read all."""
     return {
         **row,
-        "approval": approval_of(row["approval"]),
+        **_people(row, names),
         "hash": row["hash"] if keys.is_all else None,
     }
 

@@ -47,6 +47,12 @@ class PropertiesChangeView(msgspec.Struct, frozen=True, kw_only=True):
     patch: list[dict[str, Any]]
 
 
+class ApprovalView(Approval, frozen=True, kw_only=True, omit_defaults=True):
+    """What allowed a change set. `approver_names` are in the order of `approvers`."""
+
+    approver_names: tuple[str, ...] = ()
+
+
 class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
     """A change set. `hash`, in hex, covers it and all change sets before it.
 
@@ -58,6 +64,7 @@ class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     kind: str
     actor: str
+    actor_name: str = ""
     message: str
     created_at: datetime
     hash: str | None
@@ -65,7 +72,7 @@ class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
     changes_count: int
     next: str | None
     properties: PropertiesChangeView | None
-    approval: Approval | None = None
+    approval: ApprovalView | None = None
 
 
 class ChangeSetPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,11 +88,12 @@ class KeyChange(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     kind: str
     actor: str
+    actor_name: str = ""
     message: str
     created_at: datetime
     before: EntryView | None
     after: EntryView | None
-    approval: Approval | None = None
+    approval: ApprovalView | None = None
 
 
 class KeyHistory(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +136,18 @@ class AppliedChangeSets(msgspec.Struct, frozen=True, kw_only=True):
 
     change_sets: list[AppliedChangeSet]
     dry_run: bool = False
+
+
+def approval_words(approval: ApprovalView | None) -> str:
+    """Return what allowed a change set, for people. Empty if it needed no approval."""
+    if approval is None:
+        return ""
+    if approval.emergency:
+        of_proposal = f", proposal {approval.proposal}" if approval.proposal else ""
+        return f"emergency, without approval{of_proposal}"
+    # An answer of an earlier release has no names.
+    approvers = approval.approver_names or approval.approvers
+    return f"proposal {approval.proposal}, approved by {', '.join(approvers) or '-'}"
 
 
 def entry_view(content: Content | None, version: int | None) -> EntryView | None:

@@ -6,6 +6,7 @@ IDs of events have the order of their commits, so a stream that continues after 
 import msgspec
 from aiohttp import web
 
+from app.access.actors import actor_names
 from app.access.guard import CALLER, TOKENS, presented_token
 from app.access.models import EVERY_ENVIRONMENT, Grant
 from app.configuration.proposals.states import ProposalState
@@ -72,12 +73,14 @@ async def stream_proposal_events(request: web.Request) -> web.StreamResponse:
 async def _events_after(request: web.Request, after: int, grant: Grant) -> list[ProposalEventData]:
     has_all = EVERY_ENVIRONMENT in grant.environments
     async with request.app[DATABASE].connection() as connection:
-        rows = sql.list_proposal_events_after(
+        listed = sql.list_proposal_events_after(
             connection,
             after=after,
             visible=None if has_all else sorted(grant.environments),
             page_size=_PAGE,
         )
+        rows = [row async for row in listed]
+        names = await actor_names(connection, [row["actor"] for row in rows])
         return [
             ProposalEventData(
                 id=row["id"],
@@ -85,12 +88,13 @@ async def _events_after(request: web.Request, after: int, grant: Grant) -> list[
                 event=row["event"],
                 version=row["version"],
                 actor=row["actor"],
+                actor_name=names[row["actor"]],
                 environments=[name for name in row["environments"] if grant.covers(name)],
                 at=row["at"],
                 title=row["title"],
                 state=ProposalState(row["state"]),
             )
-            async for row in rows
+            for row in rows
         ]
 
 

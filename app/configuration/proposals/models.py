@@ -22,6 +22,7 @@ class ProposalEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     version: int
     actor: str
+    actor_name: str = ""
     environments: list[str]
     text: str
     at: datetime

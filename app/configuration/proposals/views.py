@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from app.access.actors import actor_names
 from app.access.models import EVERY_ENVIRONMENT, Grant
 from app.configuration.changes.approvals import Authority, missing_approvals
 from app.configuration.changes.requests import AnyOperation
@@ -33,23 +34,29 @@ class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
     state: ProposalState
     version: int
     author: str
+    author_name: str = ""
     created_at: datetime
     updated_at: datetime
     apply_at: datetime | None
     expires_after_seconds: int | None
     scheduled_by: str | None
+    scheduled_by_name: str | None = None
     reason: str | None
     applied: dict[str, int] | None
     operations_count: int
 
 
 class EnvironmentApprovals(msgspec.Struct, frozen=True, kw_only=True):
-    """The approvals in one environment: how many it needs and lacks, and whose count now."""
+    """The approvals in one environment: how many it needs and lacks, and whose count now.
+
+    `approver_names` are in the order of `approvers`.
+    """
 
     environment: str
     required: int
     missing: int
     approvers: list[str]
+    approver_names: list[str] = []
 
 
 class ProposalView(ProposalSummary, frozen=True, kw_only=True):
@@ -75,6 +82,7 @@ class ProposalEventData(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     version: int
     actor: str
+    actor_name: str
     environments: list[str]
     at: datetime
     title: str
@@ -87,15 +95,21 @@ async def view(connection: Connection, proposal: Proposal, grant: Grant) -> Prop
     fields = {name: getattr(proposal, name) for name in _STORED}
     fields["reason"] = _reason(proposal.state, proposal.reason, proposal.environments, grant)
     operations = [item for item in proposal.operations if item.environment in names]
+    known = await actor_names(
+        connection, [proposal.scheduled_by, *(event.actor for event in proposal.events)]
+    )
     return ProposalView(
         **fields,
+        author_name=known[proposal.author],
+        scheduled_by_name=proposal.scheduled_by and known[proposal.scheduled_by],
         **_shown(proposal.environments, proposal.applied, grant),
         operations_count=len(operations),
         operations=operations,
-        approvals=await _approvals(connection, proposal, names),
+        approvals=await _approvals(connection, proposal, names, known),
         events=[
             msgspec.structs.replace(
                 event,
+                actor_name=known[event.actor],
                 environments=_covered(event.environments, grant),
                 text=_reason(event.event, event.text, event.environments, grant) or "",
             )
@@ -117,7 +131,7 @@ async def summaries(
 ) -> list[ProposalSummary]:
     """Return the proposals that a token may read in part, the latest first. None matches all."""
     has_all = EVERY_ENVIRONMENT in grant.environments
-    rows = sql.list_proposals(
+    listed = sql.list_proposals(
         connection,
         before=before,
         states=states,
@@ -126,14 +140,19 @@ async def summaries(
         visible=None if has_all else sorted(grant.environments),
         page_size=page_size,
     )
-    return [_summary(row, grant) async for row in rows]
+    rows = [row async for row in listed]
+    actors = [actor for row in rows for actor in (row["author"], row["scheduled_by"])]
+    names = await actor_names(connection, actors)
+    return [_summary(row, names, grant) for row in rows]
 
 
-def _summary(row: Mapping[str, Any], grant: Grant) -> ProposalSummary:
+def _summary(row: Mapping[str, Any], names: Mapping[str, str], grant: Grant) -> ProposalSummary:
     fields = {name: row[name] for name in _STORED} | {"state": ProposalState(row["state"])}
     fields["reason"] = _reason(row["state"], row["reason"], row["environments"], grant)
     return ProposalSummary(
         **fields,
+        author_name=names[row["author"]],
+        scheduled_by_name=row["scheduled_by"] and names[row["scheduled_by"]],
         **_shown(row["environments"], row["applied"], grant),
         operations_count=row["operations_count"],
     )
@@ -166,27 +185,29 @@ def _covered(names: Any, grant: Grant) -> list[str]:
 
 
 async def _approvals(
-    connection: Connection, proposal: Proposal, names: list[str]
+    connection: Connection, proposal: Proposal, names: list[str], known: Mapping[str, str]
 ) -> list[EnvironmentApprovals]:
     """Return the approvals of a proposal in review. Later the history has those that counted."""
     if proposal.state not in IN_REVIEW:
         return []
-    known = await approvals.authorities(connection, proposal)
+    counted = await approvals.authorities(connection, proposal)
     existing = {item.name: item for item in await environments.list_all(connection)}
     return [
-        _environment_approvals(existing[name], proposal.required.get(name, 0), known[name])
+        _environment_approvals(existing[name], proposal.required.get(name, 0), counted[name], known)
         for name in names
         if name in existing
     ]
 
 
 def _environment_approvals(
-    environment: Environment, required: int, authority: Authority
+    environment: Environment, required: int, authority: Authority, known: Mapping[str, str]
 ) -> EnvironmentApprovals:
     protection = environment.protection if required else None
+    approvers = sorted(authority.approvers)
     return EnvironmentApprovals(
         environment=environment.name,
         required=protection.approvals if protection is not None else 0,
         missing=missing_approvals(protection, authority) if protection is not None else 0,
-        approvers=sorted(authority.approvers),
+        approvers=approvers,
+        approver_names=[known[approver] for approver in approvers],
     )

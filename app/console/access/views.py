@@ -13,7 +13,7 @@ from app.access.log_handlers import AccessView
 from app.access.models import PERSONAL_SCOPES, Scope
 from app.access.sessions.service import SessionView
 from app.access.token_views import TokenView
-from app.console.actors import actor_name
+from app.console.actors import NamedActor, actor_of
 
 SCOPE_TEXTS = {
     Scope.EVALUATE: "Evaluate flags. Enough for programs that use an OpenFeature SDK.",
@@ -70,7 +70,7 @@ class TokenRow:
 
     view: TokenView
     state: str
-    creator: str
+    creator: NamedActor
     is_own: bool
 
     @property
@@ -87,7 +87,7 @@ def token_row(request: web.Request, view: TokenView) -> TokenRow:
     return TokenRow(
         view=view,
         state="revoked" if view.revoked_at else "expired" if is_expired else "valid",
-        creator=actor_name(request, view.created_by),
+        creator=actor_of(request, view.created_by, view.created_by_name),
         is_own=view.id == request[CALLER].token_id,
     )
 
@@ -103,6 +103,7 @@ class SessionRow:
     """A session of the list. `browser` is in words, such as "Firefox on Linux"."""
 
     view: SessionView
+    actor: NamedActor
     browser: str
     way: str
     is_current: bool
@@ -115,8 +116,9 @@ class SessionRow:
 def session_row(request: web.Request, view: SessionView) -> SessionRow:
     return SessionRow(
         view=view,
+        actor=actor_of(request, view.actor, view.name),
         browser=browser_words(view.user_agent),
-        way="one-time link" if view.token_id is None else f"token {view.token_id}",
+        way="one-time link" if view.token_id is None else "token",
         is_current=view.id == request[CALLER].session_id,
     )
 
@@ -144,7 +146,7 @@ class AccessRow:
 
     view: AccessView
     event: str
-    actor: str
+    actor: NamedActor
 
 
 def access_row(request: web.Request, view: AccessView) -> AccessRow:
@@ -152,5 +154,5 @@ def access_row(request: web.Request, view: AccessView) -> AccessRow:
     return AccessRow(
         view=view,
         event=texts.get(view.event, view.event),
-        actor=actor_name(request, view.actor),
+        actor=actor_of(request, view.actor, view.actor_name),
     )

@@ -7,7 +7,7 @@ from aiohttp import web
 from app.access.guard import readable_keys
 from app.configuration.changes import history
 from app.configuration.snapshots.reading import FOLLOWER
-from app.console.actors import actor_name
+from app.console.actors import actor_of
 from app.console.changes.effect import Effect, changed_rules, effect_of
 from app.console.changes.filters import ChangeFilters
 from app.console.changes.views import (
@@ -51,7 +51,10 @@ async def get_changes(request: web.Request) -> web.Response:
     rows = await in_thread(
         "words", lambda: [change_set_row(request, item) for item in change_sets.items]
     )
-    authors = sorted((actor_name(request, actor), actor) for actor in actors)
+    authors = sorted(
+        (actor_of(request, actor, name) for actor, name in actors.items()),
+        key=lambda author: (author.name, author.id),
+    )
     return page(
         request,
         "changes/list.html",

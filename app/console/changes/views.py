@@ -22,11 +22,11 @@ from app.configuration.changes.views import (
     EntryView,
     KeyChange,
     PropertiesChangeView,
+    approval_words,
 )
-from app.console.actors import actor_name
+from app.console.actors import NamedActor, actor_of
 from app.console.entry_pages import page_of_kind
 from app.console.json_text import DiffLine, diff
-from app.environments.protection import approval_words
 from app.flags.change_words.entries import describe_change, describe_changes, describe_properties
 from app.flags.change_words.sentences import Sentence, Tense
 from app.flags.proposals.views import EnvironmentPreview
@@ -43,8 +43,7 @@ class ChangeSetRow:
 
     revision: int
     kind: str
-    actor: str
-    author: str
+    author: NamedActor
     message: str
     created_at: datetime
     approval: str
@@ -136,8 +135,7 @@ def _row(
     return ChangeSetRow(
         revision=change.revision,
         kind="" if change.kind == ChangeKind.EDIT else change.kind,
-        actor=change.actor,
-        author=actor_name(request, change.actor),
+        author=actor_of(request, change.actor, change.actor_name),
         message=change.message,
         created_at=change.created_at,
         approval=approval_words(change.approval),

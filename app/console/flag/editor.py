@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.actors import actor_name
+from app.console.actors import actor_of
 from app.console.copying.handlers import entry_texts
 from app.console.flag import editor_tools
 from app.console.flag.actions import ActionEffect, fit
@@ -115,5 +115,5 @@ async def head_data(
         "views": VIEWS,
         "tools": editor_tools,
         "is_fragment": is_fragment(request),
-        "actor_name": partial(actor_name, request),
+        "actor_of": partial(actor_of, request),
     }

@@ -11,7 +11,7 @@ from app.access.sessions.guard import authenticate
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
-from app.console.actors import actor_name
+from app.console.actors import current_name
 from app.errors import Unauthenticated
 from app.http import wire
 
@@ -68,7 +68,7 @@ def _change(request: web.Request, snapshot: Snapshot, after: int) -> PageChange:
     last = events[-1] if events else None
     return PageChange(
         revision=snapshot.revision,
-        actor=actor_name(request, last.actor) if last is not None else "another process",
+        actor=current_name(request, last.actor) if last is not None else "another process",
         message=last.message if last is not None else "",
         created_at=last.created_at if last is not None else datetime.now(UTC),
         keys=keys[:_KEYS_MAX],

@@ -12,7 +12,7 @@ from app.configuration.proposals.models import authors_of
 from app.configuration.proposals.states import IN_REVIEW, Action, ProposalState, possible
 from app.configuration.proposals.views import ProposalSummary, ProposalView
 from app.configuration.snapshots.reading import FOLLOWER
-from app.console.actors import actor_name
+from app.console.actors import NamedActor, actor_of
 from app.console.changes.effect import Effect, FlagEffect
 from app.console.changes.views import ChangeSetDetails, change_set_details
 from app.console.json_text import DiffLine, diff
@@ -51,7 +51,7 @@ class ProposalRow:
     """A proposal in the inbox."""
 
     view: ProposalSummary
-    author: str
+    author: NamedActor
     look: str
     image: str
 
@@ -60,7 +60,7 @@ class ProposalRow:
 class ConversationRow:
     """An event of a proposal. `version` is that of the proposal then."""
 
-    actor: str
+    actor: NamedActor
     words: str
     text: str
     version: int
@@ -91,13 +91,15 @@ class EnvironmentReview:
 
 def proposal_row(request: web.Request, view: ProposalSummary) -> ProposalRow:
     look, image = _LOOKS[view.state]
-    return ProposalRow(view=view, author=actor_name(request, view.author), look=look, image=image)
+    return ProposalRow(
+        view=view, author=actor_of(request, view.author, view.author_name), look=look, image=image
+    )
 
 
 def conversation(request: web.Request, proposal: ProposalView) -> list[ConversationRow]:
     return [
         ConversationRow(
-            actor=actor_name(request, event.actor),
+            actor=actor_of(request, event.actor, event.actor_name),
             words=_EVENTS.get(event.event, event.event),
             text=event.text,
             version=event.version,

@@ -36,7 +36,13 @@ async def test_approved_proposal_is_applied_as_one_change_set(
     proposal = await author.propose(put("a", 2, 1), delete("b", 1), put("c", 3), message="Why")
     assert proposal["state"] == "open"
     assert proposal["approvals"] == [
-        {"environment": "staging", "required": 1, "missing": 1, "approvers": []}
+        {
+            "environment": "staging",
+            "required": 1,
+            "missing": 1,
+            "approvers": [],
+            "approver_names": [],
+        }
     ]
     approved = await reviewer.act(proposal, "approve", text="Fine")
     assert approved.status == 200, approved.body
@@ -53,6 +59,7 @@ async def test_approved_proposal_is_applied_as_one_change_set(
     assert change_set["approval"] == {
         "proposal": str(proposal["id"]),
         "approvers": [reviewer.actor],
+        "approver_names": ["test"],
     }
     assert [event["event"] for event in applied.body["events"]] == [
         *("created", "submitted", "approved", "applied")

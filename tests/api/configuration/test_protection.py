@@ -355,7 +355,11 @@ async def test_proposal_is_applied_with_enough_approvals(service: Service) -> No
     await apply("token:b", "token:c")
 
     _, change_set = await _send(service.client, "GET", f"{LOCAL}/changes/2")
-    assert change_set["approval"] == {"proposal": "p1", "approvers": ["token:b", "token:c"]}
+    assert change_set["approval"] == {
+        "proposal": "p1",
+        "approvers": ["token:b", "token:c"],
+        "approver_names": ["token b", "token c"],
+    }
     assert isinstance(await _verified(service), Verified)
 
 

@@ -25,6 +25,7 @@ TOKENS_PAGE, NEW, SESSIONS, LOG = (
     "/console/sessions",
     "/console/access-log",
 )
+CHANGE_SET = "/console/environments/local/changes/1"
 FORM = {"name": "ci", "scopes": "read", "environments": "local", "expires_days": "30"}
 
 
@@ -323,3 +324,50 @@ async def test_page_without_database_says_so(
 
     assert text in page
     assert "Try again when the database is back." in page
+
+
+async def test_author_leads_administrators_to_the_token(
+    service: Service, console: ClientSession
+) -> None:
+    author = await _write_as(service, "Amina")
+
+    page = await read(console, CHANGE_SET)
+    async with service.signed_in(await service.token(Scope.READ)) as reader:
+        plain = await read(reader, CHANGE_SET)
+
+    assert f'<a href="{TOKENS_PAGE}/{author}" title="token:{author}">Amina</a>' in page
+    assert f'<span title="token:{author}">Amina</span>' in plain
+
+
+async def test_author_has_a_name_after_its_token_ends(
+    service: Service, console: ClientSession
+) -> None:
+    author = await _write_as(service, "Amina")
+    await send(console, f"{TOKENS_PAGE}/{author}/revoke", status=303)
+
+    changes = await read(console, "/console/environments/local/changes")
+
+    assert f'title="token:{author}">Amina</a>' in changes
+    assert f'<option value="token:{author}">Amina</option>' in changes
+
+
+async def test_authors_of_one_name_have_their_ids(service: Service, console: ClientSession) -> None:
+    author = await _write_as(service, "Amina")
+    shared = f'Amina</a> <span class="muted">token:{author}</span>'
+    assert shared not in await read(console, "/console/environments/local/changes")
+
+    await _write_as(service, "Amina")
+
+    assert shared in await read(console, "/console/environments/local/changes")
+
+
+async def _write_as(service: Service, name: str) -> str:
+    """Change a setting with a new token of this name, and return its ID."""
+    body = {"name": name, "scopes": ["write"], "environments": ["*"]}
+    async with service.client.post("/v1/tokens", json=body) as answer:
+        issued = await answer.json()
+    path = f"/v1/environments/local/configurations/{issued['token']['id']}"
+    headers = {"X-API-Key": issued["text"], "If-None-Match": "*"}
+    async with service.stranger.put(path, json={"value": 1}, headers=headers) as answer:
+        assert answer.status == 201, await answer.text()
+    return str(issued["token"]["id"])

@@ -65,6 +65,8 @@ VARYING = {
     "request_id": "[0-9a-f]{28}",
     **dict.fromkeys(("actor", "author", "approvers", "scheduled_by"), rf"token:{_TOKEN_ID}"),
     "created_by": rf"token:{_TOKEN_ID}",
+    **dict.fromkeys(("actor_name", "author_name", "approver_names"), ".+"),
+    **dict.fromkeys(("scheduled_by_name", "created_by_name"), ".+"),
     "instance": ".+",
 }
 

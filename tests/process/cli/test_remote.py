@@ -12,6 +12,7 @@ import pytest
 import trustme
 from aiohttp import web
 
+from app.cli.actor import operator
 from tests.commands import CommandResult
 from tests.ports import free_port
 from tests.process.cli.conftest import Run
@@ -188,6 +189,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 VARIABLE = re.compile(
     r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{64}|(?:token|operator):\w+"
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?Z?)?|fs_\w+"
+    # The names of the two actors: the account of the tests, and the token of the server.
+    rf"|\b(?:{re.escape(operator().removeprefix('operator:'))}|local admin)\b"
 )
 
 
