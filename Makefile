@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
         failover postgres-versions upgrade-test generated \
         clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
-        token script doctor backup restore clients
+        token script doctor backup restore clients providers
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} \
@@ -139,6 +139,9 @@ reference: tools ## generate .env.example and parts of docs/ from the code
 
 clients: ## install Node's OpenFeature clients, for the suite
 	@npm ci --prefix tests/process/clients --silent
+
+providers: ## install an identity provider, for the suite (needs npm)
+	@npm ci --prefix tests/process/providers --ignore-scripts --silent
 
 history: tools ## check the promises under faults: args="--seconds 60"
 	@$(BIN)/python -m tests.process.history $(args)
