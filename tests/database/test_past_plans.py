@@ -57,6 +57,11 @@ STATEMENTS = {
     "list_contents_at": (f"{_ALL_KEYS}, 'local', {MIDDLE}", 400),
     "list_entries_at": (f"{_ALL_KEYS}, 'local', {MIDDLE}, 2097152", 1_200),
     "probe_changed_keys": (f"{MIDDLE}, 'local', {REVISIONS}, '', null, 250", 1_400),
+    # The limited statements read the index of changes from its end.
+    "list_revisions_below": (
+        f"'local', 1, {REVISIONS}, '{{key/1}}', null, null, null, null, 31",
+        600,
+    ),
     "find_revision_at": (f"'local', {_HOUR}", 100),
 }
 

@@ -2,9 +2,11 @@
 
 from contextlib import suppress
 
+import msgspec
 from aiohttp import web
 
-from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin, readable_keys
+from app.access.models import Scope
 from app.configuration.changes import administration, past, writes
 from app.configuration.changes.administration import record_creation
 from app.configuration.changes.intents import patch_of
@@ -35,9 +37,13 @@ DELETION_SECONDS = 20.0
 async def list_environments(request: web.Request) -> web.Response:
     """List the environments of the token."""
     wire.read_query(request, set())
-    grant, follower = request[CALLER].grant, request.app[FOLLOWER]
+    rights, follower = request[CALLER].rights, request.app[FOLLOWER]
 
-    items = [head for name, head in follower.environments().items() if grant.covers(name)]
+    items = [
+        _visible(request, head)
+        for name, head in follower.environments().items()
+        if rights.covers(Scope.READ, name)
+    ]
 
     return wire.answer(EnvironmentList(items=items), headers=stale_header(request))
 
@@ -51,14 +57,22 @@ async def get_environment(request: web.Request) -> web.Response:
     moment = wire.moment(query)
     if moment is None:
         snapshot = await read_snapshot(request, query)
-        return wire.answer(snapshot.environment, headers=snapshot_headers(request, snapshot))
+        environment = _visible(request, snapshot.environment)
+        return wire.answer(environment, headers=snapshot_headers(request, snapshot))
 
     async with request.app[DATABASE].connection() as connection:
         name = request.match_info["environment"]
         environment = await past.environment_at(connection, name, moment)
 
     headers = revision_header(environment.epoch, environment.revision)
-    return wire.answer(environment, headers=headers)
+    return wire.answer(_visible(request, environment), headers=headers)
+
+
+def _visible(request: web.Request, environment: Environment) -> Environment:
+    """Return the environment, without the hash unless the caller may read all that it covers."""
+    if readable_keys(request, environment.name).is_all:
+        return environment
+    return msgspec.structs.replace(environment, hash=None)
 
 
 async def patch_environment(request: web.Request) -> web.Response:

@@ -49,7 +49,7 @@ PAGE_BYTES_MAX = 2 * 1024 * 1024
 # At most this much is compared on the event loop.
 _QUICK_BYTES = 32 * 1024
 # A caller with limited rights is shown the authors of this many change sets.
-_AUTHORS_OF = 1_000
+_AUTHORS_OF = 300
 
 
 async def get_change_set(
@@ -134,7 +134,7 @@ async def list_change_sets(
 async def list_actors(connection: Connection, environment: str, *, keys: Keys) -> dict[str, str]:
     """Return who has written to an environment, with their names.
 
-    If the rights are limited: who has made the latest 1,000 change sets that the caller may see.
+    If the rights are limited: who has made the latest 300 change sets that the caller may see.
     """
     head = await environments.get(connection, environment)
     if keys.is_all:

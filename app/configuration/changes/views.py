@@ -54,7 +54,9 @@ class ApprovalView(Approval, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ChangeSetView(msgspec.Struct, frozen=True, kw_only=True):
-    """A change set. `hash`, in hex, covers it and all change sets before it.
+    """A change set, with the keys that the caller may read.
+
+    `hash`, in hex, covers it and all change sets before it.
 
     `changes` has the first of `changes_count` changes. Read the change set with `after` = `next`
     for more; `next` is null at the end.

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER, readable_keys
 from app.access.models import Scope
+from app.access.permissions import Keys
 from app.configuration.changes import plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.past import Moment, revision_of
@@ -36,9 +37,16 @@ async def get_compare(request: web.Request) -> web.Response:
     request.app[FOLLOWER].require(environment)
     against = request.query.get("against", "")
     before, after = read_moment(request, "from_at", "from"), read_moment(request, "to_at", "to")
+    keys = readable_keys(request)
+    if against:
+        check_grant(request, against, Scope.READ)
+        keys &= readable_keys(request, against)
     data: dict[str, Any] = {"against": against, "details": None, "next_after": None}
+    data["is_limited"] = not keys.is_all
     if against or before is not None:
-        difference, revisions = await _difference(request, environment, against, before, after)
+        difference, revisions = await _difference(
+            request, environment, against, before, after, keys=keys
+        )
         tense = Tense.PLANNED if against else Tense.PAST
         details = await in_turn("words", lambda: difference_details(difference, tense))
         data |= {"details": details, "next_after": difference.next, "revisions": revisions}
@@ -76,26 +84,24 @@ async def _difference(
     against: str,
     before: Moment | None,
     after: Moment | None,
+    *,
+    keys: Keys,
 ) -> tuple[Difference, tuple[int, int] | None]:
     """Return a page of the difference, and the revisions of two moments."""
-    keys = readable_keys(request)
-    if against:
-        check_grant(request, against, Scope.READ)
-        keys &= readable_keys(request, against)
-    position: dict[str, Any] = {"after_key": request.query.get("after", ""), "limit": _PAGE_SIZE}
+    position: dict[str, Any] = {
+        "keys": keys,
+        "after_key": request.query.get("after", ""),
+        "limit": _PAGE_SIZE,
+    }
     async with request.app[DATABASE].connection() as connection:
         if against:
-            difference = await between_environments(
-                connection, against, environment, keys=keys, **position
-            )
+            difference = await between_environments(connection, against, environment, **position)
             return difference, None
         first = await revision_of(connection, environment, 0 if before is None else before)
         last = request.app[FOLLOWER].require(environment).revision
         if after is not None:
             last = await revision_of(connection, environment, after)
-        difference = await between_revisions(
-            connection, environment, first, last, keys=keys, **position
-        )
+        difference = await between_revisions(connection, environment, first, last, **position)
     return difference, (first, last)
 
 

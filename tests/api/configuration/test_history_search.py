@@ -106,12 +106,13 @@ async def _write_several(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("keys", LIMITED)
-@pytest.mark.parametrize("keys_max", [-1, 300])
+@pytest.mark.parametrize(("keys_max", "recent"), [(-1, 0), (300, 0), (-1, 9), (300, 9), (300, 99)])
 async def test_search_finds_change_sets_of_own_keys(
-    filled: Service, monkeypatch: pytest.MonkeyPatch, keys: Keys, keys_max: int
+    filled: Service, monkeypatch: pytest.MonkeyPatch, keys: Keys, keys_max: int, recent: int
 ) -> None:
     await filled.app[DATABASE].transact(_write_several)
     monkeypatch.setattr(history_search, "KEYS_MAX", keys_max)
+    monkeypatch.setattr(history_search, "RECENT_REVISIONS", recent)
     async with filled.app[DATABASE].connection() as connection:
         every = (await list_change_sets(connection, "local", keys=ALL_KEYS, limit=100)).items
         head = await environments.get(connection, "local")
