@@ -11,6 +11,7 @@ select
     relay_mac,
     scopes,
     environments,
+    prefixes,
     lapsed,
     expires_at,
     retires_at
@@ -29,8 +30,8 @@ select
         sum(
             hashtextextended(
                 concat_ws(
-                    '/', id, name, mac, relay_mac, scopes, environments, lapsed, expires_at,
-                    retires_at
+                    '/', id, name, mac, relay_mac, scopes, environments, prefixes, lapsed,
+                    expires_at, retires_at
                 ),
                 0
             )
@@ -87,9 +88,10 @@ from tokens
 where revoked_at is null
   and coalesce(least(expires_at, retires_at), 'infinity') > current_timestamp - interval '1 hour';
 
--- name: list_tokens(id, after_id, environments, page_size)
--- The token with this id, or a page of tokens without access to other environments. Null
--- `environments` means all tokens.
+-- name: list_tokens(id, after_id, held_environments, held_prefixes, page_size)
+-- The token with this id, or a page of tokens without access to other environments and keys than
+-- those held: each pair is an environment, or * for every one, and a prefix. Null
+-- `held_environments` means all tokens.
 select
     id,
     name,
@@ -100,6 +102,7 @@ select
         where named.environment <> all(lapsed)
         order by named.place
     ) as environments,
+    prefixes,
     created_by,
     created_at,
     least(expires_at, retires_at) as expires_at,
@@ -109,11 +112,18 @@ select
 from tokens
 where (:id::text is null or id = :id)
   and id > :after_id
-  and (:environments::text[] is null or not exists (
+  and (:held_environments::text[] is null or not exists (
     select
     from unnest(environments) as named (environment)
+    cross join unnest(prefixes) as own (prefix)
     where named.environment <> all(lapsed)
-      and named.environment <> all(:environments::text[])
+      and not exists (
+        select
+        from unnest(:held_environments::text[], :held_prefixes::text[])
+            as held (environment, prefix)
+        where held.environment in (named.environment, '*')
+          and own.prefix ^@ held.prefix
+      )
   ))
 order by id
 limit :page_size;
@@ -128,6 +138,7 @@ select
     relay_mac,
     scopes,
     environments,
+    prefixes,
     lapsed,
     created_at,
     expires_at,
@@ -138,7 +149,7 @@ from tokens
 where id = :id
 for no key update;
 
--- name: insert_token(id, name, mac, grant_mac, relay_mac, scopes, environments, created_by, created_at, expires_at)!
+-- name: insert_token(id, name, mac, grant_mac, relay_mac, scopes, environments, prefixes, created_by, created_at, expires_at)!
 insert into tokens (
     id,
     name,
@@ -147,6 +158,7 @@ insert into tokens (
     relay_mac,
     scopes,
     environments,
+    prefixes,
     created_by,
     created_at,
     expires_at
@@ -159,6 +171,7 @@ values (
     :relay_mac,
     :scopes,
     :environments,
+    :prefixes,
     :created_by,
     :created_at,
     :expires_at

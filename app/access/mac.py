@@ -93,7 +93,10 @@ def _lapsed_all(key: Secret, before: bytes, environments: Sequence[str]) -> byte
 
 def _content(subject: str, grant: Grant) -> bytes:
     expiry = _isoformat(grant.expires_at) if grant.expires_at else "never"
-    parts = (subject, ",".join(sorted(grant.scopes)), ",".join(sorted(grant.environments)), expiry)
+    parts = [subject, ",".join(sorted(grant.scopes)), ",".join(sorted(grant.environments)), expiry]
+    if not grant.has_all_keys:
+        # A release that knows no prefixes computes another MAC, and refuses the token.
+        parts.append(f"prefixes {','.join(sorted(grant.prefixes))}")
     return "\n".join(parts).encode()
 
 

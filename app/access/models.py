@@ -6,6 +6,8 @@ from enum import StrEnum
 from functools import cached_property
 
 EVERY_ENVIRONMENT = "*"
+# A prefix of every key.
+EVERY_KEY = ""
 
 
 class Scope(StrEnum):
@@ -37,9 +39,12 @@ class Grant:
 
     scopes: frozenset[Scope]
     environments: frozenset[str]
-    # The empty prefix is one of every key.
-    prefixes: frozenset[str] = frozenset({""})
+    prefixes: frozenset[str] = frozenset({EVERY_KEY})
     expires_at: datetime | None
+
+    @property
+    def has_all_keys(self) -> bool:
+        return EVERY_KEY in self.prefixes
 
     def covers(self, environment: str) -> bool:
         return EVERY_ENVIRONMENT in self.environments or environment in self.environments

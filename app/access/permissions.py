@@ -10,10 +10,7 @@ from functools import reduce
 from operator import or_
 from typing import Protocol
 
-from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
-
-# A prefix of every key.
-EVERY_KEY = ""
+from app.access.models import EVERY_ENVIRONMENT, EVERY_KEY, Grant, Scope
 
 
 @dataclass(frozen=True, slots=True)

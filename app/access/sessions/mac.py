@@ -29,6 +29,8 @@ def secret_mac(
         _isoformat(grant.expires_at),
         # Sessions of earlier releases belong to no person, and have the MAC of fewer fields.
         *([principal.person_id] if principal.person_id is not None else []),
+        # Nor are they limited to prefixes.
+        *([] if grant.has_all_keys else [f"prefixes {','.join(sorted(grant.prefixes))}"]),
     )
     return hmac.digest(derive(key, purpose), content, "sha256")
 
