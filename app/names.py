@@ -14,6 +14,10 @@ KEY_RULE = (
 )
 # The rule of the database. Earlier releases stored keys with empty segments, "." and "..".
 STORED_KEY_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._/-]{0,254}$"
+PREFIX_RULE = (
+    "must be empty for all keys, or begin with a letter, a digit or _, hold only letters, digits "
+    f"and . _ / -, and have at most {KEY_LENGTH_MAX} characters"
+)
 ENVIRONMENT_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 ENVIRONMENT_RULE = (
     "must begin with a lower-case letter, hold only lower-case letters, digits and -, "
@@ -33,6 +37,11 @@ def is_key(text: str) -> bool:
 def is_stored_key(text: str) -> bool:
     """Return whether an entry may exist under this key: to read, delete or restore it."""
     return _STORED_KEY.fullmatch(text) is not None
+
+
+def is_prefix(text: str) -> bool:
+    """Return whether an entry may exist whose key begins with the text."""
+    return text == "" or is_stored_key(text)
 
 
 def is_environment(text: str) -> bool:

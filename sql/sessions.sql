@@ -13,6 +13,7 @@ select
     person_id,
     scopes,
     environments,
+    prefixes,
     created_at,
     last_seen_at,
     expires_at
@@ -29,6 +30,7 @@ select
     token_id,
     scopes,
     environments,
+    prefixes,
     created_at,
     last_seen_at,
     expires_at,
@@ -42,7 +44,7 @@ where revoked_at is null
 order by last_seen_at desc, id
 limit 1000;
 
--- name: insert_session(id, mac, actor, name, token_id, person_id, scopes, environments, created_at, expires_at, user_agent, network)!
+-- name: insert_session(id, mac, actor, name, token_id, person_id, scopes, environments, prefixes, created_at, expires_at, user_agent, network)!
 insert into sessions (
     id,
     mac,
@@ -52,6 +54,7 @@ insert into sessions (
     person_id,
     scopes,
     environments,
+    prefixes,
     created_at,
     last_seen_at,
     expires_at,
@@ -67,6 +70,7 @@ values (
     :person_id,
     :scopes,
     :environments,
+    :prefixes,
     :created_at,
     :created_at,
     :expires_at,
@@ -133,7 +137,7 @@ delete from sessions
 where expires_at < current_timestamp - interval '1 day'
    or revoked_at < current_timestamp - interval '1 hour';
 
--- name: insert_sign_in_code(id, mac, actor, name, scopes, environments, created_at, expires_at)!
+-- name: insert_sign_in_code(id, mac, actor, name, scopes, environments, prefixes, created_at, expires_at)!
 insert into sign_in_codes (
     id,
     mac,
@@ -141,6 +145,7 @@ insert into sign_in_codes (
     name,
     scopes,
     environments,
+    prefixes,
     created_at,
     expires_at
 )
@@ -151,6 +156,7 @@ values (
     :name,
     :scopes,
     :environments,
+    :prefixes,
     :created_at,
     :expires_at
 );
@@ -168,6 +174,7 @@ returning
     name,
     scopes,
     environments,
+    prefixes,
     created_at,
     expires_at;
 

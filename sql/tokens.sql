@@ -45,7 +45,7 @@ select
                     hashtextextended(
                         concat_ws(
                             '/', id, mac, actor, name, token_id, person_id, scopes, environments,
-                            created_at, last_seen_at, expires_at
+                            prefixes, created_at, last_seen_at, expires_at
                         ),
                         0
                     )

@@ -225,12 +225,14 @@ class Service:
         self,
         *scopes: Scope,
         environments: tuple[str, ...] = ("*",),
+        prefixes: tuple[str, ...] = ("",),
         expires_at: datetime | None = None,
     ) -> str:
         """Create a token that works at once."""
         grant = Grant(
             scopes=frozenset(scopes),
             environments=frozenset(environments),
+            prefixes=frozenset(prefixes),
             expires_at=expires_at,
         )
         settings = self.app[SETTINGS]

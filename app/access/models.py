@@ -59,18 +59,6 @@ class Grant:
         """Return whether the grant has the scope. No scope implies another."""
         return scope in self.scopes
 
-    def may_grant(self, scope: Scope) -> bool:
-        """Return whether the holder may give the scope to another token.
-
-        The scope relay gives what administrators that read have anyway: entries and who may call.
-        Tokens of earlier releases have neither propose nor approve; then write was enough for both.
-        """
-        if scope is Scope.RELAY and {Scope.ADMIN, Scope.READ} <= self.scopes:
-            return True
-        if scope in {Scope.PROPOSE, Scope.APPROVE} and {Scope.ADMIN, Scope.WRITE} <= self.scopes:
-            return True
-        return self.allows(scope)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Token:

@@ -123,6 +123,11 @@ class Rights:
             name for name, keys in found.items() if (keys.is_all if all_keys else keys)
         )
 
+    def prefixes(self, scope: Scope) -> list[tuple[str, str]]:
+        """Return each environment with each prefix for which the scope holds."""
+        names = sorted(self.environments(scope))
+        return [(name, prefix) for name in names for prefix in self.keys(scope, name).prefixes]
+
     def _scopes_of_all_keys(self, environment: str) -> frozenset[Scope]:
         return frozenset(scope for scope in self._named if self.covers_all(scope, environment))
 
@@ -150,3 +155,9 @@ def _keys(grants: Iterable[Grant], environment: str) -> Keys:
         if environment in grant.environments or EVERY_ENVIRONMENT in grant.environments
     )
     return reduce(or_, held, NO_KEYS)
+
+
+# Those of an operator at the host, and of the service itself.
+OPERATOR_RIGHTS = Rights(
+    [Grant(scopes=frozenset(Scope), environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None)]
+)

@@ -1,4 +1,4 @@
-"""The endpoints of tokens. An administrator manages only tokens within their own grant."""
+"""The endpoints of tokens. An administrator manages only tokens within their own rights."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,6 +6,7 @@ from aiohttp import web
 
 from app.access import token_views as views
 from app.access import tokens
+from app.access.delegation import check_reach, check_within
 from app.access.expiry import expiry
 from app.access.format import GeneratedToken, is_id
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
@@ -21,7 +22,7 @@ Work = Callable[[Connection], Awaitable[GeneratedToken]]
 
 
 async def list_tokens(request: web.Request) -> web.Response:
-    """List the tokens of the caller's environments.
+    """List the tokens within the caller's environments and keys.
 
     Expired and revoked tokens are included. Pages are in the order of IDs.
     """
@@ -30,7 +31,7 @@ async def list_tokens(request: web.Request) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         page = await tokens.list_page(
             connection,
-            environments=_grant(request).environments,
+            request[CALLER].rights,
             after=query.get("after", ""),
             limit=wire.page_size(query),
         )
@@ -47,7 +48,7 @@ async def get_token(request: web.Request) -> web.Response:
 
     async with request.app[DATABASE].connection() as connection:
         token = await tokens.get(connection, read_id(request))
-    tokens.check_reach(_grant(request), token)
+    check_reach(request[CALLER].rights, token.environments, token.prefixes)
 
     return wire.answer(token)
 
@@ -63,9 +64,10 @@ async def create_token(request: web.Request) -> web.Response:
     grant = Grant(
         scopes=scopes,
         environments=frozenset(body.environments),
+        prefixes=tokens.read_prefixes(body.prefixes),
         expires_at=expiry(scopes, expires_at=body.expires_at, expires_days=body.expires_days),
     )
-    tokens.check_within(_grant(request), grant)
+    check_within(request[CALLER].rights, grant)
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     return await _issue(
@@ -81,12 +83,12 @@ async def rotate_token(request: web.Request) -> web.Response:
     """
     wire.read_query(request, set())
     body = await wire.read_body(request, views.RotationRequest)
-    token_id, own = read_id(request), _grant(request)
+    token_id, own = read_id(request), request[CALLER].rights
     log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     async def rotate(connection: Connection) -> GeneratedToken:
         old = await tokens.lock(connection, token_id)
-        tokens.check_within(own, old.reach)
+        check_within(own, old.reach)
         return await tokens.rotate(
             *(connection, log, key, old), grace_seconds=body.grace_seconds, origin=caller
         )
@@ -100,12 +102,12 @@ async def revoke_token(request: web.Request) -> web.Response:
     Every instance refuses it within one second. A revocation cannot be undone.
     """
     wire.read_query(request, set())
-    token_id, own = read_id(request), _grant(request)
+    token_id, own = read_id(request), request[CALLER].rights
     log, caller = request.app[ACCESS_LOG], origin(request)
 
     async def revoke(connection: Connection) -> TokenView:
         token = await tokens.get(connection, token_id)
-        tokens.check_reach(own, token)
+        check_reach(own, token.environments, token.prefixes)
         await tokens.revoke(connection, log, token_id, origin=caller)
         return await tokens.get(connection, token_id)
 
@@ -138,10 +140,6 @@ async def _issue(request: web.Request, work: Work) -> web.Response:
     await request.app[TOKENS].refresh_if_possible()
     issued = views.IssuedToken(text=texts[view.id], token=view)
     return wire.answer(issued, status=201, headers={"Location": f"/v1/tokens/{view.id}"})
-
-
-def _grant(request: web.Request) -> Grant:
-    return request[CALLER].grant
 
 
 def read_id(request: web.Request) -> str:

@@ -6,10 +6,13 @@ from typing import Annotated
 import msgspec
 
 from app.access.expiry import DAYS_MAX, GRACE_SECONDS, GRACE_SECONDS_MAX
-from app.access.models import Scope
+from app.access.models import EVERY_KEY, Scope
+from app.names import KEY_LENGTH_MAX
 
 NAME_MAX = 200
+PREFIXES_MAX = 100
 
+_Prefix = Annotated[str, msgspec.Meta(max_length=KEY_LENGTH_MAX)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -24,6 +27,7 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     scopes: list[str]
     environments: list[str]
+    prefixes: list[str] = msgspec.field(default_factory=lambda: [EVERY_KEY])
     created_by: str
     created_by_name: str = ""
     created_at: datetime
@@ -42,7 +46,9 @@ class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A token to create. Its scopes and environments must be among those of the caller.
+    """A token to create. Its scopes, environments and prefixes must be among the caller's own.
+
+    It is for the keys that begin with one of the prefixes. The empty prefix is for all keys.
 
     Without an expiry a token is valid until it is revoked. An admin token is valid for 90 days by
     default, and for at most 365.
@@ -51,6 +57,9 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
     scopes: Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=len(Scope))]
     environments: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1_000)]
+    prefixes: Annotated[list[_Prefix], msgspec.Meta(min_length=1, max_length=PREFIXES_MAX)] = (
+        msgspec.field(default_factory=lambda: [EVERY_KEY])
+    )
     expires_at: _Time | None = None
     expires_days: Annotated[int, msgspec.Meta(ge=1, le=DAYS_MAX)] | None = None
 

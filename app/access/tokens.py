@@ -15,11 +15,13 @@ from app.access.format import GeneratedToken, generate_token
 from app.access.log import AccessLog
 from app.access.mac import grant_mac, lapsed, mac, relay_key, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
+from app.access.permissions import Keys, Rights
 from app.access.sessions import service as sessions
-from app.access.token_views import NAME_MAX, TokenPage, TokenView
+from app.access.token_views import NAME_MAX, PREFIXES_MAX, TokenPage, TokenView
 from app.database import Connection, sql
 from app.environments import service as environments
-from app.errors import Conflict, Forbidden, NotFound, Violation, invalid
+from app.errors import Conflict, NotFound, invalid
+from app.names import PREFIX_RULE, is_prefix
 from app.settings import Secret
 
 AnyToken = TypeVar("AnyToken", bound=Token)
@@ -44,10 +46,23 @@ async def create(
         raise invalid("name", f"must be 1 to {NAME_MAX} printable characters")
     if not grant.scopes:
         raise invalid("scopes", "must not be empty")
+    if Scope.RELAY in grant.scopes and not grant.has_all_keys:
+        raise invalid("prefixes", "must not be given for the scope relay: a relay needs all keys")
     await check_environments(connection, grant.environments)
     new = await _insert(connection, key, name=name, grant=grant, actor=origin.actor)
     await log.record(connection, origin.did(AccessEvent.TOKEN_CREATED, resource=new.id))
     return new
+
+
+def read_prefixes(prefixes: Sequence[str]) -> frozenset[str]:
+    """Return the prefixes of a new token, without those that others imply. Raises Invalid."""
+    if not prefixes:
+        raise invalid("prefixes", "must not be empty; an empty prefix is for all keys")
+    if len(prefixes) > PREFIXES_MAX:
+        raise invalid("prefixes", f"must have at most {PREFIXES_MAX} items")
+    if not all(map(is_prefix, prefixes)):
+        raise invalid("prefixes", f"each {PREFIX_RULE}")
+    return frozenset(Keys.below(prefixes).prefixes)
 
 
 async def rotate(
@@ -82,6 +97,7 @@ async def rotate(
     grant = Grant(
         scopes=old.grant.scopes,
         environments=old.reach.environments,
+        prefixes=old.grant.prefixes,
         expires_at=expiry.expiry_of_successor(old.grant, old.created_at, old.now),
     )
     new = await _insert(connection, key, name=old.name, grant=grant, actor=origin.actor)
@@ -154,41 +170,32 @@ async def lock(connection: Connection, token_id: str) -> LockedToken:
 
 async def get(connection: Connection, token_id: str) -> TokenView:
     """Return one token. Raises NotFound."""
-    rows = sql.list_tokens(connection, id=token_id, after_id="", environments=None, page_size=1)
+    rows = sql.list_tokens(
+        connection,
+        id=token_id,
+        after_id="",
+        held_environments=None,
+        held_prefixes=None,
+        page_size=1,
+    )
     if views := await _views(connection, [row async for row in rows]):
         return views[0]
     raise _unknown()
 
 
-async def list_page(
-    connection: Connection, *, environments: frozenset[str], after: str, limit: int
-) -> TokenPage:
-    """Return the tokens, valid or not, whose environments are all among these."""
-    within = None if EVERY_ENVIRONMENT in environments else sorted(environments)
+async def list_page(connection: Connection, own: Rights, *, after: str, limit: int) -> TokenPage:
+    """Return the tokens, valid or not, that the caller administers: see `check_reach`."""
+    has_all, held = own.covers_all(Scope.ADMIN, EVERY_ENVIRONMENT), own.prefixes(Scope.ADMIN)
     rows = sql.list_tokens(
-        connection, id=None, after_id=after, environments=within, page_size=limit + 1
+        connection,
+        id=None,
+        after_id=after,
+        held_environments=None if has_all else [name for name, _ in held],
+        held_prefixes=[prefix for _, prefix in held],
+        page_size=limit + 1,
     )
     views = await _views(connection, [row async for row in rows])
     return TokenPage(items=views[:limit], next=views[limit - 1].id if len(views) > limit else None)
-
-
-def check_within(own: Grant, requested: Grant) -> None:
-    """Check that a grant is within the caller's own. Raises Forbidden, naming the field."""
-    if not all(map(own.may_grant, requested.scopes)):
-        rule = "must be among the caller's own"
-        raise Forbidden.of("scope_missing", [Violation("scopes", rule)])
-    _check_covered(own, requested.environments)
-
-
-def check_reach(own: Grant, token: TokenView) -> None:
-    """Check that the environments of a token are within the caller's own. Raises Forbidden."""
-    _check_covered(own, frozenset(token.environments))
-
-
-def _check_covered(own: Grant, names: frozenset[str]) -> None:
-    if not all(map(own.covers, names)):
-        rule = "must be among the caller's own"
-        raise Forbidden.of("environment_foreign", [Violation("environments", rule)])
 
 
 async def list_usable(connection: Connection) -> list[Token]:
@@ -213,6 +220,7 @@ async def _insert(
         relay_mac=mac(relay_key(key), new.text, grant),
         scopes=sorted(grant.scopes),
         environments=sorted(grant.environments),
+        prefixes=sorted(grant.prefixes),
         created_by=actor,
         created_at=created_at,
         expires_at=grant.expires_at,
@@ -240,6 +248,7 @@ def _token(kind: type[AnyToken], row: asyncpg.Record, **others: Any) -> AnyToken
     grant = Grant(
         scopes=frozenset(map(Scope, fields.pop("scopes"))),
         environments=frozenset(fields.pop("environments")),
+        prefixes=frozenset(fields.pop("prefixes")),
         expires_at=fields.pop("expires_at"),
     )
     return kind(grant=grant, lapsed=tuple(fields.pop("lapsed")), **fields)

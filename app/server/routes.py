@@ -317,13 +317,14 @@ ROUTES: tuple[Route, ...] = (
           is_large=True),
 
     Route("GET", "/v1/tokens", tokens.list_tokens, Scope.ADMIN, TokenPage,
-          query=("after", "limit")),
+          query=("after", "limit"), by_key=True),
     Route("POST", "/v1/tokens", tokens.create_token, Scope.ADMIN, IssuedToken, body=NewToken,
-          statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
-    Route("GET", _ISSUED, tokens.get_token, Scope.ADMIN, TokenView),
-    Route("DELETE", _ISSUED, tokens.revoke_token, Scope.ADMIN, TokenView),
+          statuses=(201,), conditions=_REPEATABLE, headers=("Location",), by_key=True),
+    Route("GET", _ISSUED, tokens.get_token, Scope.ADMIN, TokenView, by_key=True),
+    Route("DELETE", _ISSUED, tokens.revoke_token, Scope.ADMIN, TokenView, by_key=True),
     Route("POST", _ISSUED + "/rotate", tokens.rotate_token, Scope.ADMIN, IssuedToken,
-          body=RotationRequest, statuses=(201,), conditions=_REPEATABLE, headers=("Location",)),
+          body=RotationRequest, statuses=(201,), conditions=_REPEATABLE, headers=("Location",),
+          by_key=True),
 )
 # fmt: on
 # The texts and examples of the API's documentation.

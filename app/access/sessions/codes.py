@@ -42,6 +42,7 @@ async def create(
         name=principal.name,
         scopes=sorted(principal.grant.scopes),
         environments=sorted(principal.grant.environments),
+        prefixes=sorted(principal.grant.prefixes),
         created_at=created_at,
         expires_at=expires_at,
     )
@@ -72,6 +73,7 @@ async def use(connection: Connection, key: Secret, text: str) -> Principal:
     grant = Grant(
         scopes=frozenset(row["scopes"]),
         environments=frozenset(row["environments"]),
+        prefixes=frozenset(row["prefixes"]),
         expires_at=row["expires_at"],
     )
     principal = Principal(actor=row["actor"], name=row["name"], grant=grant)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from app.access.caller import Caller
 from app.access.format import secret_id
 from app.access.models import EVERY_ENVIRONMENT, ConsoleSession, Grant, Scope, Token
-from app.access.permissions import Rights
+from app.access.permissions import Keys, Rights
 from app.access.sessions.mac import secret_mac
 from app.crypto.derivation import Purpose
 from app.errors import Unauthenticated
@@ -109,6 +109,10 @@ def _grant(session: ConsoleSession, tokens: Mapping[str, Token], now: datetime) 
         environments = reach.environments
     elif EVERY_ENVIRONMENT not in reach.environments:
         environments &= reach.environments
+    prefixes = Keys.below(session.grant.prefixes) & Keys.below(reach.prefixes)
     return replace(
-        session.grant, scopes=session.grant.scopes & reach.scopes, environments=environments
+        session.grant,
+        scopes=session.grant.scopes & reach.scopes,
+        environments=environments,
+        prefixes=frozenset(prefixes.prefixes),
     )

@@ -14,7 +14,8 @@ from app.access.caller import Caller
 from app.access.events import LENGTH_MAX, AccessEvent, Origin
 from app.access.format import GeneratedToken, generate_secret
 from app.access.log import AccessLog
-from app.access.models import ConsoleSession, Grant, Principal, Scope
+from app.access.models import EVERY_ENVIRONMENT, ConsoleSession, Grant, Principal, Scope
+from app.access.permissions import Keys, Rights
 from app.access.sessions.directory import IDLE
 from app.access.sessions.mac import secret_mac
 from app.crypto.derivation import Purpose
@@ -38,6 +39,7 @@ class SessionView:
     token_id: str | None
     scopes: tuple[Scope, ...]
     environments: tuple[str, ...]
+    prefixes: tuple[str, ...]
     created_at: datetime
     last_seen_at: datetime
     expires_at: datetime
@@ -76,6 +78,7 @@ async def begin(
         person_id=granted.person_id,
         scopes=sorted(granted.grant.scopes),
         environments=sorted(granted.grant.environments),
+        prefixes=sorted(granted.grant.prefixes),
         created_at=created_at,
         expires_at=expires_at,
         # Browsers may send any bytes, which become surrogates that PostgreSQL refuses.
@@ -96,16 +99,16 @@ async def begin(
 async def list_visible(connection: Connection, caller: Caller) -> list[SessionView]:
     """Return the caller's sessions, the latest first. An administrator sees those of others too.
 
-    As with tokens, only sessions within the administrator's environments are listed.
+    As with tokens, only sessions within the administrator's environments and keys are listed.
     """
-    is_admin = caller.grant.allows(Scope.ADMIN)
+    is_admin = caller.rights.has(Scope.ADMIN)
     rows = sql.list_sessions(
         connection,
         actor=None if is_admin else caller.actor,
         idle_seconds=IDLE.total_seconds(),
     )
     views = [_view(row, caller) async for row in rows]
-    return [view for view in views if view.is_own or _is_within(view, caller.grant)]
+    return [view for view in views if view.is_own or _is_within(view, caller.rights)]
 
 
 async def end(
@@ -180,6 +183,7 @@ def _session(row: asyncpg.Record) -> ConsoleSession:
         grant=Grant(
             scopes=frozenset(map(Scope, row["scopes"])),
             environments=frozenset(row["environments"]),
+            prefixes=frozenset(row["prefixes"]),
             expires_at=row["expires_at"],
         ),
         created_at=row["created_at"],
@@ -192,9 +196,13 @@ def _view(row: asyncpg.Record, caller: Caller) -> SessionView:
         **row,
         "scopes": tuple(scope for scope in Scope if scope in row["scopes"]),
         "environments": tuple(row["environments"]),
+        "prefixes": tuple(row["prefixes"]),
     }
     return SessionView(**fields, is_own=row["actor"] == caller.actor)
 
 
-def _is_within(view: SessionView, grant: Grant) -> bool:
-    return all(map(grant.covers, view.environments))
+def _is_within(view: SessionView, rights: Rights) -> bool:
+    # The session of a person has none: its rights are those of the grants now.
+    environments = view.environments or (EVERY_ENVIRONMENT,)
+    keys = Keys.below(view.prefixes)
+    return all(rights.keys(Scope.ADMIN, name).includes(keys) for name in environments)

@@ -2,7 +2,8 @@
 
 from app.access import expiry, tokens
 from app.access.local_credentials import token_key
-from app.access.models import EVERY_ENVIRONMENT, Grant
+from app.access.models import Grant
+from app.access.permissions import OPERATOR_RIGHTS
 from app.access.token_views import IssuedToken, NewToken, TokenView
 from app.cli.actor import operator, origin
 from app.cli.backend.authority import authority, record_changes
@@ -88,12 +89,7 @@ class LocalAdministration:
         after: str | None = ""
         async with self._database.connection() as connection:
             while after is not None:
-                page = await tokens.list_page(
-                    connection,
-                    environments=frozenset({EVERY_ENVIRONMENT}),
-                    after=after,
-                    limit=_PAGE,
-                )
+                page = await tokens.list_page(connection, OPERATOR_RIGHTS, after=after, limit=_PAGE)
                 views += page.items
                 after = page.next
         return views
@@ -107,6 +103,7 @@ class LocalAdministration:
         grant = Grant(
             scopes=scopes,
             environments=frozenset(new.environments),
+            prefixes=tokens.read_prefixes(new.prefixes),
             expires_at=expiry.expiry(scopes, expires_days=new.expires_days),
         )
 

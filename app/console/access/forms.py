@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from multidict import MultiMapping
 
-from app.access.models import Scope
+from app.access.models import EVERY_KEY, Scope
 from app.errors import invalid
 
 # Days, and their words. Without an expiry, an admin token gets 90 days.
@@ -31,6 +31,8 @@ class TokenForm:
     name: str = ""
     scopes: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
+    # A prefix in each line; without one, the token is for all keys.
+    prefix_lines: str = ""
     expires_days: str = ""
     # The page to which the page of the new token leads back.
     next: str = ""
@@ -41,6 +43,7 @@ class TokenForm:
             name=form.get("name", "").strip(),
             scopes=tuple(form.getall("scopes", [])),
             environments=tuple(form.getall("environments", [])),
+            prefix_lines=form.get("prefixes", ""),
             expires_days=form.get("expires_days", ""),
             next=form.get("next", ""),
         )
@@ -51,6 +54,12 @@ class TokenForm:
         if not set(self.scopes) <= set(Scope):
             raise invalid("scopes", f"must be among {', '.join(Scope)}")
         return frozenset(map(Scope, self.scopes))
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The typed prefixes, or that of all keys."""
+        lines = (line.strip() for line in self.prefix_lines.splitlines())
+        return tuple(filter(None, lines)) or (EVERY_KEY,)
 
     @property
     def days(self) -> int | None:

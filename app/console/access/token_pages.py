@@ -5,10 +5,11 @@ from dataclasses import replace
 from aiohttp import web
 
 from app.access import tokens
+from app.access.delegation import check_reach, check_within, may_grant
 from app.access.expiry import expiry
 from app.access.format import GeneratedToken, is_id
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
-from app.access.models import Grant, Scope
+from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.sessions.cookie import safe_next
 from app.access.token_handlers import read_id
 from app.access.token_views import TokenView
@@ -30,7 +31,7 @@ _SHOWN_MAX = 100
 
 async def get_tokens(request: web.Request) -> web.Response:
     """List the tokens of the caller's environments, at most 1,000."""
-    if not request[CALLER].grant.allows(Scope.ADMIN):
+    if not request[CALLER].rights.has(Scope.ADMIN):
         return page(request, "access/tokens.html", rows=None, problem="")
     try:
         rows = token_rows(request, await _read_tokens(request))
@@ -69,9 +70,10 @@ async def post_new_token(request: web.Request) -> web.Response:
         grant = Grant(
             scopes=scopes,
             environments=frozenset(form.environments),
+            prefixes=tokens.read_prefixes(form.prefixes),
             expires_at=expiry(scopes, expires_days=form.days),
         )
-        tokens.check_within(request[CALLER].grant, grant)
+        check_within(request[CALLER].rights, grant)
         return await tokens.create(
             connection, log, key, name=form.name, grant=grant, origin=origin_
         )
@@ -91,7 +93,7 @@ async def post_rotation(request: web.Request) -> web.Response:
     async def rotate(connection: Connection) -> GeneratedToken:
         grace = whole_number("grace_seconds", form.get("grace_seconds", ""))
         old = await tokens.lock(connection, token_id)
-        tokens.check_within(request[CALLER].grant, old.reach)
+        check_within(request[CALLER].rights, old.reach)
         return await tokens.rotate(connection, log, key, old, grace_seconds=grace, origin=origin_)
 
     try:
@@ -103,11 +105,12 @@ async def post_rotation(request: web.Request) -> web.Response:
 
 async def post_revocation(request: web.Request) -> web.Response:
     """Revoke a token."""
-    token_id, own = read_id(request), request[CALLER].grant
+    token_id, own = read_id(request), request[CALLER].rights
     log, origin_ = request.app[ACCESS_LOG], origin(request)
 
     async def revoke(connection: Connection) -> None:
-        tokens.check_reach(own, await tokens.get(connection, token_id))
+        token = await tokens.get(connection, token_id)
+        check_reach(own, token.environments, token.prefixes)
         await tokens.revoke(connection, log, token_id, origin=origin_)
 
     await request.app[DATABASE].transact(revoke)
@@ -121,10 +124,7 @@ async def _read_tokens(request: web.Request) -> list[TokenView]:
     async with request.app[DATABASE].connection() as connection:
         while after is not None and len(views) < _READ_MAX:
             part = await tokens.list_page(
-                connection,
-                environments=request[CALLER].grant.environments,
-                after=after,
-                limit=_READ_AT_ONCE,
+                connection, request[CALLER].rights, after=after, limit=_READ_AT_ONCE
             )
             views += part.items
             after = part.next
@@ -136,7 +136,7 @@ async def _details(
 ) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         token = await tokens.get(connection, read_id(request))
-    tokens.check_reach(request[CALLER].grant, token)
+    check_reach(request[CALLER].rights, token.environments, token.prefixes)
     return page(
         request,
         "access/token.html",
@@ -149,14 +149,14 @@ async def _details(
 
 
 def _form(request: web.Request, form: TokenForm, error: AppError | None = None) -> web.Response:
-    own = request[CALLER].grant
+    own = request[CALLER].rights
     return page(
         request,
         "access/new_token.html",
         status=problems.STATUS[type(error)] if error is not None else 200,
         form=form,
-        scopes=[(scope, text) for scope, text in SCOPE_TEXTS.items() if own.may_grant(scope)],
-        has_all=own.covers("*"),
+        scopes=[(scope, text) for scope, text in SCOPE_TEXTS.items() if may_grant(own, scope)],
+        has_all=own.covers(Scope.ADMIN, EVERY_ENVIRONMENT),
         expiries=EXPIRIES,
         errors=FormErrors.of(error) if error is not None else FormErrors(),
     )

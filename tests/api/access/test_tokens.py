@@ -101,6 +101,16 @@ async def test_token_list_has_pages(service: Service) -> None:
         ({"scopes": ["admin"], "expires_days": 366}, "expires_days"),
         ({"scopes": ["admin"], "expires_at": "2030-01-01T00:00:00Z"}, "expires_at"),
         ({"mac": "x"}, ""),
+        ({"prefixes": []}, "prefixes"),
+        ({"prefixes": "shop/"}, "prefixes"),
+        ({"prefixes": [None]}, "prefixes"),
+        ({"prefixes": ["/shop"]}, "prefixes"),
+        ({"prefixes": ["", "sh op"]}, "prefixes"),
+        ({"prefixes": ["sh\nop"]}, "prefixes"),
+        ({"prefixes": ["é"]}, "prefixes"),
+        ({"prefixes": ["a" * 256]}, "prefixes"),
+        ({"prefixes": [f"p{n}" for n in range(101)]}, "prefixes"),
+        ({"scopes": ["relay"], "prefixes": ["shop/"]}, "prefixes"),
     ],
 )
 async def test_invalid_field_is_named_and_makes_no_token(

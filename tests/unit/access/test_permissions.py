@@ -29,8 +29,9 @@ _KEYS = st.sampled_from(["a", "a/", "a/b", "a/c", "ab", "b", "b/x", "bb", "c"])
 def test_right_is_held_by_any_grant(
     grants: list[Grant], scope: Scope, environment: str, key: str
 ) -> None:
+    including = {scope, Scope.WRITE} if scope is Scope.PROPOSE else {scope}
     expected = any(
-        scope in grant.scopes
+        not grant.scopes.isdisjoint(including)
         and not grant.environments.isdisjoint({"*", environment})
         and any(key.startswith(prefix) for prefix in grant.prefixes)
         for grant in grants

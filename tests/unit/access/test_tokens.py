@@ -1,6 +1,7 @@
 """The text of tokens, their MACs, and the directory."""
 
 import hashlib
+import hmac
 import re
 import string
 from dataclasses import replace
@@ -16,6 +17,7 @@ from app.access.directory import TokenDirectory
 from app.access.format import PATTERN, GeneratedToken, generate_token, token_id
 from app.access.mac import holds, lapsed, mac, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
+from app.crypto.derivation import Purpose, derive
 from app.database import Database
 from app.errors import Unauthenticated, Unavailable
 from app.settings import Secret, load
@@ -171,6 +173,7 @@ def test_mac_is_equal_for_equal_grants() -> None:
         replace(GRANT, scopes=frozenset({Scope.READ})),
         replace(GRANT, environments=GRANT.environments | {"production"}),
         replace(GRANT, environments=frozenset({EVERY_ENVIRONMENT})),
+        replace(GRANT, prefixes=frozenset({"shop/"})),
         replace(GRANT, expires_at=None),
         replace(GRANT, expires_at=datetime(2999, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
     ],
@@ -183,6 +186,24 @@ def test_changed_row_invalidates_its_token(grant: Grant) -> None:
     assert mac(KEY, new.text, grant) != mac(KEY, new.text, GRANT)
     with pytest.raises(Unauthenticated):
         directory(promoted).authenticate(new.text)
+
+
+def test_mac_of_a_token_for_all_keys_is_that_of_earlier_releases() -> None:
+    content = b"text\nread,write\nlocal,staging\n2999-01-01T00:00:00+00:00"
+
+    assert mac(KEY, "text", GRANT) == hmac.digest(derive(KEY, Purpose.TOKENS), content, "sha256")
+
+
+def test_wider_prefixes_invalidate_a_token() -> None:
+    """An earlier release ignores the prefixes, so it computes the MAC of a token for all keys."""
+    limited = replace(GRANT, prefixes=frozenset({"a/", "b/"}))
+    new = generate_token(is_admin=False)
+    token = stored(new, limited)
+
+    assert holds(KEY, new.text, token)
+    for prefixes in ({""}, {"a/"}, {"a/", "b/", "c/"}, {"a", "b/"}):
+        wider = replace(limited, prefixes=frozenset(prefixes))
+        assert not holds(KEY, new.text, replace(token, grant=wider))
 
 
 def test_mac_depends_on_the_key_and_on_the_whole_text() -> None:
