@@ -16,6 +16,7 @@ from app.access.caller import Caller
 from app.access.format import token_id
 from app.access.mac import holds
 from app.access.models import Grant, Scope, Token
+from app.access.people.directory import PeopleDirectory
 from app.access.permissions import Rights
 from app.access.sessions.directory import SessionDirectory
 from app.components import HealthCheck, ReportScope, Status, gauge
@@ -54,7 +55,8 @@ class Credentials(PolledCopy):
         self.key = key
         self._on_change = on_change
         self._tokens: dict[str, Token] | None = None
-        self.sessions = SessionDirectory(key)
+        self.people = PeopleDirectory(key)
+        self.sessions = SessionDirectory(key, self.people)
         self._confirmed_at: float | None = None
         # The offset of the origin's clock from ours at the last refresh.
         self._clock_offset = timedelta(0)

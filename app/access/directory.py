@@ -1,8 +1,8 @@
-"""The tokens and sessions of the database, in memory.
+"""The tokens, sessions and people of the database, in memory.
 
-A fingerprint of all tokens is polled every half second, and one of all sessions with it. So every
-instance refuses a revoked token within a second. A flood of unknown tokens costs the database
-nothing.
+Fingerprints of all tokens, sessions, people and grants are polled every half second. So every
+instance refuses a revoked token, and a suspended person, within a second. A flood of unknown tokens
+costs the database nothing.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class TokenDirectory(Credentials):
         self._seen: dict[str, SeenToken] = {}
 
     async def refresh(self) -> None:
-        """Read all tokens if any has changed, and all sessions if any has.
+        """Read all tokens if any has changed, all sessions if any has, and the people who have.
 
         Raises Unavailable when the database is away.
         """
@@ -72,6 +72,8 @@ class TokenDirectory(Credentials):
             if row["sessions"] != self._session_fingerprint:
                 self.sessions.use(await sessions.list_usable(connection))
                 self._session_fingerprint = row["sessions"]
+                self._on_change()
+            if await self.people.refresh(connection, row["granting"], row["people"]):
                 self._on_change()
             self._confirmed_at = time.monotonic()
             self.failure = None

@@ -18,6 +18,9 @@ class AccessEvent(StrEnum):
     """The OWASP logging vocabulary, with `authn_token_rotated`, `authn_link_created`,
     `authz_emergency` and the last three in its style.
 
+    `user_updated` is a change of a person's groups or suspension, and `authz_change` one of grants,
+    roles and projects.
+
     A session that a person ends is `session_expired` too; the detail has the reason.
 
     Only the migrator writes `schema_change`.
@@ -33,6 +36,9 @@ class AccessEvent(StrEnum):
     CROSS_SITE = "malicious_csrf"
     LINK_CREATED = "authn_link_created"
     ACCESS_FAIL = "authz_fail"
+    PERSON_CREATED = "user_created"
+    PERSON_CHANGED = "user_updated"
+    RIGHTS_CHANGED = "authz_change"
     ADMINISTRATION = "authz_admin"
     EMERGENCY = "authz_emergency"
     SECRET_READ = "sensitive_read"  # noqa: S105

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from app.access.caller import Caller
 from app.access.format import secret_id
 from app.access.models import EVERY_ENVIRONMENT, ConsoleSession, Grant, Scope, Token
+from app.access.people.directory import PeopleDirectory
 from app.access.permissions import Keys, Rights
 from app.access.sessions.mac import secret_mac
 from app.crypto.derivation import Purpose
@@ -40,8 +41,9 @@ _UNKNOWN = ConsoleSession(
 class SessionDirectory:
     """The sessions that are not revoked, by ID."""
 
-    def __init__(self, key: Secret) -> None:
+    def __init__(self, key: Secret, people: PeopleDirectory) -> None:
         self._key = key
+        self._people = people
         self._sessions: dict[str, ConsoleSession] = {}
         # When this process last saw each session. The rows are up to 6 minutes older.
         self._last_seen: dict[str, datetime] = {}
@@ -60,7 +62,7 @@ class SessionDirectory:
         Only a visit extends the session; an open stream does not.
 
         Raises Unauthenticated for a session that is malformed, unknown, revoked, expired or idle,
-        and for one whose token is no longer valid.
+        and for one whose token is no longer valid or whose person is suspended.
         """
         id_ = secret_id(text)
         if id_ is None:
@@ -75,11 +77,21 @@ class SessionDirectory:
             raise refused(EXPIRED)
         if max(session.last_seen_at, self._last_seen.get(id_, _EPOCH)) + IDLE <= now:
             raise refused(IDLE_TOO_LONG)
-        caller = Caller(session=session, rights=Rights([_grant(session, tokens, now)]))
+        caller = Caller(session=session, rights=self._rights(session, tokens, now))
         if is_visit:
             self._last_seen[id_] = now
             self._unwritten.add(id_)
         return caller
+
+    def _rights(
+        self, session: ConsoleSession, tokens: Mapping[str, Token], now: datetime
+    ) -> Rights:
+        if session.person_id is None:
+            return Rights([_grant(session, tokens, now)])
+        rights = self._people.rights(session.person_id)
+        if rights is None:
+            raise refused("session of a person who is suspended or unknown")
+        return rights
 
     def take_seen(self) -> dict[str, datetime]:
         """Return when the sessions were seen that were used since the last call."""

@@ -1,0 +1,152 @@
+"""People and their rights in memory.
+
+`TokenDirectory` refreshes it in the poll of the tokens. The rights of a person are computed once
+after a change, and not for each request.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from app.access.people.book import GrantBook
+from app.access.people.models import Person, SignedRow
+from app.access.people.rows import person_of, read_book
+from app.access.people.signatures import Signer
+from app.access.permissions import Rights
+from app.database import Connection, sql
+from app.log import logger
+from app.settings import Secret
+
+log = logger(__name__)
+
+# One statement reads about this many people.
+_PEOPLE_AT_ONCE = 500
+_LOGGED_MAX = 10
+
+Groups = tuple[str, ...]
+
+
+class _Part(NamedTuple):
+    """The people whose IDs begin with one character, without those who are suspended.
+
+    `fingerprint` begins with the number of rows. `unsigned` has the rows with a wrong MAC.
+    """
+
+    fingerprint: str
+    people: Mapping[str, Groups]
+    unsigned: Sequence[SignedRow]
+
+
+class PeopleDirectory:
+    """The people who may sign in, with those of their groups that have a grant.
+
+    A change of one person, such as a sign-in, reads the part of that person alone: about a
+    sixtieth of all, since the first characters of IDs are random.
+    """
+
+    def __init__(self, key: Secret) -> None:
+        self._signer = Signer(key)
+        self._granting: str | None = None
+        self._book = GrantBook()
+        self._parts: Mapping[str, _Part] = {}
+        self._unsigned_granting: Sequence[SignedRow] = ()
+        # Of people who were seen since the last change.
+        self._rights: dict[str, Rights] = {}
+        self._logged: frozenset[tuple[str, ...]] = frozenset()
+
+    @property
+    def people_count(self) -> int:
+        """The number of people who may sign in."""
+        return sum(len(part.people) for part in self._parts.values())
+
+    @property
+    def grants_count(self) -> int:
+        """The number of grants in force."""
+        return len(self._book.grants)
+
+    @property
+    def unsigned(self) -> Sequence[SignedRow]:
+        """The rows that are ignored, because their MAC is not that of their content."""
+        people = [row for part in self._parts.values() for row in part.unsigned]
+        return [*self._unsigned_granting, *people]
+
+    def rights(self, person_id: str) -> Rights | None:
+        """Return what a person may do now. None for one who is suspended or unknown."""
+        rights = self._rights.get(person_id)
+        if rights is None:
+            part = self._parts.get(person_id[:1])
+            groups = part.people.get(person_id) if part is not None else None
+            if groups is None:
+                return None
+            rights = self._rights[person_id] = self._book.rights(person_id, groups)
+        return rights
+
+    async def refresh(
+        self, connection: Connection, granting: str, fingerprints: Mapping[str, str]
+    ) -> bool:
+        """Read what differs from these fingerprints. Return whether anything did."""
+        book, unsigned = self._book, self._unsigned_granting
+        if granting != self._granting:
+            unsigned = []
+            book = await read_book(connection, self._signer, unsigned)
+        # People are known with the groups that had grants.
+        known = self._parts if book.groups == self._book.groups else {}
+        parts = {
+            part: known[part]
+            for part, fingerprint in fingerprints.items()
+            if part in known and known[part].fingerprint == fingerprint
+        }
+        if granting == self._granting and len(parts) == len(fingerprints) == len(self._parts):
+            return False
+        for names in _batches(fingerprints, without=parts):
+            parts |= await self._read(connection, book, {n: fingerprints[n] for n in names})
+        # At once, and without a wait between: a person has the old rights or the new ones.
+        self._granting, self._book, self._parts = granting, book, parts
+        self._unsigned_granting, self._rights = unsigned, {}
+        self._log_unsigned()
+        return True
+
+    async def _read(
+        self, connection: Connection, book: GrantBook, fingerprints: Mapping[str, str]
+    ) -> Mapping[str, _Part]:
+        """Return the parts with these names."""
+        rows = sql.list_people_parts(connection, parts=list(fingerprints))
+        unsigned: list[SignedRow] = []
+        people = await self._signer.genuine([person_of(row) async for row in rows], unsigned)
+        return {
+            name: _Part(
+                fingerprint,
+                {p.id: _granted(p, book) for p in people if p.id[0] == name and not p.suspended_at},
+                [row for row in unsigned if row.signed[1][0] == name],
+            )
+            for name, fingerprint in fingerprints.items()
+        }
+
+    def _log_unsigned(self) -> None:
+        """Log the rows that are ignored since this refresh."""
+        unsigned = frozenset(row.signed[:2] for row in self.unsigned)
+        found, self._logged = unsigned - self._logged, unsigned
+        if found:
+            rows = [" ".join(row) for row in sorted(found)[:_LOGGED_MAX]]
+            log.warning("access_rows_unsigned", count=len(found), rows=rows)
+
+
+def _granted(person: Person, book: GrantBook) -> Groups:
+    """Return the groups of a person that have grants. The others would take memory for nothing."""
+    return tuple(group for group in person.groups if group in book.groups)
+
+
+def _batches(
+    fingerprints: Mapping[str, str], *, without: Mapping[str, _Part]
+) -> Iterator[Sequence[str]]:
+    """Yield the names of the other parts, in batches of about 500 people."""
+    batch, people = [], 0
+    for name, fingerprint in fingerprints.items():
+        if name in without:
+            continue
+        batch.append(name)
+        people += int(fingerprint.partition("/")[0])
+        if people >= _PEOPLE_AT_ONCE:
+            yield batch
+            batch, people = [], 0
+    if batch:
+        yield batch

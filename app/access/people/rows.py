@@ -1,0 +1,60 @@
+"""The rows of people, roles, grants and projects."""
+
+import asyncpg
+
+from app.access.models import Scope
+from app.access.people.book import GrantBook
+from app.access.people.models import Person, Project, Role, RoleGrant, SignedRow
+from app.access.people.signatures import Signer
+from app.database import Connection, sql
+
+
+async def read_book(
+    connection: Connection, signer: Signer, unsigned: list[SignedRow] | None = None
+) -> GrantBook:
+    """Return the roles, grants and projects in force. Add rows with a wrong MAC to `unsigned`."""
+    roles = [
+        role_of(row)
+        async for row in sql.list_own_roles(connection)
+        # A role with a scope of a newer release cannot be used here.
+        if set(row["scopes"]) <= set(Scope)
+    ]
+    grants = [grant_of(row) async for row in sql.list_grants(connection)]
+    projects = [project_of(row) async for row in sql.list_projects(connection)]
+    return GrantBook(
+        await signer.genuine(roles, unsigned),
+        await signer.genuine(grants, unsigned),
+        await signer.genuine(projects, unsigned),
+    )
+
+
+async def insert_grant(connection: Connection, grant: RoleGrant) -> None:
+    await sql.insert_grant(
+        connection,
+        id=grant.id,
+        mac=grant.mac,
+        person_id=grant.person_id,
+        group_name=grant.group_name,
+        role=grant.role,
+        environments=sorted(grant.environments),
+        prefix=grant.prefix,
+        reason=grant.reason,
+        created_by=grant.created_by,
+        created_at=grant.created_at,
+    )
+
+
+def person_of(row: asyncpg.Record) -> Person:
+    return Person(**{**row, "groups": tuple(row["groups"])})
+
+
+def role_of(row: asyncpg.Record) -> Role:
+    return Role(**{**row, "scopes": frozenset(map(Scope, row["scopes"]))})
+
+
+def grant_of(row: asyncpg.Record) -> RoleGrant:
+    return RoleGrant(**{**row, "environments": frozenset(row["environments"])})
+
+
+def project_of(row: asyncpg.Record) -> Project:
+    return Project(**row)

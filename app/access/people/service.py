@@ -1,0 +1,144 @@
+"""Sign people in, and store what the provider says of them, in the caller's transaction.
+
+Afterwards the caller refreshes `TokenDirectory`; other instances follow within a second.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import msgspec
+
+from app.access.events import AccessEvent, Decision, Origin
+from app.access.format import generate_secret
+from app.access.log import AccessLog
+from app.access.people.models import Person
+from app.access.people.rows import person_of
+from app.access.people.signatures import Signer
+from app.database import Connection, sql
+from app.errors import Forbidden, invalid
+from app.settings import Secret
+
+# The constraints of the table people have the same limits.
+IDENTIFIER_MAX = 255
+NAME_MAX = 200
+EMAIL_MAX = 254
+GROUPS_MAX = 5_000
+SUSPENDED = "person_suspended"
+UNSIGNED = "person_unsigned"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a provider says of a person. `groups` are the strings of its claim."""
+
+    issuer: str
+    subject: str
+    name: str = ""
+    email: str = ""
+    groups: frozenset[str] = frozenset()
+
+
+async def sign_in(
+    connection: Connection, log: AccessLog, key: Secret, identity: Identity, *, origin: Origin
+) -> Person:
+    """Store a person with these claims, and return them. Call it at each refresh of the claims too.
+
+    Raises Invalid for claims that cannot be stored. Raises Forbidden for a suspended person, and
+    for one whose row was changed outside the service.
+    """
+    signer, now = Signer(key), datetime.now(UTC)
+    new = signer.signed(_new_person(identity, now))
+    await sql.insert_person(connection, **_columns(new), issuer=new.issuer, subject=new.subject)
+    row = await sql.lock_identity(connection, issuer=new.issuer, subject=new.subject)
+    stored = person_of(row)
+    own = msgspec.structs.replace(origin, actor=stored.actor)
+    _check(log, signer, stored, own)
+    person = signer.signed(
+        replace(
+            stored,
+            name=new.name,
+            email=new.email,
+            groups=new.groups,
+            last_seen_at=now,
+            claims_at=now,
+        )
+    )
+    if stored.id == new.id:
+        await log.record(connection, own.did(AccessEvent.PERSON_CREATED, resource=person.id))
+    else:
+        await sql.update_person(connection, **_columns(person))
+        if detail := _difference(stored, person):
+            changed = own.did(AccessEvent.PERSON_CHANGED, resource=person.id, detail=detail)
+            await log.record(connection, changed)
+    await sql.announce_tokens(connection)
+    return person
+
+
+def _new_person(identity: Identity, now: datetime) -> Person:
+    """Return a person with a new ID. Raises Invalid, naming the field."""
+    for field, text in (("issuer", identity.issuer), ("subject", identity.subject)):
+        if not _is_text(text, IDENTIFIER_MAX):
+            raise invalid(field, f"must be 1 to {IDENTIFIER_MAX} printable characters")
+    if len(identity.groups) > GROUPS_MAX:
+        raise invalid("groups", f"must have at most {GROUPS_MAX} groups")
+    if not all(_is_text(group, IDENTIFIER_MAX) for group in identity.groups):
+        raise invalid("groups", f"must each have 1 to {IDENTIFIER_MAX} printable characters")
+    email = identity.email if _is_text(identity.email, EMAIL_MAX) else ""
+    return Person(
+        id=generate_secret().id,
+        issuer=identity.issuer,
+        subject=identity.subject,
+        # People choose their names, and a name is no reason to refuse a person.
+        name=_display_name(identity.name) or email[:NAME_MAX] or identity.subject[:NAME_MAX],
+        email=email,
+        groups=tuple(sorted(identity.groups)),
+        first_seen_at=now,
+        last_seen_at=now,
+        claims_at=now,
+        suspended_at=None,
+    )
+
+
+def _check(log: AccessLog, signer: Signer, stored: Person, own: Origin) -> None:
+    """Check that a person may sign in. Raises Forbidden."""
+    if not signer.accepts(stored):
+        code, message = (
+            UNSIGNED,
+            "Your account was changed outside of this service. An operator must check it.",
+        )
+    elif stored.suspended_at is not None:
+        code, message = SUSPENDED, "Your account is suspended. Ask an administrator to restore it."
+    else:
+        return
+    # Not in the transaction, which the refusal rolls back.
+    log.enqueue(
+        own.did(AccessEvent.LOGIN_FAIL, decision=Decision.REFUSED, resource=stored.id, detail=code)
+    )
+    raise Forbidden(code, message)
+
+
+def _difference(before: Person, after: Person) -> str:
+    """Return which groups a person has gained and lost, for the access log."""
+    had, has = {*before.groups}, {*after.groups}
+    gained = [f"+{group}" for group in after.groups if group not in had]
+    lost = [f"-{group}" for group in before.groups if group not in has]
+    return f"groups {' '.join(lost + gained)}" if lost or gained else ""
+
+
+def _columns(person: Person) -> dict[str, object]:
+    return {
+        "id": person.id,
+        "mac": person.mac,
+        "name": person.name,
+        "email": person.email,
+        "groups": list(person.groups),
+        "seen_at": person.last_seen_at,
+    }
+
+
+def _display_name(text: str) -> str:
+    return "".join(filter(str.isprintable, text)).strip()[:NAME_MAX]
+
+
+def _is_text(text: str, length_max: int) -> bool:
+    return 0 < len(text) <= length_max and text.isprintable()

@@ -1,0 +1,221 @@
+"""People sign in: their row, their rights in memory on every instance, and rows changed by hand."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.access.caller import Caller
+from app.access.directory import TokenDirectory
+from app.access.guard import TOKENS
+from app.access.models import Scope
+from app.access.people.rights import rights_of
+from app.access.people.service import GROUPS_MAX
+from app.database import Database
+from app.errors import Forbidden, Invalid, Unauthenticated
+from app.http.keys import DATABASE
+from app.settings import Secret, Settings, Target
+from tests.conftest import Admin, Service
+from tests.people import SignedIn, give, sign_in_person
+
+
+@pytest.fixture
+async def other(
+    service: Service, settings: Settings, database_target: Target
+) -> AsyncIterator[TokenDirectory]:
+    """Yield the directory of another instance, which refreshes only when it is asked."""
+    database = Database(settings.database)
+    await database.open(database_target)
+    directory = TokenDirectory(database, service.app[TOKENS].key)
+    await directory.refresh()
+    yield directory
+    await database.close()
+
+
+def caller(service: Service, signed_in: SignedIn) -> Caller:
+    return service.app[TOKENS].authenticate_session(signed_in.text)
+
+
+async def refresh(service: Service) -> None:
+    await service.app[TOKENS].refresh()
+
+
+async def test_person_without_grant_has_no_rights(service: Service) -> None:
+    asha = await sign_in_person(service, "asha", "platform")
+
+    found = caller(service, asha)
+
+    assert (found.actor, found.name) == (f"person:{asha.person.id}", "Asha")
+    assert not any(map(found.rights.has, Scope))
+
+
+async def test_grant_to_person_gives_its_scopes(service: Service) -> None:
+    asha = await sign_in_person(service)
+    await give(service, asha.person, "editor", environments=("staging",), prefix="payments/")
+
+    rights = caller(service, asha).rights
+
+    assert "payments/limit" in rights.keys(Scope.WRITE, "staging")
+    assert "search/limit" not in rights.keys(Scope.WRITE, "staging")
+    assert not rights.keys(Scope.WRITE, "local")
+
+
+async def test_grant_to_group_before_it_has_members_works(service: Service) -> None:
+    await give(service, "platform", "viewer")
+    asha = await sign_in_person(service, "asha", "platform")
+    ben = await sign_in_person(service, "ben", "search")
+
+    assert caller(service, asha).rights.has(Scope.READ)
+    assert not caller(service, ben).rights.has(Scope.READ)
+
+
+async def test_second_sign_in_updates_the_person(service: Service) -> None:
+    await give(service, "platform", "viewer")
+    first = await sign_in_person(service, "asha", "platform", "staff")
+    second = await sign_in_person(service, "asha", "staff", name="Asha Patel")
+
+    assert second.person.id == first.person.id
+    assert second.person.name == "Asha Patel"
+    # The removed group counts in every session of the person.
+    assert not caller(service, first).rights.has(Scope.READ)
+
+
+async def test_same_subject_of_two_issuers_is_two_people(service: Service) -> None:
+    here = await sign_in_person(service, "asha")
+    there = await sign_in_person(service, "asha", issuer="https://other.example.com")
+
+    assert here.person.id != there.person.id
+    assert here.person.email == there.person.email
+
+
+async def test_grant_is_seen_by_other_instance(service: Service, other: TokenDirectory) -> None:
+    asha = await sign_in_person(service, "asha", "platform")
+    await other.refresh()
+    assert not other.authenticate_session(asha.text).rights.has(Scope.READ)
+
+    await give(service, "platform", "viewer")
+    await other.refresh()
+
+    assert other.authenticate_session(asha.text).rights.has(Scope.READ)
+
+
+async def test_refresh_without_change_keeps_computed_rights(service: Service) -> None:
+    asha = await sign_in_person(service)
+    before = caller(service, asha).rights
+
+    await refresh(service)
+
+    assert caller(service, asha).rights is before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "groups = '{platform}'",
+        "subject = 'ben'",
+        "issuer = 'https://other.example.com'",
+        "suspended_at = current_timestamp",
+    ],
+)
+async def test_person_changed_by_hand_is_refused(
+    service: Service, cleaner: Admin, change: str
+) -> None:
+    await give(service, "platform", "admin")
+    asha = await sign_in_person(service, "asha", "staff")
+
+    cleaner.execute(f"update flagstone.people set {change}")  # noqa: S608 - ours
+    await refresh(service)
+
+    with pytest.raises(Unauthenticated):
+        caller(service, asha)
+    assert len(service.app[TOKENS].people.unsigned) == 1
+
+
+async def test_person_changed_by_hand_cannot_sign_in(service: Service, cleaner: Admin) -> None:
+    await sign_in_person(service)
+    cleaner.execute("update flagstone.people set groups = '{platform}'")
+
+    with pytest.raises(Forbidden) as refused:
+        await sign_in_person(service)
+
+    assert refused.value.code == "person_unsigned"
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["role = 'admin'", "prefix = ''", "environments = '{*}'", "group_name = 'staff'"],
+)
+async def test_grant_changed_by_hand_is_ignored(
+    service: Service, cleaner: Admin, change: str
+) -> None:
+    await give(service, "platform", "viewer", environments=("local",), prefix="payments/")
+    asha = await sign_in_person(service, "asha", "platform", "staff")
+
+    cleaner.execute(f"update flagstone.grants set {change}")  # noqa: S608 - ours
+    await refresh(service)
+
+    assert not any(map(caller(service, asha).rights.has, Scope))
+    assert len(service.app[TOKENS].people.unsigned) == 1
+
+
+async def test_role_of_no_row_and_not_built_in_gives_nothing(service: Service) -> None:
+    asha = await sign_in_person(service)
+    await give(service, asha.person, "operator")
+
+    assert not any(map(caller(service, asha).rights.has, Scope))
+
+
+async def test_other_key_refuses_people(service: Service) -> None:
+    asha = await sign_in_person(service)
+    key = Secret("another key with enough characters, for this test")
+    directory = TokenDirectory(service.app[DATABASE], key)
+
+    await directory.refresh()
+
+    assert directory.people.rights(asha.person.id) is None
+    assert [row.signed[:2] for row in directory.people.unsigned] == [("people", asha.person.id)]
+
+
+async def test_rights_of_actors_come_from_the_database(service: Service) -> None:
+    asha = await sign_in_person(service, "asha", "platform")
+    await give(service, "platform", "editor", environments=("local",))
+    key = service.app[TOKENS].key
+    admin = f"token:{service.admin_token.split('_')[2]}"
+    actors = [asha.person.actor, admin, "operator:ben", "person:0000000000000", "system:start"]
+
+    async with service.app[DATABASE].connection() as connection:
+        found = await rights_of(connection, key, actors)
+
+    assert found[asha.person.actor].covers_all(Scope.WRITE, "local")
+    assert not found[asha.person.actor].covers(Scope.WRITE, "staging")
+    assert found[admin].covers_all(Scope.ADMIN, "*")
+    assert found["operator:ben"].covers_all(Scope.ADMIN, "*")
+    assert not any(map(found["person:0000000000000"].has, Scope))
+    assert not any(map(found["system:start"].has, Scope))
+
+
+async def test_claims_that_cannot_be_stored_name_their_field(service: Service) -> None:
+    for subject, groups, field in (
+        ("", ["a"], "subject"),
+        ("a\nb", ["a"], "subject"),
+        ("a" * 256, ["a"], "subject"),
+        ("asha", ["a\nb"], "groups"),
+        ("asha", ["a" * 256], "groups"),
+        ("asha", [str(number) for number in range(GROUPS_MAX + 1)], "groups"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            await sign_in_person(service, subject, *groups)
+        assert [violation.field for violation in refused.value.violations] == [field]
+
+
+async def test_person_with_5000_groups_has_the_rights_of_each(service: Service) -> None:
+    groups = [f"group-{number}-{'x' * 200}" for number in range(GROUPS_MAX)]
+    asha = await sign_in_person(service, "asha", *groups)
+    await give(service, groups[4_321], "viewer")
+
+    assert caller(service, asha).rights.has(Scope.READ)
+
+
+async def test_name_with_unprintable_characters_is_stored_without(service: Service) -> None:
+    asha = await sign_in_person(service, name="A\x00sha\n\u202e" + "a" * 300)
+
+    assert asha.person.name == "Asha" + "a" * 196

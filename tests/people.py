@@ -1,0 +1,79 @@
+"""People for tests: sign one in, and give rights."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.access.events import Origin
+from app.access.format import generate_secret
+from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.models import EVERY_ENVIRONMENT
+from app.access.people.models import Person, RoleGrant
+from app.access.people.rows import insert_grant
+from app.access.people.service import Identity, sign_in
+from app.access.people.signatures import Signer
+from app.access.sessions import service as sessions
+from app.database import Connection
+from app.http.keys import DATABASE
+from tests.conftest import Service
+
+ISSUER = "https://login.example.com"
+ORIGIN = Origin(actor="test", client="192.0.2.77")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedIn:
+    """A person with a session. `text` is the value of its cookie."""
+
+    person: Person
+    text: str
+
+
+async def sign_in_person(
+    service: Service, subject: str = "asha", *groups: str, name: str = "", issuer: str = ISSUER
+) -> SignedIn:
+    """Sign in as the callback of a provider does."""
+    log, key = service.app[ACCESS_LOG], service.app[TOKENS].key
+    identity = Identity(
+        issuer=issuer,
+        subject=subject,
+        name=name or subject.title(),
+        email=f"{subject}@example.com",
+        groups=frozenset(groups),
+    )
+
+    async def work(connection: Connection) -> SignedIn:
+        person = await sign_in(connection, log, key, identity, origin=ORIGIN)
+        new = await sessions.begin(
+            *(connection, log, key, person.principal), origin=ORIGIN, user_agent="test"
+        )
+        return SignedIn(person=person, text=new.text)
+
+    signed_in = await service.app[DATABASE].transact(work)
+    await service.app[TOKENS].refresh()
+    return signed_in
+
+
+async def give(
+    service: Service,
+    holder: Person | str,
+    role: str,
+    *,
+    environments: tuple[str, ...] = (EVERY_ENVIRONMENT,),
+    prefix: str = "",
+) -> RoleGrant:
+    """Grant a role to a person or a group."""
+    grant = RoleGrant(
+        id=generate_secret().id,
+        person_id=None if isinstance(holder, str) else holder.id,
+        group_name=holder if isinstance(holder, str) else None,
+        role=role,
+        environments=frozenset(environments),
+        prefix=prefix,
+        reason="because",
+        created_by="test",
+        created_at=datetime.now(UTC),
+    )
+    signed = Signer(service.app[TOKENS].key).signed(grant)
+    await service.app[DATABASE].transact(lambda c: insert_grant(c, signed))
+    await service.app[TOKENS].refresh()
+    return signed
