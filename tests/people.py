@@ -9,8 +9,8 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import EVERY_ENVIRONMENT
 from app.access.people.models import Person, RoleGrant
 from app.access.people.rows import insert_grant
-from app.access.people.service import Identity, sign_in
-from app.access.people.signatures import Signer
+from app.access.people.service import PersonClaims, sign_in
+from app.access.people.signatures import RowSigner
 from app.access.sessions import service as sessions
 from app.database import Connection
 from app.http.keys import DATABASE
@@ -33,7 +33,7 @@ async def sign_in_person(
 ) -> SignedIn:
     """Sign in as the callback of a provider does."""
     log, key = service.app[ACCESS_LOG], service.app[TOKENS].key
-    identity = Identity(
+    identity = PersonClaims(
         issuer=issuer,
         subject=subject,
         name=name or subject.title(),
@@ -73,7 +73,7 @@ async def give(
         created_by="test",
         created_at=datetime.now(UTC),
     )
-    signed = Signer(service.app[TOKENS].key).signed(grant)
+    signed = RowSigner(service.app[TOKENS].key).signed(grant)
     await service.app[DATABASE].transact(lambda c: insert_grant(c, signed))
     await service.app[TOKENS].refresh()
     return signed

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.access.people.book import GrantBook
 from app.access.people.models import Person, SignedRow
 from app.access.people.rows import person_of, read_book
-from app.access.people.signatures import Signer
+from app.access.people.signatures import RowSigner
 from app.access.permissions import Rights
 from app.database import Connection, sql
 from app.log import logger
@@ -44,7 +44,7 @@ class PeopleDirectory:
     """
 
     def __init__(self, key: Secret) -> None:
-        self._signer = Signer(key)
+        self._signer = RowSigner(key)
         self._granting: str | None = None
         self._book = GrantBook()
         self._parts: Mapping[str, _Part] = {}

@@ -9,7 +9,7 @@ import asyncpg
 
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.people.rows import person_of, read_book
-from app.access.people.signatures import Signer
+from app.access.people.signatures import RowSigner
 from app.access.permissions import Rights
 from app.database import Connection, sql
 from app.settings import Secret
@@ -41,12 +41,12 @@ async def rights_of(
             if row["is_usable"]:
                 found[_TOKEN + row["id"]] = Rights([_grant(row)])
     if ids := _ids(actors, _PERSON):
-        found |= await _rights_of_people(connection, Signer(key), ids)
+        found |= await _rights_of_people(connection, RowSigner(key), ids)
     return found
 
 
 async def _rights_of_people(
-    connection: Connection, signer: Signer, ids: list[str]
+    connection: Connection, signer: RowSigner, ids: list[str]
 ) -> Mapping[str, Rights]:
     book = await read_book(connection, signer)
     rows = sql.list_people(

@@ -5,12 +5,12 @@ import asyncpg
 from app.access.models import Scope
 from app.access.people.book import GrantBook
 from app.access.people.models import Person, Project, Role, RoleGrant, SignedRow
-from app.access.people.signatures import Signer
+from app.access.people.signatures import RowSigner
 from app.database import Connection, sql
 
 
 async def read_book(
-    connection: Connection, signer: Signer, unsigned: list[SignedRow] | None = None
+    connection: Connection, signer: RowSigner, unsigned: list[SignedRow] | None = None
 ) -> GrantBook:
     """Return the roles, grants and projects in force. Add rows with a wrong MAC to `unsigned`."""
     roles = [

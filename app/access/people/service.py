@@ -13,7 +13,7 @@ from app.access.format import generate_secret
 from app.access.log import AccessLog
 from app.access.people.models import Person
 from app.access.people.rows import person_of
-from app.access.people.signatures import Signer
+from app.access.people.signatures import RowSigner
 from app.database import Connection, sql
 from app.errors import Forbidden, invalid
 from app.settings import Secret
@@ -28,7 +28,7 @@ UNSIGNED = "person_unsigned"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class PersonClaims:
     """What a provider says of a person. `groups` are the strings of its claim."""
 
     issuer: str
@@ -39,14 +39,14 @@ class Identity:
 
 
 async def sign_in(
-    connection: Connection, log: AccessLog, key: Secret, identity: Identity, *, origin: Origin
+    connection: Connection, log: AccessLog, key: Secret, identity: PersonClaims, *, origin: Origin
 ) -> Person:
     """Store a person with these claims, and return them. Call it at each refresh of the claims too.
 
     Raises Invalid for claims that cannot be stored. Raises Forbidden for a suspended person, and
     for one whose row was changed outside the service.
     """
-    signer, now = Signer(key), datetime.now(UTC)
+    signer, now = RowSigner(key), datetime.now(UTC)
     new = signer.signed(_new_person(identity, now))
     await sql.insert_person(connection, **_columns(new), issuer=new.issuer, subject=new.subject)
     row = await sql.lock_identity(connection, issuer=new.issuer, subject=new.subject)
@@ -74,7 +74,7 @@ async def sign_in(
     return person
 
 
-def _new_person(identity: Identity, now: datetime) -> Person:
+def _new_person(identity: PersonClaims, now: datetime) -> Person:
     """Return a person with a new ID. Raises Invalid, naming the field."""
     for field, text in (("issuer", identity.issuer), ("subject", identity.subject)):
         if not _is_text(text, IDENTIFIER_MAX):
@@ -99,7 +99,7 @@ def _new_person(identity: Identity, now: datetime) -> Person:
     )
 
 
-def _check(log: AccessLog, signer: Signer, stored: Person, own: Origin) -> None:
+def _check(log: AccessLog, signer: RowSigner, stored: Person, own: Origin) -> None:
     """Check that a person may sign in. Raises Forbidden."""
     if not signer.accepts(stored):
         code, message = (

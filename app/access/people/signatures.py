@@ -20,7 +20,7 @@ _SLICE_FIELDS = 4_000
 AnyRow = TypeVar("AnyRow", bound=SignedRow)
 
 
-class Signer:
+class RowSigner:
     """Compute and check the MACs of rows. It derives the key once, for thousands of rows."""
 
     def __init__(self, key: Secret) -> None:

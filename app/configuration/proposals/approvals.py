@@ -25,7 +25,7 @@ _TOKEN = "token:"  # noqa: S105 - a prefix
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
+class Approver:
     """Who an actor is, and where they may write now.
 
     `name` is the same for a token and its successors. An operator at the host has no token: what
@@ -39,7 +39,7 @@ class Person:
         return self.grant.allows(Scope.WRITE) and self.grant.covers(environment)
 
 
-async def people(connection: Connection, actors: Iterable[str]) -> dict[str, Person]:
+async def people(connection: Connection, actors: Iterable[str]) -> dict[str, Approver]:
     """Return the person of each actor. One whose token is not valid has no scopes."""
     actors = set(actors)
     ids = sorted(actor.removeprefix(_TOKEN) for actor in actors if actor.startswith(_TOKEN))
@@ -48,17 +48,17 @@ async def people(connection: Connection, actors: Iterable[str]) -> dict[str, Per
     for actor in actors:
         row = rows.get(actor.removeprefix(_TOKEN))
         if not actor.startswith(_TOKEN):
-            known[actor] = Person(name=actor, grant=OPERATOR)
+            known[actor] = Approver(name=actor, grant=OPERATOR)
         elif row is None or not row["is_usable"]:
             name = actor if row is None else _TOKEN + row["root"]
-            known[actor] = Person(name=name, grant=_NO_GRANT)
+            known[actor] = Approver(name=name, grant=_NO_GRANT)
         else:
             grant = Grant(
                 scopes=frozenset(scope for scope in Scope if scope in row["scopes"]),
                 environments=frozenset(row["environments"]),
                 expires_at=None,
             )
-            known[actor] = Person(name=_TOKEN + row["root"], grant=grant)
+            known[actor] = Approver(name=_TOKEN + row["root"], grant=grant)
     return known
 
 
