@@ -331,6 +331,7 @@ select
     and coalesce(least(tokens.expires_at, tokens.retires_at), 'infinity') > current_timestamp
         as is_usable,
     tokens.scopes,
+    tokens.prefixes,
     array(
         select named.environment
         from unnest(tokens.environments) as named (environment)

@@ -9,7 +9,7 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import EVERY_ENVIRONMENT
 from app.access.people.models import Person, RoleGrant
 from app.access.people.rows import insert_grant
-from app.access.people.service import PersonClaims, sign_in
+from app.access.people.service import PersonIdentity, sign_in
 from app.access.people.signatures import RowSigner
 from app.access.sessions import service as sessions
 from app.database import Connection
@@ -33,7 +33,7 @@ async def sign_in_person(
 ) -> SignedIn:
     """Sign in as the callback of a provider does."""
     log, key = service.app[ACCESS_LOG], service.app[TOKENS].key
-    identity = PersonClaims(
+    identity = PersonIdentity(
         issuer=issuer,
         subject=subject,
         name=name or subject.title(),

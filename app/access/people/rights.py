@@ -69,5 +69,6 @@ def _grant(row: asyncpg.Record) -> Grant:
         # A token may have a scope of a newer release, which means nothing here.
         scopes=frozenset(scope for scope in Scope if scope in row["scopes"]),
         environments=frozenset(row["environments"]),
+        prefixes=frozenset(row["prefixes"]),
         expires_at=None,
     )

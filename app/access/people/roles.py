@@ -8,8 +8,8 @@ from app.access.people.models import Role
 ADMIN = "admin"
 
 _VIEWER = frozenset({Scope.READ, Scope.EVALUATE})
-_EDITOR = _VIEWER | {Scope.WRITE}
-_REVIEWER = _EDITOR
+_EDITOR = _VIEWER | {Scope.WRITE, Scope.PROPOSE}
+_REVIEWER = _EDITOR | {Scope.APPROVE}
 
 BUILT_IN: Mapping[str, Role] = {
     role.name: role

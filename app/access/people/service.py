@@ -28,7 +28,7 @@ UNSIGNED = "person_unsigned"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PersonClaims:
+class PersonIdentity:
     """What a provider says of a person. `groups` are the strings of its claim."""
 
     issuer: str
@@ -39,7 +39,7 @@ class PersonClaims:
 
 
 async def sign_in(
-    connection: Connection, log: AccessLog, key: Secret, identity: PersonClaims, *, origin: Origin
+    connection: Connection, log: AccessLog, key: Secret, identity: PersonIdentity, *, origin: Origin
 ) -> Person:
     """Store a person with these claims, and return them. Call it at each refresh of the claims too.
 
@@ -74,7 +74,7 @@ async def sign_in(
     return person
 
 
-def _new_person(identity: PersonClaims, now: datetime) -> Person:
+def _new_person(identity: PersonIdentity, now: datetime) -> Person:
     """Return a person with a new ID. Raises Invalid, naming the field."""
     for field, text in (("issuer", identity.issuer), ("subject", identity.subject)):
         if not _is_text(text, IDENTIFIER_MAX):
