@@ -269,10 +269,16 @@ select id
 from tokens
 where revoked_at is not null;
 
--- name: list_actor_names(tokens)
--- Tokens that are over have names too: no row is ever deleted.
+-- name: list_actor_names(tokens, people)
+-- Revoked tokens and suspended people have names too: no row of these tables is ever deleted.
 select
     'token:' || id as actor,
     name
 from tokens
-where id = any(:tokens::text[]);
+where id = any(:tokens::text[])
+union all
+select
+    'person:' || id as actor,
+    name
+from people
+where id = any(:people::text[]);

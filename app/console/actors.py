@@ -10,7 +10,7 @@ from app.access.actors import plain_name
 from app.access.guard import TOKENS
 from app.access.models import Token
 
-_PAGES = {"token": "tokens"}
+_PAGES = {"token": "tokens", "person": "people"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class NamedActor:
 
     @property
     def page(self) -> tuple[str, str] | None:
-        """The path of the page of a token, for administrators."""
+        """The path of the page of a token or a person, for administrators."""
         kind, _, id_ = self.id.partition(":")
         return (_PAGES[kind], id_) if kind in _PAGES else None
 
