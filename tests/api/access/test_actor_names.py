@@ -12,6 +12,7 @@ from app.configuration.changes.history import list_actors
 from app.http.keys import DATABASE
 from tests.api.configuration.proposal_calls import Person, protect
 from tests.conftest import Service
+from tests.people import sign_in_person
 
 KEY = "/v1/environments/staging/configurations/greeting"
 
@@ -106,6 +107,18 @@ async def test_names_of_tokens_are_read_by_one_statement(service: Service, amina
         "system:plans": "Flagstone",
         "anonymous": "anonymous",
     }
+
+
+async def test_person_has_the_present_name(service: Service) -> None:
+    first = await sign_in_person(service, "asha", name="Asha Mwangi")
+    actor, ids = first.person.actor, [first.person.actor]
+    async with service.app[DATABASE].connection() as connection:
+        assert await actor_names(connection, ids) == {actor: "Asha Mwangi"}
+
+    await sign_in_person(service, "asha", name="Asha Otieno")
+
+    async with service.app[DATABASE].connection() as connection:
+        assert await actor_names(connection, ids) == {actor: "Asha Otieno"}
 
 
 async def test_authors_of_a_deleted_key_have_names(service: Service, amina: Person) -> None:
