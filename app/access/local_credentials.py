@@ -11,7 +11,7 @@ from app.access import tokens
 from app.access.directory import TokenDirectory
 from app.access.events import Origin
 from app.access.log import AccessLog
-from app.access.models import EVERY_ENVIRONMENT, PERSONAL_SCOPES, Grant, Scope
+from app.access.models import PERSONAL_GRANT, PERSONAL_SCOPES, Scope
 from app.database import Connection, Database, sql
 from app.errors import ForeseenError, Unauthenticated, reason
 from app.log import logger
@@ -68,9 +68,6 @@ async def ensure_admin_token(
         return None
     path = settings.data_dir / ADMIN_TOKEN_FILE
     key = token_key(settings)
-    grant = Grant(
-        scopes=PERSONAL_SCOPES, environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None
-    )
 
     async def work(connection: Connection) -> None:
         # Instances that start together take turns: each must see the token of the one before.
@@ -79,7 +76,7 @@ async def ensure_admin_token(
         if _is_valid(path, directory):
             return
         new = await tokens.create(
-            connection, access_log, key, name="local admin", grant=grant, origin=_ORIGIN
+            connection, access_log, key, name="local admin", grant=PERSONAL_GRANT, origin=_ORIGIN
         )
         # Before the commit: the next start replaces a file without a token, but a token without a
         # file would stay valid and unused.

@@ -60,6 +60,12 @@ class Grant:
         return scope in self.scopes
 
 
+# That of the first administrator, and of operators who sign in.
+PERSONAL_GRANT = Grant(
+    scopes=PERSONAL_SCOPES, environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Token:
     """A token as it is stored, without its secret.

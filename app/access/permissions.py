@@ -37,6 +37,11 @@ class Keys:
         """The prefixes for a statement, None for all keys."""
         return None if self.is_all else list(self.prefixes)
 
+    @property
+    def words(self) -> str:
+        """The keys for people, such as "keys with the prefix shop/"."""
+        return "all keys" if self.is_all else f"keys with the prefix {' or '.join(self.prefixes)}"
+
     def __bool__(self) -> bool:
         return bool(self.prefixes)
 

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
+from app.access import tokens
 from app.access.local_credentials import token_key
-from app.access.models import PERSONAL_SCOPES, Scope
+from app.access.models import EVERY_ENVIRONMENT, EVERY_KEY, PERSONAL_SCOPES, Grant, Scope
 from app.cli.help import Commands
-from app.cli.sign_in import EVERYWHERE, sign_in_link
+from app.cli.sign_in import sign_in_link
 from app.cli.terminal import error_console
 from app.database import Connection
 from app.scripts import Resources, run_transaction
@@ -37,6 +38,10 @@ def link(
     environment: Annotated[
         list[str] | None, typer.Option(help="Environment, repeatable; all by default.")
     ] = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(help="Only keys that begin with this, repeatable; all keys by default."),
+    ] = None,
 ) -> None:
     """Print a link that signs in to the console once, within 10 minutes.
 
@@ -47,14 +52,17 @@ def link(
     """
     if Scope.RELAY in (scope or ()):
         raise typer.BadParameter("--scope relay is for tokens, not for sessions")
-    scopes = frozenset(scope or PERSONAL_SCOPES)
-    environments = frozenset(environment or EVERYWHERE)
+    grant = Grant(
+        scopes=frozenset(scope or PERSONAL_SCOPES),
+        environments=frozenset(environment or {EVERY_ENVIRONMENT}),
+        prefixes=tokens.read_prefixes(prefix or [EVERY_KEY]),
+        expires_at=None,
+    )
 
     async def write(resources: Resources, connection: Connection) -> str:
         settings = resources.settings
         return await sign_in_link(
-            *(connection, resources.access_log, token_key(settings), settings),
-            *(scopes, environments),
+            *(connection, resources.access_log, token_key(settings), settings), grant
         )
 
     # Nothing else on standard output, so that it can be piped into a browser.

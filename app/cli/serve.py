@@ -14,8 +14,8 @@ from aiohttp import web
 
 from app import log
 from app.access.guard import ACCESS_LOG, TOKENS
-from app.access.models import PERSONAL_SCOPES
-from app.cli.sign_in import EVERYWHERE, sign_in_link
+from app.access.models import PERSONAL_GRANT
+from app.cli.sign_in import sign_in_link
 from app.console.first_request import import_pages
 from app.database.targets import open_targets
 from app.errors import Unavailable
@@ -119,7 +119,7 @@ async def _sign_in_link(app: web.Application) -> str | None:
     log_, key = app[ACCESS_LOG], app[TOKENS].key
     try:
         return await app[DATABASE].transact(
-            lambda c: sign_in_link(c, log_, key, settings, PERSONAL_SCOPES, EVERYWHERE)
+            lambda c: sign_in_link(c, log_, key, settings, PERSONAL_GRANT)
         )
     except Unavailable:
         return None

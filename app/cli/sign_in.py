@@ -2,14 +2,12 @@
 
 from app.access import tokens
 from app.access.log import AccessLog
-from app.access.models import EVERY_ENVIRONMENT, Grant, Principal, Scope
+from app.access.models import Grant, Principal
 from app.access.sessions import codes
 from app.cli.actor import operator, origin
 from app.database import Connection
 from app.server.banner import local_url
 from app.settings import Secret, Settings
-
-EVERYWHERE = frozenset({EVERY_ENVIRONMENT})
 
 
 async def sign_in_link(
@@ -17,16 +15,15 @@ async def sign_in_link(
     log: AccessLog,
     key: Secret,
     settings: Settings,
-    scopes: frozenset[Scope],
-    environments: frozenset[str],
+    grant: Grant,
 ) -> str:
     """Return a new link that signs the operator in. Raises Invalid for an environment."""
-    await tokens.check_environments(connection, environments)
+    await tokens.check_environments(connection, grant.environments)
     actor = operator()
     principal = Principal(
         actor=actor,
         name=actor.removeprefix("operator:"),
-        grant=Grant(scopes=scopes, environments=environments, expires_at=None),
+        grant=grant,
     )
     code = await codes.create(connection, log, key, principal, origin=origin())
     base = settings.http.public_url or local_url(settings.http)

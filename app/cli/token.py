@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.access import expiry
-from app.access.models import EVERY_ENVIRONMENT, PERSONAL_SCOPES, Scope
+from app.access.models import EVERY_ENVIRONMENT, EVERY_KEY, PERSONAL_SCOPES, Scope
 from app.access.token_views import IssuedToken, NewToken, TokenView
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
@@ -38,6 +38,10 @@ def create(
         list[str] | None,
         typer.Option(help="Environment, repeatable, * for all. Required without --admin."),
     ] = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(help="Only keys that begin with this, repeatable; all keys by default."),
+    ] = None,
     expires_days: Annotated[
         int | None,
         typer.Option(
@@ -63,7 +67,13 @@ def create(
     environments = environment or ([EVERY_ENVIRONMENT] if admin else [])
     if not environments:
         raise typer.BadParameter("give --environment NAME, repeatable, or * for all of them")
-    new = NewToken(name=name, scopes=scopes, environments=environments, expires_days=expires_days)
+    new = NewToken(
+        name=name,
+        scopes=scopes,
+        environments=environments,
+        prefixes=prefix or [EVERY_KEY],
+        expires_days=expires_days,
+    )
     # Nothing else on standard output: it may be a pipe into a file or a secret store.
     typer.echo(run_backend(lambda backend: backend.create_token(new)).text)
 
@@ -80,11 +90,11 @@ def list_tokens(*, as_json: AsJson = False) -> None:
         print_json(tokens)
         return
     show_table(
-        ("id", "name", "scopes", "environments", "ends", "last used", "remarks"),
+        ("id", "name", "scopes", "environments", "keys", "ends", "last used", "remarks"),
         [
             (
                 *(token.id, token.name, ", ".join(token.scopes), ", ".join(token.environments)),
-                *(_end(token), _day(token.last_used_at), ", ".join(token.remarks)),
+                *(_keys(token), _end(token), _day(token.last_used_at), ", ".join(token.remarks)),
             )
             for token in tokens
         ],
@@ -102,6 +112,7 @@ def show(token_id: _Id) -> None:
         ("name", token.name),
         ("scopes", ", ".join(token.scopes)),
         ("environments", ", ".join(token.environments)),
+        ("keys", _keys(token)),
         ("created", f"{_day(token.created_at)} by {token.created_by_name or token.created_by}"),
         ("ends", _end(token)),
         ("replaced by", token.replaced_by or "-"),
@@ -145,6 +156,11 @@ def revoke(token_id: _Id) -> None:
     """
     run_backend(lambda backend: backend.revoke_token(token_id))
     console.print(f"revoked {token_id}")
+
+
+def _keys(token: TokenView) -> str:
+    prefixes = ", ".join(token.prefixes)
+    return prefixes or "all"
 
 
 def _end(token: TokenView) -> str:

@@ -56,8 +56,17 @@ async def get_token(request: web.Request) -> web.Response:
 
 async def get_new_token(request: web.Request) -> web.Response:
     """Show the form of a new token, with what a link of the console chose."""
-    chosen = TokenForm.of(request.query)
-    return _form(request, replace(chosen, scopes=chosen.scopes or (Scope.EVALUATE,)))
+    chosen, own = TokenForm.of(request.query), request[CALLER].rights
+    # An administrator of some keys cannot give more.
+    limits = {prefix for _, prefix in own.prefixes(Scope.ADMIN)}
+    return _form(
+        request,
+        replace(
+            chosen,
+            scopes=chosen.scopes or (Scope.EVALUATE,),
+            prefix_lines=chosen.prefix_lines or "\n".join(sorted(limits)).strip(),
+        ),
+    )
 
 
 async def post_new_token(request: web.Request) -> web.Response:
@@ -156,6 +165,7 @@ def _form(request: web.Request, form: TokenForm, error: AppError | None = None) 
         status=problems.STATUS[type(error)] if error is not None else 200,
         form=form,
         scopes=[(scope, text) for scope, text in SCOPE_TEXTS.items() if may_grant(own, scope)],
+        may_all_keys=own.has_all_keys([Scope.ADMIN], None),
         has_all=own.covers(Scope.ADMIN, EVERY_ENVIRONMENT),
         expiries=EXPIRIES,
         errors=FormErrors.of(error) if error is not None else FormErrors(),

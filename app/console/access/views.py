@@ -11,6 +11,7 @@ from app.access.events import AccessEvent
 from app.access.guard import CALLER
 from app.access.log_handlers import AccessView
 from app.access.models import PERSONAL_SCOPES, Scope
+from app.access.permissions import Keys
 from app.access.sessions.service import SessionView
 from app.access.token_views import TokenView
 from app.console.actors import NamedActor, actor_of
@@ -25,6 +26,11 @@ SCOPE_TEXTS = {
     Scope.ADMIN: "Manage tokens and environments, and read the access log.",
     Scope.RELAY: "Feed a relay: flags, settings, segments, and the MACs of tokens. No secrets.",
     Scope.PUBLISH: "Write without approval in an emergency. Each such write is marked.",
+}
+# What these scopes allow for some of the keys only.
+_TEXTS_OF_KEYS = {
+    Scope.WRITE: "Change them, and propose changes. Properties of environments need all keys.",
+    Scope.ADMIN: "Manage the tokens for these keys. The access log and environments need all keys.",
 }
 EVENT_TEXTS = {
     AccessEvent.LOGIN_FAIL: "Credential refused",
@@ -81,6 +87,16 @@ class TokenRow:
         return scope_words(self.view.scopes)
 
     @property
+    def keys(self) -> Keys:
+        return Keys.below(self.view.prefixes)
+
+    @property
+    def abilities(self) -> list[tuple[Scope, str]]:
+        """Each scope, and what it allows for these keys."""
+        texts = SCOPE_TEXTS if self.keys.is_all else SCOPE_TEXTS | _TEXTS_OF_KEYS
+        return [(scope, text) for scope, text in texts.items() if scope in self.view.scopes]
+
+    @property
     def is_over(self) -> bool:
         return self.state != "valid"
 
@@ -114,6 +130,10 @@ class SessionRow:
     @property
     def scopes(self) -> str:
         return scope_words(self.view.scopes)
+
+    @property
+    def keys(self) -> Keys:
+        return Keys.below(self.view.prefixes)
 
 
 def session_row(request: web.Request, view: SessionView) -> SessionRow:

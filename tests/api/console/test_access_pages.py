@@ -134,6 +134,34 @@ async def test_new_token_leads_to_pages_of_the_console_only(console: ClientSessi
     assert "example.org" not in page
 
 
+async def test_page_of_a_limited_token_says_for_which_keys(
+    console: ClientSession,
+) -> None:
+    page = await send(console, NEW, FORM | {"prefixes": " shop/\r\n\r\npay/"})
+    id_ = text_of(page).split("_")[2]
+
+    assert "with the prefix pay/ or shop/" in page
+    shown = await read(console, f"{TOKENS_PAGE}/{id_}")
+    assert (
+        "<strong>local</strong>, for <strong>keys with the prefix pay/ or shop/</strong>" in shown
+    )
+    assert "<code>pay/</code>, <code>shop/</code>" in await read(console, TOKENS_PAGE)
+    refused = await send(console, NEW, FORM | {"prefixes": "/shop"}, 422)
+    assert "each must be empty for all keys, or begin with a letter" in refused
+    assert "/shop</textarea>" in refused
+
+
+async def test_administrator_of_some_keys_manages_their_tokens(service: Service) -> None:
+    own = await service.token(Scope.READ, Scope.ADMIN, prefixes=("shop/",))
+    await service.token(Scope.READ, prefixes=("pay/",))
+    async with service.signed_in(own) as browser:
+        assert "shop/</textarea>" in await read(browser, NEW)
+        assert "pay/" not in await read(browser, TOKENS_PAGE)
+        await send(browser, NEW, FORM | {"prefixes": "shop/cart"})
+        refused = await send(browser, NEW, FORM | {"prefixes": ""}, 403)
+        assert "must be among the caller" in refused
+
+
 async def test_token_name_is_escaped(console: ClientSession) -> None:
     await send(console, NEW, FORM | {"name": "<script>alert(1)</script>"})
 
