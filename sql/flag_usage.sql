@@ -87,8 +87,8 @@ where environment = :environment
   and key = :key
 order by count desc;
 
--- name: list_flag_usage(environment)
--- Every flag, with one row per outcome, or one row without outcome.
+-- name: list_flag_usage(environment, prefixes)
+-- Every flag, with one row per outcome, or one row without outcome. `prefixes` null is all keys.
 select
     configurations.key,
     configurations.created_at,
@@ -102,6 +102,7 @@ left join flag_usage
     and flag_usage.key = configurations.key
 where configurations.environment = :environment
   and configurations.kind = 'flag'
+  and (:prefixes::text[] is null or configurations.key ^@ any(:prefixes::text[]))
 order by
     configurations.key,
     flag_usage.count desc nulls last;

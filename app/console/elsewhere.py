@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from aiohttp import web
 
-from app.configuration.snapshots.reading import FOLLOWER
+from app.access.guard import readable_keys
+from app.configuration.snapshots.reading import loaded_snapshot
 from app.configuration.snapshots.snapshot import Configuration
 from app.database import sql
 from app.environments.models import Environment
@@ -17,14 +18,17 @@ async def read_key(
 ) -> Mapping[str, Configuration | None]:
     """Return the entry of a key by environment, None where it does not exist.
 
+    Environments in which the caller may not read it are left out.
+
     An environment that is not in memory is not loaded: the database has the entry. While the
     database is away, such an environment is left out.
     """
-    loaded = request.app[FOLLOWER].loaded()
     entries: dict[str, Configuration | None] = {}
     absent = []
     for environment in environments:
-        snapshot = loaded.get(environment.name)
+        if key not in readable_keys(request, environment.name):
+            continue
+        snapshot = loaded_snapshot(request, environment.name)
         if snapshot is None:
             absent.append(environment.name)
         else:

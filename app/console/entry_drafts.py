@@ -16,7 +16,7 @@ from app.configuration.changes import history
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import EntryView, KeyChange
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import FOLLOWER, own_snapshot
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
 from app.console.actors import NamedActor, actor_of
 from app.console.json_text import DiffLine, diff
@@ -133,9 +133,8 @@ async def find_base(
 
 async def newest_conflict(request: web.Request, key: str, version: int) -> DraftConflict:
     """Return the changes since a version, also those that this instance does not serve yet."""
-    follower = request.app[FOLLOWER]
-    await follower.try_refresh()
-    current = current_of(follower.get(request.match_info["environment"]), key)
+    await request.app[FOLLOWER].try_refresh()
+    current = current_of(own_snapshot(request, request.match_info["environment"]), key)
     return await _find_conflict(request, key, version, current)
 
 

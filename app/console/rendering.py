@@ -47,6 +47,7 @@ class Frame:
     caller: Caller | None
     environments: tuple[Environment, ...]
     environment: Environment | None
+    key: str | None
     menu_environment: Environment | None
     moment: Moment | None
     stale_seconds: int
@@ -78,11 +79,17 @@ class Frame:
         return any(environment.protection is not None for environment in self.environments)
 
     def may(self, scope: str) -> bool:
-        """Return whether the caller has a scope, in the environment of the page if it has one."""
-        caller, environment = self.caller, self.environment
-        if caller is None or not caller.grant.allows(Scope(scope)):
+        """Return whether the caller has a scope for the key or the environment of the page.
+
+        Without both, whether the caller has it anywhere.
+        """
+        if self.caller is None:
             return False
-        return environment is None or caller.grant.covers(environment.name)
+        rights, action = self.caller.rights, Scope(scope)
+        if self.environment is None:
+            return rights.has(action)
+        keys = rights.keys(action, self.environment.name)
+        return bool(keys) if self.key is None else self.key in keys
 
     def url(self, *path: str, **query: object) -> str:
         """Return the address of a page of this environment, at the moment of this page."""
@@ -163,6 +170,7 @@ def frame(request: web.Request, state: EnvironmentState | None = None) -> Frame:
         caller=caller,
         environments=environments,
         environment=environment,
+        key=request.match_info.get("key"),
         menu_environment=environment or _last_visited(request, environments),
         moment=state.moment if state is not None else None,
         stale_seconds=round(request.app[FOLLOWER].stale_seconds),
@@ -216,5 +224,5 @@ def _visible(request: web.Request, caller: Caller | None) -> Iterator[Environmen
         return
     every = follower.environments().values()
     for environment in sorted(every, key=lambda item: (_TIERS.index(item.tier), item.name)):
-        if caller.grant.covers(environment.name):
+        if caller.rights.covers(Scope.READ, environment.name):
             yield environment

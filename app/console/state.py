@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from app.access.guard import readable_keys
 from app.configuration.changes.past import Moment
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import own_snapshot
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.past_states import PastStates
 from app.http import wire
@@ -33,10 +34,10 @@ async def read_state(request: web.Request) -> EnvironmentState:
     environment = request.match_info["environment"]
     moment = read_moment(request)
     if moment is None:
-        return EnvironmentState(snapshot=request.app[FOLLOWER].get(environment))
+        return EnvironmentState(snapshot=own_snapshot(request, environment))
     states, database = request.app[PAST_STATES], request.app[DATABASE]
     snapshot = await states.read(database, environment, moment)
-    return EnvironmentState(snapshot=snapshot, moment=moment)
+    return EnvironmentState(snapshot=snapshot.limited_to(readable_keys(request)), moment=moment)
 
 
 def read_moment(request: web.Request, at: str = "at", revision: str = "revision") -> Moment | None:

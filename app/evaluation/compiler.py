@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -47,9 +47,15 @@ _DIGEST_BYTES = 16
 # Evaluating flags in groups pays off only for short lists of strings.
 _TESTED_STRINGS_MAX = 100
 
-# Called with a path in the rule, an operator, its raw arguments and its closure; returns the
-# closure to run instead.
-Observe = Callable[[str, str, Any, Closure], Closure]
+
+class Observer(Protocol):
+    """Sees the operators of a rule while it runs."""
+
+    def observe(self, path: str, operator: str, raw: Any, closure: Closure) -> Closure:
+        """Return the closure to run instead of that of an operator at a path in the rule."""
+
+    def sees(self, segment: str) -> bool:
+        """Return whether the observer sees the operators of a segment, or only its result."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +74,7 @@ class Compiler:
     operators: Mapping[str, "Build"]
     resolve: Callable[[Any], Any]
     flag_of: "FlagOf"
-    observe: Observe | None = None
+    observer: Observer | None = None
     parts: Parts | None = None
     analysis: Analysis = field(default_factory=Analysis)
     nodes: int = 0
@@ -234,13 +240,13 @@ class Compiler:
         node = build(self, raw, location)
         if node.text_test is not None:
             self.analysis.text_tests += (node.text_test,)
-        return node if self.observe is None else self.observed(name, raw, location, node)
+        return node if self.observer is None else self.observed(name, raw, location, node)
 
     def observed(self, operator: str, raw: Any, location: Location, node: Node) -> Node:
         """Return a node that reports its result to the observer, if there is one."""
-        if self.observe is None:
+        if self.observer is None:
             return node
-        return Node(self.observe(location.path, operator, raw, node.run))
+        return Node(self.observer.observe(location.path, operator, raw, node.run))
 
     def needed_flag(self, key: str, location: Location) -> "Flag":
         """Return another flag that the rule needs, and record what depends on it."""
@@ -280,11 +286,16 @@ class Compiler:
             raise RuleError(f"{location.path}: must name a rule, and this segment is a list")
         if name in self._within:
             raise RuleError(f"{location.path}: the segments refer to each other in a circle")
+        observer = self.observer
+        is_hidden = observer is not None and not observer.sees(name)
         self._within.append(name)
         try:
-            return self.compile(self.segments[name], location.under(name))
+            self.observer = None if is_hidden else observer
+            node = self.compile(self.segments[name], location.under(name))
         finally:
             self._within.pop()
+            self.observer = observer
+        return self.observed("$ref", name, location, node) if is_hidden else node
 
 
 # Compiles an operator; called with the compiler, the raw arguments and their location.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from app.evaluation.compiler import Compiler, Observe
+from app.evaluation.compiler import Compiler, Observer
 from app.evaluation.flag_operator import unmet_prerequisites
 from app.evaluation.logic import chosen
 from app.evaluation.nodes import Closure, Location, Node, TextTest, literal
@@ -217,7 +217,7 @@ class Flag:
         definition: Mapping[str, Any],
         flag_set: FlagSet,
         *,
-        observe: Observe | None = None,
+        observer: Observer | None = None,
     ) -> None:
         # A plan has no effect on what the flag gives while a prerequisite does not hold.
         off_variant = definition.get("offVariant") or definition.get("defaultVariant")
@@ -246,8 +246,8 @@ class Flag:
                 operators=OPERATORS,
                 resolve=self._outcomes.of_result,
                 flag_of=flag_set.flag_of,
-                observe=observe,
-                parts=None if observe else flag_set.parts,
+                observer=observer,
+                parts=None if observer else flag_set.parts,
             )
             self._compile(definition, off_variant, compiler)
 
@@ -309,7 +309,7 @@ class Flag:
         unmet = unmet_prerequisites(compiler, prerequisites) if prerequisites else ()
         # Without targeting, a flag whose prerequisites hold gives its default variant.
         targeting = definition.get("targeting") or None
-        if compiler.observe is None:
+        if compiler.observer is None:
             node = compiler.compile(targeting, Location("targeting", is_result=True))
         else:
             # The observer must see the results of the rule, not the encoded answers.

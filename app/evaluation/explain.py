@@ -1,6 +1,6 @@
 """Evaluate a flag with a trace: the operators that ran, with their operands and results."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,11 +11,14 @@ from app.evaluation.flagd_operators import draw
 from app.evaluation.nodes import MISSING, Closure
 from app.evaluation.plans.compiling import definition_at
 from app.evaluation.run import RuleError, Run
+from app.evaluation.values import is_truthy
 
 # Bounds the memory of a trace: loops over a client's arrays may run millions of steps.
 STEPS_MAX = 1_000
 _SHOWN_BYTES_MAX = 1_000
 _OPERANDS_MAX = 20
+# Replaces the variant of a flag that the reader must not see.
+_HIDDEN = "(hidden)"
 
 # These operators choose which of their operands are evaluated.
 _LAZY = frozenset({"if", "?:", "and", "or"})
@@ -57,7 +60,8 @@ class EvaluationStep(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `operands` are their values, up to the first that was not evaluated. `if`, `and` and `or` have
     none, because `steps` show which operands ran. `needed` is the outcome of the other flag that
-    `flag` names. `outcome` is the result. A long value is replaced by a remark. `error` says why
+    `flag` names. `$ref` is a segment that the reader must not see: its outcome is true or false.
+    `outcome` is the result. A long value is replaced by a remark. `error` says why
     there is no outcome.
     """
 
@@ -87,14 +91,16 @@ def explain(
     context: Mapping[str, Any],
     now: int,
     steps_max: int = STEPS_MAX,
+    sees: Callable[[str], bool] = lambda _: True,
 ) -> Explanation:
     """Compile a flag again with an observer of each operator, and evaluate it.
 
     The steps are those of the rules in force: the periods of a plan are no operators of its author.
+    `sees` says whether the reader may see the content of a segment or another flag.
     """
-    trace = _Trace(key, flag_set, steps_max)
+    trace = _Trace(key, flag_set, steps_max, sees)
     in_force = definition_at(definition, now)
-    flag = Flag(key, in_force, flag_set, observe=trace.observe)
+    flag = Flag(key, in_force, flag_set, observer=trace)
     outcome = flag.evaluate(context, now).outcome
     if in_force is not definition:
         # The same variant, but the reason that clients get.
@@ -110,8 +116,11 @@ class _Frame(NamedTuple):
 
 
 class _Trace:
-    def __init__(self, flag_key: str, flag_set: FlagSet, steps_max: int) -> None:
+    def __init__(
+        self, flag_key: str, flag_set: FlagSet, steps_max: int, sees: Callable[[str], bool]
+    ) -> None:
         self._steps_max = steps_max
+        self.sees = sees
         self.steps: list[EvaluationStep] = []
         self.is_complete = True
         self._size = 0
@@ -144,8 +153,9 @@ class _Trace:
                 )
                 few = values[:_OPERANDS_MAX]
                 step.operands = [shown(value, _SHOWN_BYTES_MAX // len(few)) for value in few]
-            outer.outcomes[path] = outcome
-            step.outcome = shown(outcome)
+            visible = self._visible(operator, raw, outcome)
+            outer.outcomes[path] = visible
+            step.outcome = shown(visible)
             if operator == "fractional" and values:
                 # A separate run: the explanation must not spend steps of the evaluation.
                 step.split = self._split(values, Run(run.context, run.now))
@@ -155,10 +165,19 @@ class _Trace:
 
         return observed
 
+    def _visible(self, operator: str, raw: Any, outcome: Any) -> Any:
+        """Return the outcome of an operator without the content of an entry that is not seen."""
+        if operator == "$ref":
+            return is_truthy(outcome)
+        arguments = needed_variant(raw) if operator == "flag" else None
+        if arguments is None or arguments[1] is not None or self.sees(arguments[0]):
+            return outcome
+        return _HIDDEN
+
     def _needed(self, raw: Any, run: Run) -> NeededFlag | None:
         arguments = needed_variant(raw)
         flag = self._flag_of(arguments[0]) if arguments is not None else None
-        if flag is None:
+        if flag is None or not self.sees(flag.key):
             return None
         outcome = flag.evaluate_run(run).outcome
         return NeededFlag(

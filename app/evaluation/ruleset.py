@@ -3,7 +3,9 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import chain
+from operator import xor
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.flag_compiler import FlagCompiler
 from app.evaluation.lists import HashedList, list_reference, loaded_list
 from app.evaluation.parts import Parts, parts_in_use
-from app.evaluation.shared_mapping import SharedMapping
+from app.evaluation.shared_mapping import KeySet, SharedMapping
 from app.evaluation.transitions import Transitions
 
 _DIGEST_BITS = 128
@@ -38,7 +40,8 @@ class Ruleset:
     `definitions` are the sources of the flags as JSON, at a tenth of the size of objects. `states`
     are the hashes of the rules, `timed` the flags whose outcomes may change with the time, and
     `needing` the flags that need others. `parts` are shared by its flags and those of later
-    rulesets. `lists` holds the lists in memory.
+    rulesets. `lists` holds the lists in memory. `whole` is set for a part of the rules: its flags
+    are evaluated by all rules.
     """
 
     fractional: str
@@ -53,11 +56,21 @@ class Ruleset:
     needing: Mapping[str, Flag] = field(default_factory=dict)
     parts: Parts = field(default_factory=parts_in_use)
     lists: Sequence[HashedList] = ()
+    whole: "Ruleset | None" = None
 
     @cached_property
     def digest(self) -> int:
-        """Hash everything that outcomes depend on except context and time, in any order."""
+        """Hash the definitions, the generation of bucketing and the metadata, in any order."""
         return self.states_digest ^ _hash(self.fractional.encode(), _encoded(self.metadata))
+
+    @cached_property
+    def outcomes_digest(self) -> int:
+        """Hash everything that outcomes depend on except context and time."""
+        if self.whole is None:
+            return self.digest
+        used = frozenset[str]().union(*(flag.references for flag in self.flags.values()))
+        foreign = (self.whole.states.get(key, 0) for key in used if key not in self.states)
+        return reduce(xor, foreign, self.digest)
 
     @property
     def uses_time(self) -> bool:
@@ -74,7 +87,8 @@ class Ruleset:
     @property
     def flag_set(self) -> FlagSet:
         """What a flag of these rules is compiled with."""
-        return FlagSet(self.segments, self.fractional, self.metadata, flag_of=self.flags.get)
+        rules = self.whole or self
+        return FlagSet(rules.segments, rules.fractional, rules.metadata, flag_of=rules.flags.get)
 
     def has_settings(self, fractional: str, metadata: Mapping[str, Any]) -> bool:
         """Return whether the rules have this generation of bucketing and this metadata."""
@@ -96,6 +110,31 @@ class Ruleset:
             keys = keys | {k for k, flag in waiting.items() if not flag.references.isdisjoint(keys)}
             waiting = {key: flag for key, flag in waiting.items() if key not in keys}
         return keys
+
+    def limited_to(self, keys: KeySet, earlier: "Ruleset | None" = None) -> "Ruleset":
+        """Return the rules of these keys, which are evaluated by all rules.
+
+        `earlier` are the rules of the same keys at an earlier revision, if they are known: then the
+        cost depends on the number of changed keys.
+        """
+        part = earlier or Ruleset(fractional=self.fractional, metadata=self.metadata)
+        before = part.whole or part
+        flags = self.flags.updated_part(part.flags, before.flags, keys)
+        states = self.states.updated_part(part.states, before.states, keys)
+        touched = _changed_keys(states, part.states)
+        pairs = ((part.states.get(key, 0), states.get(key, 0)) for key in touched)
+        return replace(
+            self,
+            flags=flags,
+            bulk=part.bulk.with_changes(flags, _changed_keys(flags, part.flags)),
+            segments={key: value for key, value in self.segments.items() if key in keys},
+            definitions=self.definitions.updated_part(part.definitions, before.definitions, keys),
+            states=states,
+            states_digest=reduce(xor, chain.from_iterable(pairs), part.states_digest),
+            timed={key: flag for key, flag in self.timed.items() if key in keys},
+            needing={key: flag for key, flag in self.needing.items() if key in keys},
+            whole=self,
+        )
 
     def with_settings(self, fractional: str, metadata: Mapping[str, Any]) -> "Ruleset":
         """Return the rules compiled for another generation of bucketing or other metadata."""
@@ -163,6 +202,12 @@ class Ruleset:
             timed=timed,
             needing=needing,
         )
+
+
+def _changed_keys(after: SharedMapping[Any], before: SharedMapping[Any]) -> Iterable[str]:
+    """Return the keys whose items differ between two mappings."""
+    changes = after.changes_since(before)
+    return {*before, *after} if changes is None else [*changes[0], *changes[1]]
 
 
 def _lists_of(segments: Mapping[str, Any]) -> Iterator[HashedList]:

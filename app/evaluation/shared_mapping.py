@@ -6,7 +6,7 @@ if they are not in the cache of the processor. Here only the sections with chang
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 Value = TypeVar("Value")
 Default = TypeVar("Default")
@@ -15,6 +15,12 @@ Default = TypeVar("Default")
 _SECTION_ITEMS = 64
 # To insert more keys one by one would take longer than to sort all.
 _INSERTED_KEYS_MAX = 20
+
+
+class KeySet(Protocol):
+    """Some of all keys, which need not exist."""
+
+    def __contains__(self, key: str, /) -> bool: ...
 
 
 class SharedMapping(Mapping[str, Value]):
@@ -68,6 +74,24 @@ class SharedMapping(Mapping[str, Value]):
             else:
                 del sections[number][key]
         return SharedMapping(sections, sorted_keys)
+
+    def limited_to(self, keys: KeySet) -> "SharedMapping[Value]":
+        """Return the items of these keys."""
+        return SharedMapping[Value]().changed({key: self[key] for key in self if key in keys})
+
+    def updated_part(
+        self,
+        part: "SharedMapping[Value]",
+        before: "SharedMapping[Value]",
+        keys: KeySet,
+    ) -> "SharedMapping[Value]":
+        """Return `limited_to(keys)`, made of that part of an earlier mapping."""
+        changes = self.changes_since(before)
+        if changes is None:
+            return self.limited_to(keys)
+        put = {key: value for key, value in changes[0].items() if key in keys}
+        removed = [key for key in changes[1] if key in keys]
+        return part.changed(put, removed) if put or removed else part
 
     def changes_since(
         self, before: "SharedMapping[Value]"

@@ -6,6 +6,7 @@ from functools import cached_property
 from itertools import chain, islice, takewhile
 from typing import Any
 
+from app.access.permissions import Keys
 from app.configuration.changes.flag_checks import newly_uncompilable
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.prerequisites import (
@@ -39,22 +40,37 @@ _VIOLATIONS_MAX = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """New contents by key, and the stored ones; None is no entry. `rules` are the stored rules."""
+    """New contents by key, and the stored ones; None is no entry. `rules` are the stored rules.
+
+    `keys` are those of the reader. Other entries that the draft affects are checked, but the reader
+    sees neither their names nor their contents.
+    """
 
     rules: Ruleset
+    keys: Keys
     before: Mapping[str, Content | None]
     after: Mapping[str, Content | None]
 
     @classmethod
-    def of(cls, snapshot: Snapshot, after: Mapping[str, Content | None]) -> "Draft":
+    def of(
+        cls, snapshot: Snapshot, after: Mapping[str, Content | None], keys: Keys | None = None
+    ) -> "Draft":
+        """Return a draft for a reader who sees these keys, by default those of the snapshot."""
         before = {
             key: Content.of(snapshot.entries[key].configuration)
             for key in after
             if key in snapshot.entries
         }
         return cls(
-            rules=snapshot.rules, before={key: before.get(key) for key in after}, after=after
+            rules=snapshot.rules.whole or snapshot.rules,
+            keys=snapshot.limits if keys is None else keys,
+            before={key: before.get(key) for key in after},
+            after=after,
         )
+
+    def sees(self, key: str) -> bool:
+        """Return whether the reader may see the name and the content of an entry."""
+        return key in self.keys
 
     @cached_property
     def changed_segments(self) -> list[str]:
@@ -63,11 +79,15 @@ class Draft:
 
     @cached_property
     def flags(self) -> list[str]:
-        """The flags of the draft, then all others that use a segment or flag of the draft."""
-        return [*self._own_flags(), *self.users]
+        """The flags of the draft, then all others that use a segment or flag of the draft.
+
+        Without those that the reader does not see.
+        """
+        return list(filter(self.sees, [*self._own_flags(), *self.users]))
 
     @cached_property
     def users(self) -> list[str]:
+        """The stored flags that use a segment or flag of the draft."""
         users = {*flags_using(self.rules, self.changed_segments), *self._own_flags()}
         return sorted(self.rules.with_dependents(users) - self.after.keys())
 
@@ -131,7 +151,7 @@ def find_reference_error(draft: Draft) -> AppError | None:
         _check_references(draft)
         _check_prerequisites(draft)
     except AppError as error:
-        return error
+        return seen_part(error, draft)
     return None
 
 
@@ -146,7 +166,16 @@ def find_compile_error(draft: Draft, is_over: Callable[[], bool]) -> AppError | 
     violations = list(islice(found, _VIOLATIONS_MAX))
     if not violations:
         return None
-    return Invalid("flag_not_compiling", as_sentence(violations), violations)
+    return seen_part(Invalid("flag_not_compiling", as_sentence(violations), violations), draft)
+
+
+def seen_part(error: AppError, draft: Draft) -> AppError:
+    """Return an error without the names of entries that the reader of the draft does not see."""
+    seen = [item for item in error.violations if draft.sees(item.field)]
+    if len(seen) == len(error.violations):
+        return error
+    text = f"{as_sentence(seen)[:-1]}; and others." if seen else "Other entries depend on this."
+    return type(error)(error.code, text, seen)
 
 
 def guarded_flags(draft: Draft) -> Iterator[tuple[str, Any]]:

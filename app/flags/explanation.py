@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.access.permissions import Keys
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.past import Moment, entries_at, environment_at
 from app.configuration.changes.references import used_names
@@ -85,9 +86,17 @@ async def _with_references(
     return contents
 
 
-def explained(key: str, source: FlagSource, query: EvaluationQuery) -> ExplainedEvaluation:
+def explained(
+    key: str, source: FlagSource, query: EvaluationQuery, keys: Keys
+) -> ExplainedEvaluation:
+    """Return the explanation for a reader who may see the content of these keys."""
     explanation = explain(
-        key, source.definition, source.flag_set, context=query.context, now=_now(query)
+        key,
+        source.definition,
+        source.flag_set,
+        context=query.context,
+        now=_now(query),
+        sees=keys.__contains__,
     )
     return ExplainedEvaluation(
         outcome=explanation.outcome,

@@ -44,6 +44,7 @@ class FlagPair:
                     context=context,
                     now=now,
                     steps_max=steps_max,
+                    sees=self._draft.sees,
                 )
             )
             for definition, flag_set in self._sources
@@ -74,10 +75,11 @@ class FlagPair:
         )
 
     def _definitions(self) -> Iterator[Any]:
-        """Yield the definitions of the flag, and of the flags that it needs."""
+        """Yield the definitions of the flag, and of the flags that it needs and the reader sees."""
         for (definition, _), flag in zip(self._sources, self._flags, strict=True):
             yield definition
-            for key in flag.references if flag is not None and flag.needs_flags else ():
+            needed = flag.references if flag is not None and flag.needs_flags else ()
+            for key in filter(self._draft.sees, needed):
                 yield self._draft.definition_before(key)
                 yield self._draft.definition_after(key)
 

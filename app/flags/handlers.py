@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from app.access.guard import readable_keys
 from app.configuration.snapshots.reading import read_snapshot, snapshot_headers
-from app.errors import invalid
+from app.errors import Forbidden, invalid
 from app.flags import explanation as service
 from app.flags.preview import Previews
 from app.flags.preview_views import PreviewRequest
@@ -31,7 +32,12 @@ async def list_flag_usage(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        items = await read_usage(connection, request.match_info["environment"], datetime.now(UTC))
+        items = await read_usage(
+            connection,
+            request.match_info["environment"],
+            datetime.now(UTC),
+            keys=readable_keys(request),
+        )
 
     return wire.answer(FlagUsage(items=items))
 
@@ -50,12 +56,13 @@ async def explain_flag(request: web.Request) -> web.Response:
 
     if moment is None:
         snapshot = await read_snapshot(request, query)
-        explanation = service.explained(key, service.source_now(snapshot, key), evaluation)
+        source = service.source_now(snapshot, key)
+        explanation = service.explained(key, source, evaluation, snapshot.limits)
         return wire.answer(explanation, headers=snapshot_headers(request, snapshot))
 
     async with request.app[DATABASE].connection() as connection:
         source = await service.source_at(connection, name, key, moment)
-    return wire.answer(service.explained(key, source, evaluation))
+    return wire.answer(service.explained(key, source, evaluation, readable_keys(request)))
 
 
 async def preview_changes(request: web.Request) -> web.Response:
@@ -68,6 +75,8 @@ async def preview_changes(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"min_revision"})
     body = await wire.read_body(request, PreviewRequest, answer_seconds=_PREVIEW_SECONDS)
     snapshot = await read_snapshot(request, query)
+    if any(key not in snapshot.limits for key in body.changes):
+        raise Forbidden("key_foreign", "A key of the draft is not one of yours.")
     now = time.time() if body.at is None else body.at.timestamp()
     preview = await request.app[PREVIEWS].run(snapshot, body, int(now))
     return wire.answer(preview, headers=snapshot_headers(request, snapshot))

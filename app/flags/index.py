@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from app.access.permissions import Keys
 from app.configuration.changes.flag_checks import broken_guards
 from app.configuration.snapshots.snapshot import EncodedEntry, Snapshot
 from app.errors import Invalid
@@ -26,6 +27,11 @@ _GUARD_SECONDS = 60
 _GUARDS = b'"guards"'
 # At most about 3 ms on the event loop. More flags are summarised in a thread.
 _QUICK_FLAGS = 50
+# Indexes of parts. Each takes about 1 KB for each flag.
+_PARTS_MAX = 16
+
+# An environment, and the keys that a caller sees of it.
+_Name = tuple[str, Keys]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +85,23 @@ EMPTY = FlagIndex({}, 0.0)
 
 
 class FlagIndexes:
-    """The latest index of each environment."""
+    """The latest index of each environment, and of the parts of it that limited callers see."""
 
     def __init__(self) -> None:
         # The snapshot is referred to weakly: the follower frees old snapshots in a thread.
-        self._latest: dict[str, tuple[weakref.ref[Snapshot], FlagIndex]] = {}
+        self._latest: dict[_Name, tuple[weakref.ref[Snapshot], FlagIndex]] = {}
         self._updating = asyncio.Lock()
 
     async def get(self, snapshot: Snapshot) -> FlagIndex:
         """Return the index of a current snapshot."""
         async with self._updating:
-            name = snapshot.environment.name
-            known_snapshot, index = self._latest.get(name, (None, EMPTY))
+            name = snapshot.environment.name, snapshot.limits
+            known_snapshot, index = self._latest.pop(name, (None, EMPTY))
             is_recent = not snapshot.rules.uses_time or (
                 _is_recent(index) and time.time() < index.valid_until
             )
             if known_snapshot is not None and known_snapshot() is snapshot and is_recent:
+                self._latest[name] = known_snapshot, index
                 return index
             update = partial(index_of, snapshot, index)
             is_quick = _count_changed(snapshot, index) <= _QUICK_FLAGS
@@ -102,11 +109,18 @@ class FlagIndexes:
             # Several environments may have changed: let others run in between.
             await asyncio.sleep(0)
             self._latest[name] = weakref.ref(snapshot), index
+            self._drop_parts()
             return index
 
     def forget(self, names: frozenset[str]) -> None:
         """Drop the indexes of all environments except these."""
-        for name in self._latest.keys() - names:
+        for name in [name for name in self._latest if name[0] not in names]:
+            del self._latest[name]
+
+    def _drop_parts(self) -> None:
+        """Drop the indexes of parts that were used first, beyond the limit."""
+        parts = [name for name in self._latest if not name[1].is_all]
+        for name in parts[:-_PARTS_MAX]:
             del self._latest[name]
 
 

@@ -7,6 +7,7 @@ segment of many flags can occupy the thread for longer.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from app.access.permissions import Keys
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.flag_checks import GuardResult, guard_results
 from app.configuration.changes.models import Content
@@ -20,6 +21,7 @@ from app.flags.drafts import (
     find_entry_errors,
     find_reference_error,
     guarded_flags,
+    seen_part,
 )
 from app.flags.flag_pair import FlagPair
 from app.flags.preview_views import (
@@ -42,6 +44,7 @@ FLAGS_MAX = 20
 TRACE_STEPS_MAX = 2_000
 _WAIT_SECONDS = 5.0
 _VIOLATIONS_MAX = 20
+_OTHERS_REFUSED = "Entries that you may not read are refused."
 
 
 class Previews:
@@ -51,18 +54,23 @@ class Previews:
         self._checks = checks
         self._limiter = ThreadLimiter(_WAIT_SECONDS)
 
-    async def run(self, snapshot: Snapshot, request: PreviewRequest, now: int) -> Preview:
-        """Return the preview of a draft at a time (Unix seconds). Raises Unavailable."""
+    async def run(
+        self, snapshot: Snapshot, request: PreviewRequest, now: int, keys: Keys | None = None
+    ) -> Preview:
+        """Return the preview of a draft at a time (Unix seconds). Raises Unavailable.
+
+        `keys` are those that the reader sees, by default those of the snapshot.
+        """
         contents = contents_of(request.changes)
         put = [content for content in contents.values() if content is not None]
         refused = await self._checks.run(
-            put, lambda check: _entry_refusals(Draft.of(snapshot, contents), check)
+            put, lambda check: _entry_refusals(Draft.of(snapshot, contents, keys), check)
         )
         if refused:
             return _refused(snapshot.revision, refused)
         return await self._limiter.run(
             "preview",
-            lambda: preview(Draft.of(snapshot, contents), request, snapshot.revision, now),
+            lambda: preview(Draft.of(snapshot, contents, keys), request, snapshot.revision, now),
         )
 
 
@@ -121,8 +129,11 @@ def _flag_previews(
 
 
 def _entry_refusals(draft: Draft, check: RequestCheck) -> list[Refusal]:
-    errors = find_entry_errors(draft, lambda content: find_format_error(content, check))
-    return [refusal_of(error, key) for key, error in errors]
+    errors = list(find_entry_errors(draft, lambda content: find_format_error(content, check)))
+    seen = [refusal_of(error, key) for key, error in errors if draft.sees(key)]
+    if len(seen) < len(errors):
+        seen.append(Refusal(key=None, code="entry_refused", detail=_OTHERS_REFUSED, errors=[]))
+    return seen
 
 
 def _evaluate_guards(draft: Draft, now: int) -> tuple[Sequence[GuardResult], AppError | None]:
@@ -131,11 +142,12 @@ def _evaluate_guards(draft: Draft, now: int) -> tuple[Sequence[GuardResult], App
     try:
         results += guard_results(guarded_flags(draft), draft.flag_set, now)
     except Invalid as error:
-        return results, error
+        return results, seen_part(error, draft)
     violations = [result.violation for result in results if not result.holds][:_VIOLATIONS_MAX]
     if not violations:
         return results, None
-    return results, Invalid("guard_broken", as_sentence(violations), violations)
+    broken = Invalid("guard_broken", as_sentence(violations), violations)
+    return results, seen_part(broken, draft)
 
 
 def refusal_of(error: AppError, key: str | None = None) -> Refusal:

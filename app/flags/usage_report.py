@@ -5,6 +5,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from app.access.permissions import Keys
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.flags.usage import HOURS_MAX
@@ -16,10 +17,13 @@ STALE_DAYS = 30
 CERTAIN_COUNT = 100
 
 
-async def read_usage(connection: Connection, environment: str, now: datetime) -> list[FlagUse]:
-    """Return every flag of an environment with its usage. Raises NotFound."""
+async def read_usage(
+    connection: Connection, environment: str, now: datetime, *, keys: Keys
+) -> list[FlagUse]:
+    """Return every flag of these keys with its usage. Raises NotFound."""
     await environments.get(connection, environment)
-    rows = [row async for row in sql.list_flag_usage(connection, environment=environment)]
+    found = sql.list_flag_usage(connection, environment=environment, prefixes=keys.filter)
+    rows = [row async for row in found]
     return [_use(key, list(of_flag), now) for key, of_flag in groupby(rows, itemgetter("key"))]
 
 

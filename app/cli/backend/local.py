@@ -314,14 +314,14 @@ class LocalBackend(LocalLists):
 
     async def list_usage(self, environment: str) -> list[FlagUse]:
         async with self._database.connection() as connection:
-            return await read_usage(connection, environment, datetime.now(UTC))
+            return await read_usage(connection, environment, datetime.now(UTC), keys=ALL_KEYS)
 
     async def explain(
         self, environment: str, key: str, query: EvaluationQuery
     ) -> ExplainedEvaluation:
         moment = query.revision if query.at is None else query.at
         source = await self.flag_source(environment, key, moment)
-        return explanation.explained(key, source, query)
+        return explanation.explained(key, source, query, ALL_KEYS)
 
     async def flag_source(self, environment: str, key: str, moment: Moment | None) -> FlagSource:
         async with self._database.connection() as connection:

@@ -24,7 +24,7 @@ from app.configuration.changes.write_requests import CHECKS
 from app.configuration.entries import service
 from app.configuration.entries.models import NewConfiguration, WriteResult
 from app.configuration.snapshots.reading import (
-    FOLLOWER,
+    peek_snapshot,
     read_snapshot,
     snapshot_head_lines,
     wait_until_served,
@@ -61,7 +61,7 @@ def hot_configurations(request: web.Request, _: bytes) -> EncodedResponse | None
     if not _FILTERS.issuperset(request.query):
         return None
     filters = _read_filters(wire.read_query(request, _FILTERS))
-    snapshot = request.app[FOLLOWER].peek(request.match_info["environment"])
+    snapshot = peek_snapshot(request)
     return None if snapshot is None else _page(request, snapshot, filters)
 
 
@@ -99,7 +99,7 @@ def hot_configuration(request: web.Request, _: bytes) -> EncodedResponse | None:
     """Answer a read without parameters as `get_configuration` does."""
     if "?" in request.raw_path:
         return None
-    snapshot = request.app[FOLLOWER].peek(request.match_info["environment"])
+    snapshot = peek_snapshot(request)
     return None if snapshot is None else _current(request, snapshot)
 
 

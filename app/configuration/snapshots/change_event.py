@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from app.access.permissions import Keys
 from app.environments.protection import Approval
 
 
@@ -29,10 +30,14 @@ class ChangeEventData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class ChangeEvent:
-    """One change set as a server-sent event."""
+    """One change set as a server-sent event.
 
-    def __init__(self, epoch: str, data: ChangeEventData) -> None:
+    `is_foreign`: the reader may know nothing of it but its revision and time.
+    """
+
+    def __init__(self, epoch: str, data: ChangeEventData, *, is_foreign: bool = False) -> None:
         self.revision = data.revision
+        self.is_foreign = is_foreign
         self._epoch = epoch
         self.data = data
 
@@ -42,6 +47,8 @@ class ChangeEvent:
 
     def message_for(self, prefix: str) -> bytes | None:
         """Return the event for keys with the prefix, or None when no such key changed."""
+        if self.is_foreign:
+            return None
         if not prefix:
             return self.message
         keys = [key for key in self.data.keys if key.startswith(prefix)]
@@ -49,6 +56,21 @@ class ChangeEvent:
             return None
         data = msgspec.structs.replace(self.data, keys=keys)
         return _encoded("change", self._epoch, self.revision, data)
+
+    def limited_to(self, keys: Keys) -> "ChangeEvent":
+        """Return what a caller with rights for these keys may know of the change set.
+
+        A change of the properties concerns all readers of the environment.
+        """
+        if keys.is_all or self.is_foreign:
+            return self
+        own = [key for key in self.data.keys if key in keys]
+        if own or self.data.properties:
+            return ChangeEvent(self._epoch, msgspec.structs.replace(self.data, keys=own))
+        hidden = msgspec.structs.replace(
+            self.data, kind="", actor="", message="", keys=(), approval=None
+        )
+        return ChangeEvent(self._epoch, hidden, is_foreign=True)
 
 
 def resync_message(environment: str, epoch: str, revision: int) -> bytes:

@@ -8,7 +8,12 @@ from app.access.guard import TOKENS, permit, presented_token
 from app.access.models import Scope
 from app.configuration.snapshots.change_event import ChangeEvent, id_message, resync_message
 from app.configuration.snapshots.event_stream import serve_stream
-from app.configuration.snapshots.reading import FOLLOWER, read_snapshot, snapshot_headers
+from app.configuration.snapshots.reading import (
+    FOLLOWER,
+    own_snapshot,
+    read_snapshot,
+    snapshot_headers,
+)
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import AppError, malformed
 from app.http import wire
@@ -25,9 +30,10 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     last_revision = _last_revision(request, snapshot.epoch)
     if last_revision is not None and last_revision > snapshot.revision:
         # The client has read a later revision from another instance. It must not go back.
-        snapshot = await request.app[FOLLOWER].at_least(snapshot.environment.name, last_revision)
+        await request.app[FOLLOWER].at_least(snapshot.environment.name, last_revision)
+        snapshot = own_snapshot(request, snapshot.environment.name)
     headers = snapshot_headers(request, snapshot)
-    environment, follower = snapshot.environment.name, request.app[FOLLOWER]
+    environment, keys = snapshot.environment.name, snapshot.limits
     position = (snapshot.epoch, snapshot.revision if last_revision is None else last_revision)
     # Send an ID at once, so that a client that disconnects before the first event can resume.
     first_message = id_message(*position) if last_revision is None else b""
@@ -36,9 +42,12 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     del snapshot
 
     def next_messages() -> bytes | None:
-        nonlocal position
-        permit(request, request.app[TOKENS].authenticate(token), [Scope.READ])
-        snapshot = follower.get(environment)
+        nonlocal position, keys
+        permit(request, request.app[TOKENS].authenticate(token), [Scope.READ], by_key=True)
+        snapshot = own_snapshot(request, environment)
+        if snapshot.limits != keys:
+            position, keys = (snapshot.epoch, snapshot.revision), snapshot.limits
+            return _messages(snapshot, [], prefix)
         messages = _messages_in_memory(snapshot, position, prefix)
         if messages is not None:
             position = (snapshot.epoch, snapshot.revision)
@@ -46,11 +55,12 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
     async def read_missed() -> bytes:
         nonlocal position
-        snapshot = follower.get(environment)
+        snapshot = own_snapshot(request, environment)
         try:
-            events = await follower.events_since(position[1], snapshot.environment)
+            missed = await request.app[FOLLOWER].events_since(position[1], snapshot.environment)
         except AppError:
-            events = []
+            missed = []
+        events = [event.limited_to(snapshot.limits) for event in missed]
         position = (snapshot.epoch, snapshot.revision)
         return _messages(snapshot, events, prefix)
 

@@ -1,10 +1,15 @@
-"""Find the snapshot for a request, and the headers that name its revision and age."""
+"""Find the snapshot for a request, and the headers that name its revision and age.
+
+Every answer comes from these functions, not from the follower: a snapshot of theirs has only the
+keys that the caller has rights for.
+"""
 
 from collections.abc import Mapping
 from contextlib import suppress
 
 from aiohttp import web
 
+from app.access.guard import readable_keys
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.snapshots.source import SnapshotSource
 from app.errors import NotFound, Unavailable
@@ -25,9 +30,34 @@ async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snaps
     """Return the snapshot at `min_revision` or later. Raises NotFound, Unavailable after 2 s."""
     follower, environment = request.app[FOLLOWER], request.match_info["environment"]
     revision = wire.whole_number(query, "min_revision") if query else None
-    if revision is None:
-        return await follower.read(environment)
-    return await follower.at_least(environment, revision)
+    snapshot = await (
+        follower.read(environment) if revision is None else follower.at_least(environment, revision)
+    )
+    return snapshot.limited_to(readable_keys(request, environment))
+
+
+async def load_snapshot(request: web.Request, environment: str) -> Snapshot:
+    """Return the snapshot of any environment, and load it. Raises NotFound and Unavailable."""
+    snapshot = await request.app[FOLLOWER].read(environment)
+    return snapshot.limited_to(readable_keys(request, environment))
+
+
+def peek_snapshot(request: web.Request) -> Snapshot | None:
+    """Return the snapshot in memory, None if it must be loaded. Raises NotFound, Unavailable."""
+    environment = request.match_info["environment"]
+    snapshot = request.app[FOLLOWER].peek(environment)
+    return None if snapshot is None else snapshot.limited_to(readable_keys(request, environment))
+
+
+def own_snapshot(request: web.Request, environment: str) -> Snapshot:
+    """Return the snapshot in memory. Raises NotFound, and Unavailable if it must be loaded."""
+    return request.app[FOLLOWER].get(environment).limited_to(readable_keys(request, environment))
+
+
+def loaded_snapshot(request: web.Request, environment: str) -> Snapshot | None:
+    """Return the snapshot if it is in memory, for a page about several environments."""
+    snapshot = request.app[FOLLOWER].loaded().get(environment)
+    return None if snapshot is None else snapshot.limited_to(readable_keys(request, environment))
 
 
 def with_snapshot(handler: Handler) -> Handler:

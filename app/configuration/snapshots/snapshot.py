@@ -7,6 +7,7 @@ from one revision, however long it takes.
 
 import hashlib
 import sys
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from typing import Any
 import msgspec
 
 from app import VERSION
+from app.access.permissions import ALL_KEYS, Keys
 from app.configuration.snapshots.change_event import ChangeEvent
+from app.configuration.snapshots.limited import Parts
 from app.environments.models import Environment
 from app.evaluation.ruleset import Rule, Ruleset
 from app.evaluation.shared_mapping import SharedMapping
@@ -101,13 +104,14 @@ class Page:
 class Snapshot:
     """The entries of an environment in the order of keys, and the compiled flags and segments.
 
-    `recent` are the last events, without gaps.
+    `recent` are the last events, without gaps. `limits` are the keys of a part.
     """
 
     environment: Environment
     entries: SharedMapping[EncodedEntry]
     rules: Ruleset
     recent: tuple[ChangeEvent, ...] = ()
+    limits: Keys = ALL_KEYS
 
     @cached_property
     def head(self) -> bytes:
@@ -121,7 +125,8 @@ class Snapshot:
         The release is a part, since another release may evaluate differently.
         """
         rules = self.rules
-        return f"{VERSION}/{self.epoch}{rules.fractional}".encode() + rules.digest.to_bytes(16)
+        state = rules.outcomes_digest.to_bytes(16)
+        return f"{VERSION}/{self.epoch}{rules.fractional}".encode() + state
 
     @cached_property
     def position(self) -> str:
@@ -158,6 +163,42 @@ class Snapshot:
     @property
     def epoch(self) -> str:
         return self.environment.epoch
+
+    @cached_property
+    def _parts(self) -> Parts:
+        return Parts()
+
+    def limited_to(self, keys: Keys) -> "Snapshot":
+        """Return what a caller with rights for these keys sees: this snapshot, or a part of it."""
+        if keys.is_all:
+            return self
+        part = self._parts.get(keys)
+        if part is None:
+            part = Snapshot(
+                self.environment.without_hash(),
+                self.entries.limited_to(keys),
+                self.rules.limited_to(keys),
+                tuple(event.limited_to(keys) for event in self.recent),
+                keys,
+            )
+            self._parts.store(part, time.monotonic())
+        return part
+
+    def _update_parts(self, before: "Snapshot", events: Sequence[ChangeEvent]) -> None:
+        """Store the parts in use of the snapshot before, with the changes since."""
+        if "_parts" not in before.__dict__:
+            return
+        for part, used_at in before._parts.in_use():  # noqa: SLF001 - same class
+            keys = part.limits
+            recent = [*part.recent, *(event.limited_to(keys) for event in events)] if events else []
+            updated = Snapshot(
+                self.environment.without_hash(),
+                self.entries.updated_part(part.entries, before.entries, keys),
+                self.rules.limited_to(keys, part.rules),
+                tuple(recent[-RECENT_MAX:]),
+                keys,
+            )
+            self._parts.store(updated, used_at)
 
     def encoded_page(
         self, *, prefix: str = "", kind: str | None = None, after: str = "", limit: int
@@ -227,6 +268,7 @@ class Snapshot:
             removed=[key for key, entry in changed if entry is None or not _is_rule(entry)],
         )
         snapshot = Snapshot(environment, entries, rules, tuple(recent[-RECENT_MAX:]))
+        snapshot._update_parts(self, events)
         if self.is_digested:
             digest = self.entries_digest
             for key in dict.fromkeys(key for key, _ in changed):

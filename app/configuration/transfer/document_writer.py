@@ -5,24 +5,29 @@ from typing import Any
 
 import msgspec
 
+from app.access.permissions import ALL_KEYS, Keys
 from app.configuration.changes.models import Content, Kind
 from app.configuration.transfer.documents import VERSION, Format, Whole, WholeEntry
 from app.configuration.transfer.env_writer import env_lines, env_values
 from app.configuration.transfer.evaluator_document import SCHEMA, plain, without_needs
 from app.configuration.transfer.list_inlining import inlined
+from app.configuration.transfer.own_rules import own_rules
 from app.environments.models import Environment
 
 
 def write_document(
-    environment: Environment, entries: Mapping[str, Content], format_: Format
+    environment: Environment,
+    entries: Mapping[str, Content],
+    format_: Format,
+    keys: Keys = ALL_KEYS,
 ) -> bytes:
-    """Return the content of the file, in the order of keys."""
+    """Return the content of the file, in the order of keys. `keys` are those of the caller."""
     ordered = dict(sorted(entries.items()))
     match format_:
         case Format.ENV:
             return "".join(env_lines(ordered)).encode()
         case Format.FLAGD:
-            return pretty(_flagd(environment, ordered))
+            return pretty(_flagd(environment, own_rules(ordered, keys).entries))
         case Format.JSON:
             return pretty(_whole(environment, ordered))
         case Format.YAML:

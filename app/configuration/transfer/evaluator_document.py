@@ -9,8 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from app.access.permissions import ALL_KEYS, Keys
 from app.configuration.changes.models import Content, Kind
 from app.configuration.transfer.list_inlining import inlined
+from app.configuration.transfer.own_rules import own_rules
 from app.environments.models import Environment
 from app.evaluation.inlining import Inliner, NotInlinedError
 from app.evaluation.needs import needs_of
@@ -37,13 +39,17 @@ class EvaluatorDocument(NamedTuple):
 
 
 def evaluator_document(
-    environment: Environment, entries: Mapping[str, Content]
+    environment: Environment, entries: Mapping[str, Content], keys: Keys = ALL_KEYS
 ) -> EvaluatorDocument:
-    """Return the document. Segments become `$evaluators` without references to others."""
-    written, without_lists = inlined(entries)
+    """Return the document. Segments become `$evaluators` without references to others.
+
+    `keys` are those of the caller.
+    """
+    own = own_rules(entries, keys)
+    written, without_lists = inlined(own.entries)
     rules = {key: entry.value for key, entry in written.items() if entry.kind is Kind.SEGMENT}
     segments = _Segments(rules)
-    flags, left_out = without_needs(written, environment.fractional)
+    flags, without_needed = without_needs(written, environment.fractional)
     document: dict[str, Any] = {
         "$schema": SCHEMA,
         "flags": {
@@ -56,8 +62,9 @@ def evaluator_document(
         document["$evaluators"] = evaluators
     if environment.metadata:
         document["metadata"] = environment.metadata
-    flags_left_out = {k: why for k, why in without_lists.items() if entries[k].kind is Kind.FLAG}
-    return EvaluatorDocument(document, flags_left_out | left_out)
+    left_out = {**own.left_out, **without_lists, **without_needed}
+    of_flags = {key: why for key, why in left_out.items() if entries[key].kind is Kind.FLAG}
+    return EvaluatorDocument(document, of_flags)
 
 
 def without_needs(

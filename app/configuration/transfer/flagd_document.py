@@ -55,7 +55,7 @@ async def flagd_document(snapshot: Snapshot) -> FlagdDocument:
                 for key, entry in snapshot.entries.items()
                 if entry.kind in {Kind.FLAG, Kind.SEGMENT}
             }
-            document, left_out = evaluator_document(snapshot.environment, entries)
+            document, left_out = evaluator_document(snapshot.environment, entries, snapshot.limits)
             return FlagdDocument(pretty(document), sorted(left_out))
 
         making = asyncio.ensure_future(in_thread("write document", make))

@@ -93,7 +93,8 @@ async def answer_export(
         async with request.app[DATABASE].connection() as connection:
             lists = await service.lists_of(connection, read())
     text = await request.app[TRANSFER_LIMITER].run(
-        "write document", lambda: write_document(environment, read(), format_)
+        "write document",
+        lambda: write_document(environment, read(), format_, readable_keys(request)),
     )
     del lists
 

@@ -57,10 +57,9 @@ def effect_of(
     Stops when the time is over.
     """
     end = time.thread_time() + SECONDS_MAX
-    draft = Draft.of(before, contents)
-    affected = [key for key in draft.flags if key in keys]
+    draft = Draft.of(before, contents, keys)
     flags: list[FlagEffect] = []
-    for key in affected[:FLAGS_MAX]:
+    for key in draft.flags[:FLAGS_MAX]:
         if time.thread_time() > end:
             break
         sample = FlagPair(draft, key).sample(SampleRequest(), now, lambda: time.thread_time() > end)
@@ -70,8 +69,8 @@ def effect_of(
         )
     return Effect(
         flags=flags,
-        flags_count=len(affected),
-        is_complete=len(flags) == len(affected)
+        flags_count=len(draft.flags),
+        is_complete=len(flags) == len(draft.flags)
         and all(flag.keys == SampleRequest().keys for flag in flags),
     )
 

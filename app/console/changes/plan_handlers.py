@@ -15,7 +15,7 @@ from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.models import Operation
 from app.configuration.changes.views import AppliedChangeSets, KeyChange
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import own_snapshot
 from app.console.changes.extent import Extent, extent_of
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
 from app.console.confirmation import check_confirmation
@@ -110,7 +110,7 @@ async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
         planned, operations = await _apply(request, write_back, "", dry_run=True)
     except Stale as error:
         return await _refused(request, write_back, error, next_=next_, status=200)
-    snapshot = request.app[FOLLOWER].get(request.match_info["environment"])
+    snapshot = own_snapshot(request, request.match_info["environment"])
     extent = await in_turn("extent", lambda: extent_of(operations, snapshot))
     return await _page(request, write_back, planned=planned, extent=extent, next=next_)
 

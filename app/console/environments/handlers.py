@@ -6,10 +6,15 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin, readable_keys
 from app.configuration.changes import administration, writes
 from app.configuration.changes.environment_handlers import DELETION_SECONDS
-from app.configuration.snapshots.reading import FOLLOWER, wait_until_served
+from app.configuration.snapshots.reading import (
+    FOLLOWER,
+    loaded_snapshot,
+    own_snapshot,
+    wait_until_served,
+)
 from app.console.confirmation import check_typed_name
 from app.console.entry_pages import read_version
 from app.console.environments.forms import (
@@ -46,15 +51,15 @@ async def list_environments(request: web.Request) -> web.Response:
 async def _count_entries(request: web.Request, names: Sequence[str]) -> dict[str, Counter[str]]:
     """Return the number of entries by environment and kind.
 
-    While the database is away, the environments that are not in memory are left out.
+    Environments that are not in memory are left out while the database is away, and for a caller
+    who may not read all keys.
     """
-    snapshots = request.app[FOLLOWER].loaded()
-    counts = {
-        name: Counter(entry.kind for entry in snapshots[name].entries.values())
-        for name in names
-        if name in snapshots
-    }
-    absent = [name for name in names if name not in counts]
+    counts: dict[str, Counter[str]] = {}
+    for name in names:
+        if (snapshot := loaded_snapshot(request, name)) is not None:
+            counts[name] = Counter(entry.kind for entry in snapshot.entries.values())
+    # The statement counts all keys.
+    absent = [n for n in names if n not in counts and readable_keys(request, n).is_all]
     if absent:
         with suppress(Unavailable):
             async with request.app[DATABASE].connection() as connection:
@@ -123,7 +128,7 @@ async def post_properties(request: web.Request) -> web.Response:
     except Stale as error:
         # A newer snapshot may not have arrived yet.
         await request.app[FOLLOWER].try_refresh()
-        current = request.app[FOLLOWER].get(environment.name).environment
+        current = own_snapshot(request, environment.name).environment
         merged, errors = entered.on_top_of(current), FormErrors.of(error)
         return _properties(request, state, merged, errors, stale=True, status=412)
     except AppError as error:

@@ -8,7 +8,7 @@ from app.access.models import Scope
 from app.configuration.changes.models import Content
 from app.configuration.changes.references import referenced_names
 from app.configuration.changes.requests import PutOperation
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import FOLLOWER, load_snapshot, own_snapshot
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import check_confirmation, needs_confirmation
 from app.console.entry_pages import read_version
@@ -58,7 +58,7 @@ async def copy_flag(request: web.Request) -> web.Response:
 async def _source(request: web.Request, name: str) -> Configuration:
     """Return the flag in the environment that it is copied from. Raises Forbidden, NotFound."""
     check_grant(request, name, Scope.READ)
-    return require_flag(await request.app[FOLLOWER].read(name), request.match_info["key"])
+    return require_flag(await load_snapshot(request, name), request.match_info["key"])
 
 
 def _check_reviewed(form: Form, entry: Configuration) -> None:
@@ -92,7 +92,7 @@ def _page(
     form: Form | None = None,
     errors: FormErrors | None = None,
 ) -> web.Response:
-    snapshot = request.app[FOLLOWER].get(request.match_info["environment"])
+    snapshot = own_snapshot(request, request.match_info["environment"])
     used = set(referenced_names(Content.of(entry)))
     confirms = needs_confirmation(snapshot.environment)
     typed = form if form is not None else Form()
@@ -103,7 +103,7 @@ def _page(
         status=status,
         entry=entry,
         serves=list(describe(entry.value)),
-        missing=sorted(used.difference(snapshot.rules.segments)),
+        missing=sorted(used.difference(snapshot.rules.flag_set.segments)),
         has_choice=_has_choice(entry),
         chosen=typed.get("state", _DISABLED if confirms else _AS_SOURCE),
         message=typed.get("message", ""),

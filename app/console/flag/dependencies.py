@@ -29,10 +29,14 @@ _SEGMENTS_MAX = 50
 
 @dataclass(frozen=True, kw_only=True)
 class UsedSegment:
-    """A segment that a flag uses. `through` are the segments that name it, if the flag does not."""
+    """A segment that a flag uses. `through` are the segments that name it, if the flag does not.
+
+    The reader sees nothing but the key of a foreign one.
+    """
 
     key: str
     exists: bool
+    is_foreign: bool
     description: str
     through: Sequence[str]
     other_flags: Sequence[str]
@@ -45,6 +49,7 @@ class NeededFlagRow:
 
     key: str
     exists: bool
+    is_foreign: bool
     variants: Sequence[str]
 
 
@@ -86,10 +91,10 @@ def _used_segments(snapshot: Snapshot, entry: Configuration) -> Iterator[UsedSeg
     for name in sorted(reachable(direct, graph))[:_SEGMENTS_MAX]:
         users = [key for key in flags_using(rules, {name}) if key != entry.key]
         stored = snapshot.entries.get(name)
-        is_segment = stored is not None and stored.kind == "segment"
         yield UsedSegment(
             key=name,
-            exists=is_segment,
+            exists=name in rules.flag_set.segments,
+            is_foreign=name not in snapshot.limits,
             description=(stored.configuration.description or "") if stored else "",
             through=[]
             if name in direct
@@ -104,8 +109,12 @@ def _needed_flags(snapshot: Snapshot, entry: Configuration) -> Iterator[NeededFl
     for need in needs_of(entry.value):
         variants[need.flag] |= {need.variant} if need.variant is not None else set()
     for key, names in sorted(variants.items()):
-        exists = key in snapshot.rules.definitions
-        yield NeededFlagRow(key=key, exists=exists, variants=sorted(names))
+        yield NeededFlagRow(
+            key=key,
+            exists=snapshot.rules.flag_set.flag_of(key) is not None,
+            is_foreign=key not in snapshot.limits,
+            variants=sorted(names),
+        )
 
 
 def _needing_flags(snapshot: Snapshot, key: str) -> list[str]:

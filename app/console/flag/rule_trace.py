@@ -53,7 +53,7 @@ class RuleTrace:
 
 def rule_trace(definition: Any, texts: Sequence[str], explanation: Explanation) -> RuleTrace:
     """Return the trace of an explanation. `texts` are the lines that describe the definition."""
-    needs = [step for step in explanation.steps if step.needed and not _is_targeting(step)]
+    needs = [s for s in explanation.steps if s.operator == "flag" and not _is_targeting(s)]
     # The first prerequisite that does not hold is the last one that was evaluated.
     is_unmet = bool(needs) and needs[-1].outcome is False
     decided = _BEFORE_RULES if is_unmet else _decided(definition, explanation.steps)
@@ -77,9 +77,11 @@ def _is_targeting(step: EvaluationStep) -> bool:
 def _traced_need(definition: Any, step: EvaluationStep) -> TracedRule:
     """Return a prerequisite in words. It decides if it does not hold."""
     flag, variant = step.operands
-    given = step.needed.variant if step.needed is not None else None
     off = variant_text(definition.get("offVariant"), definition.get("defaultVariant"))
-    text = f"{off} unless {flag} gives {variant}: it gives {given or 'no variant'}"
+    text = f"{off} unless {flag} gives {variant}"
+    # The reader may not see what a flag of others gives.
+    if step.needed is not None:
+        text = f"{text}: it gives {step.needed.variant or 'no variant'}"
     return TracedRule(text=text, state="matched" if step.outcome is False else "failed")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 
 from app.configuration.changes.requests import PutOperation
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import own_snapshot
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import FIELD, check_confirmation, needs_confirmation
 from app.console.entry_pages import leave, read_version
@@ -58,7 +58,7 @@ async def switch_flag(request: web.Request) -> web.Response:
 
 def _current(request: web.Request) -> tuple[EnvironmentState, Configuration]:
     name, key = request.match_info["environment"], request.match_info["key"]
-    state = EnvironmentState(snapshot=request.app[FOLLOWER].get(name))
+    state = EnvironmentState(snapshot=own_snapshot(request, name))
     return state, require_flag(state.snapshot, key)
 
 

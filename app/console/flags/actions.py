@@ -12,7 +12,7 @@ from app.access.models import Scope
 from app.configuration.changes import writes
 from app.configuration.changes.requests import OPERATIONS_MAX
 from app.configuration.changes.views import AppliedChangeSets
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import FOLLOWER, load_snapshot, own_snapshot
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.confirmation import check_confirmation, needs_confirmation
 from app.console.emergency import read_authority
@@ -128,7 +128,7 @@ async def _read_selection(
     if form.get("action") not in set(FlagAction):
         raise invalid("action", f"must be one of {', '.join(FlagAction)}")
     action = FlagAction(form["action"])
-    source = request.app[FOLLOWER].get(name)
+    source = own_snapshot(request, name)
     target = source.environment
     if action is FlagAction.PROMOTE:
         others = _targets(around, name)
@@ -143,6 +143,8 @@ async def _read_selection(
     keys = sorted(set(form.getall("flag", [])))
     if form.get("all") == "true":
         keys = sorted(flag.key for flag in await read_matching(request, source, around, chosen))
+    if any(key not in source.limits for key in keys):
+        raise Forbidden("key_foreign", "A flag is outside of your keys.")
     if not 1 <= len(keys) <= OPERATIONS_MAX:
         raise invalid("flag", f"must name 1 to {OPERATIONS_MAX} flags")
     return _Selection(action=action, keys=keys, source=source, target=target, chosen=chosen)
@@ -185,7 +187,7 @@ async def _promote(
     request: web.Request, selection: _Selection, tokens: Sequence[str], message: str
 ) -> AppliedChangeSets:
     source, target = selection.source.environment.name, selection.target.name
-    snapshot = await request.app[FOLLOWER].read(target)
+    snapshot = await load_snapshot(request, target)
     actor, vault = request[CALLER].actor, request.app[VAULT]
     authority = read_authority(request, message)
 

@@ -16,7 +16,7 @@ from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.plans import ChangePlan
 from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.configuration.changes.views import EntryView, entry_view
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import load_snapshot
 from app.configuration.snapshots.snapshot import Configuration, Snapshot
 from app.console.saving import check_grant
 from app.database import Connection
@@ -175,7 +175,7 @@ async def plan_promotion(
 ) -> BulkPlan:
     """Plan to make flags of the target equal to the source, with the segments that they use."""
     check_grant(request, target, Scope.READ)
-    snapshot = await request.app[FOLLOWER].read(target)
+    snapshot = await load_snapshot(request, target)
     plan = await request.app[DATABASE].transact(
         lambda connection: promotion(request, connection, source, target, keys)
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import own_snapshot
 from app.console.elsewhere import read_key
 from app.console.flags.forms import (
     TYPES,
@@ -100,7 +100,7 @@ async def _page(
     status: int = 200,
     errors: FormErrors | None = None,
 ) -> web.Response:
-    snapshot = request.app[FOLLOWER].get(request.match_info["environment"])
+    snapshot = own_snapshot(request, request.match_info["environment"])
     return page(
         request,
         "flags/_new_flag.html" if is_fragment(request) else "flags/new_flag.html",

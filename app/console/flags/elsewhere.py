@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 from aiohttp import web
 
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import loaded_snapshot
 from app.console.flags.filters import FlagFilter, ListFacts, select
 from app.console.flags.listing import INDEXES
 from app.console.rendering import Frame
@@ -28,9 +28,8 @@ async def count_elsewhere(
     facts = ListFacts(now=datetime.now(UTC))
     found: list[tuple[str, int, Mapping[str, str]]] = []
     current = around.environment.name if around.environment is not None else ""
-    loaded = request.app[FOLLOWER].loaded()
     for environment in around.environments:
-        snapshot = loaded.get(environment.name)
+        snapshot = loaded_snapshot(request, environment.name)
         if snapshot is None or environment.name == current:
             continue
         index = await request.app[INDEXES].get(snapshot)

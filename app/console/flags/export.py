@@ -31,7 +31,7 @@ async def export_flags(
     format_, environment = Format(form["format"]), snapshot.environment
     text = await request.app[TRANSFER_LIMITER].run(
         "write document",
-        lambda: write_document(environment, _contents(snapshot, keys), format_),
+        lambda: write_document(environment, _contents(snapshot, keys), format_, snapshot.limits),
     )
     name = f"{environment.name}-flags.{_ENDINGS.get(format_, format_)}"
     return web.Response(

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import FOLLOWER, load_snapshot
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.flags.columns import Column, choose_columns, past_column, production_of
 from app.console.flags.filters import FlagFilter, ListFacts, select
@@ -146,7 +146,7 @@ async def _indexes(
     by_name = {}
     for environment in shown:
         is_current = environment.name == snapshot.environment.name
-        column = snapshot if is_current else await follower.read(environment.name)
+        column = snapshot if is_current else await load_snapshot(request, environment.name)
         by_name[environment.name] = await indexes.get(column)
     return by_name
 

@@ -9,7 +9,7 @@ from app.access.guard import permit
 from app.access.models import Scope
 from app.access.sessions.guard import authenticate
 from app.configuration.snapshots.event_stream import serve_stream
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import own_snapshot
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.actors import current_name
 from app.errors import Unauthenticated
@@ -32,9 +32,9 @@ class PageChange(msgspec.Struct, frozen=True, kw_only=True):
 
 async def stream_page_changes(request: web.Request) -> web.StreamResponse:
     """Stream the changes after the revision `after`, for the page that shows this revision."""
-    environment, follower = request.match_info["environment"], request.app[FOLLOWER]
+    environment = request.match_info["environment"]
     after = wire.whole_number(request.query, "after")
-    snapshot = follower.get(environment)
+    snapshot = own_snapshot(request, environment)
     seen = (snapshot.epoch, snapshot.revision if after is None else after)
     # An open stream must not retain the snapshot that it began with.
     del snapshot
@@ -43,28 +43,34 @@ async def stream_page_changes(request: web.Request) -> web.StreamResponse:
     def next_messages() -> bytes:
         nonlocal seen, is_over
         try:
-            permit(request, authenticate(request, is_visit=False), [Scope.READ])
+            permit(request, authenticate(request, is_visit=False), [Scope.READ], by_key=True)
         except Unauthenticated:
             if is_over:
                 raise
             is_over = True
             return b"id: \nevent: ended\ndata: {}\n\n"
-        snapshot = follower.get(environment)
+        snapshot = own_snapshot(request, environment)
         epoch, revision = seen
         seen = (snapshot.epoch, snapshot.revision)
         if seen == (epoch, revision):
             return b""
         change = _change(request, snapshot, revision if epoch == snapshot.epoch else -1)
+        if change is None:
+            return b""
         head = f"id: {change.revision}\nevent: change\ndata: ".encode()
         return head + msgspec.json.encode(change) + b"\n\n"
 
     return await serve_stream(request, environment, next_messages, headers={})
 
 
-def _change(request: web.Request, snapshot: Snapshot, after: int) -> PageChange:
-    events = [event.data for event in snapshot.recent if event.revision > after]
+def _change(request: web.Request, snapshot: Snapshot, after: int) -> PageChange | None:
+    """Return the changes after a revision, None if the caller may know nothing of them."""
+    every = [event for event in snapshot.recent if event.revision > after]
+    events = [event.data for event in every if not event.is_foreign]
+    if every and not events and len(every) == snapshot.revision - after:
+        return None
     keys = sorted({key for event in events for key in event.keys})
-    is_complete = len(events) == snapshot.revision - after and len(keys) <= _KEYS_MAX
+    is_complete = len(every) == snapshot.revision - after and len(keys) <= _KEYS_MAX
     last = events[-1] if events else None
     return PageChange(
         revision=snapshot.revision,

@@ -5,7 +5,7 @@ from functools import partial
 
 from aiohttp import web
 
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import loaded_snapshot, own_snapshot
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.flags.listing import INDEXES
 from app.console.palette.ranking import Candidate, best, candidate
@@ -21,7 +21,7 @@ async def search_palette(request: web.Request) -> web.Response:
 
     When no key of the environment matches, flags of the other environments are searched.
     """
-    snapshot = request.app[FOLLOWER].get(request.match_info["environment"])
+    snapshot = own_snapshot(request, request.match_info["environment"])
     around = frame(request)
     pages = destinations(around)
     query = request.query.get("q", "")
@@ -53,12 +53,12 @@ async def _elsewhere(
     request: web.Request, around: Frame, query: str, count: int
 ) -> list[Destination]:
     """Return the best matches among the flags of the other environments that the caller sees."""
-    loaded = request.app[FOLLOWER].loaded()
     results: list[Destination] = []
     for environment in around.environments:
-        if environment.name == request.match_info["environment"] or environment.name not in loaded:
+        other = loaded_snapshot(request, environment.name)
+        if environment.name == request.match_info["environment"] or other is None:
             continue
-        index = await request.app[INDEXES].get(loaded[environment.name])
+        index = await request.app[INDEXES].get(other)
         left = count - len(results)
         matches = await in_thread("palette", partial(_best_keys, index.known, query, left))
         flags = [flag for item in matches if (flag := index.find(item.name)) is not None]

@@ -58,7 +58,9 @@ def membership_request(
     The first context is the base of the sample.
     """
     taken = {*snapshot.entries, key}
-    probe, stored_key = _free("who-is-in", taken), _free("who-was-in", taken)
+    # A caller sees the flags below their own prefixes.
+    prefix = snapshot.limits.prefixes[0]
+    probe, stored_key = (_free(f"{prefix}{name}", taken) for name in ("who-is-in", "who-was-in"))
     changes: dict[str, DraftEntry | None] = {key: DraftEntry(kind="segment", value=value)}
     stored = snapshot.rules.segments.get(key)
     # An import may have stored a segment that cannot be evaluated.

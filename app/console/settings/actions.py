@@ -11,7 +11,7 @@ from app.configuration.changes.models import Kind
 from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.entries import service
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import load_snapshot
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import check_confirmation
 from app.console.emergency import read_authority
@@ -114,7 +114,7 @@ async def post_copy(request: web.Request) -> web.Response:
     try:
         written = await _copy(request, entry, target, read_version(form), message)
     except AppError as error:
-        current = current_of(await request.app[FOLLOWER].read(target), entry.key)
+        current = current_of(await load_snapshot(request, target), entry.key)
         return page(
             request,
             "settings/copy.html",

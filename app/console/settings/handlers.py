@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from app.configuration.changes.models import Kind
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import load_snapshot
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.entry_drafts import current_of, pending_change, view_of
 from app.console.entry_index import entry_index
@@ -65,7 +65,7 @@ async def get_copy(request: web.Request) -> web.Response:
         target = targets[0] if len(targets) == 1 else None
     current = change = None
     if target is not None:
-        current = current_of(await request.app[FOLLOWER].read(target), entry.key)
+        current = current_of(await load_snapshot(request, target), entry.key)
         change = await pending_change(entry.key, current, view_of(entry))
     return page(
         request,

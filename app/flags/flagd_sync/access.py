@@ -90,7 +90,7 @@ class CallAccess:
     def environment(self, call: Call, caller: Caller, selector: str) -> str:
         """Return the selected environment. Raises Malformed and Forbidden."""
         try:
-            return selected_environment(selector, caller.grant)
+            return selected_environment(selector, caller.rights)
         except Forbidden as error:
             self._log(call, AccessEvent.ACCESS_FAIL, error.code, caller.token_id)
             raise
@@ -132,10 +132,10 @@ class CallAccess:
 
         def authenticate() -> Caller:
             caller = self._directory.authenticate(text)
-            if not caller.grant.allows(Scope.READ):
+            if not caller.rights.has(Scope.READ):
                 raise Forbidden("scope_missing", f"This needs a token with the scope {Scope.READ}.")
             if text == self._shared_token:
-                _require_narrow(caller.grant)
+                _require_narrow(caller.rights)
             return caller
 
         return authenticate
@@ -168,10 +168,11 @@ class CallAccess:
         self._access_log.enqueue(access)
 
 
-def _require_narrow(grant: Grant) -> None:
+def _require_narrow(rights: Rights) -> None:
     """Raise Forbidden unless all clients of the port may have the token."""
-    is_one = len(grant.environments) == 1 and EVERY_ENVIRONMENT not in grant.environments
-    if not is_one or not grant.scopes <= _READ_ONLY:
+    environments = {name for grant in rights.grants for name in grant.environments}
+    is_one = len(environments) == 1 and EVERY_ENVIRONMENT not in environments
+    if not is_one or any(not grant.scopes <= _READ_ONLY for grant in rights.grants):
         raise Forbidden(
             "token_too_broad",
             "GRPC_TOKEN must be for one environment, with no other scopes than read and evaluate.",

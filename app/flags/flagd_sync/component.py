@@ -1,6 +1,7 @@
 """The running part of flagd's sync service: listens while this instance can serve."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -143,19 +144,19 @@ class FlagdSync(Component):
             "flagstone_flagd_sync_streams",
             "Open gRPC streams of flagd's sync service.",
             "environment",
-            {feed.environment: len(feed.streams) for feed in feeds},
+            Counter(feed.environment for feed in feeds for _ in feed.streams),
         )
         yield gauges(
             "flagstone_flagd_sync_fan_out_seconds",
             "Seconds from the last change of flags until its latest delivery to a stream.",
             "environment",
-            {feed.environment: feed.fan_out_seconds for feed in feeds},
+            _largest((feed.environment, feed.fan_out_seconds) for feed in feeds),
         )
         yield gauges(
             "flagstone_flagd_sync_message_bytes",
-            "Size of the current message. Clients refuse more than 4 MiB by default.",
+            "Size of the largest current message. Clients refuse more than 4 MiB by default.",
             "environment",
-            {feed.environment: len(feed.message) for feed in feeds},
+            _largest((feed.environment, len(feed.message)) for feed in feeds),
         )
         if self._server is not None:
             yield counters(
@@ -164,3 +165,11 @@ class FlagdSync(Component):
                 "reason",
                 {"error": self._server.refused, "slow": self._server.slow},
             )
+
+
+def _largest(figures: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return the largest figure of each environment."""
+    largest: dict[str, float] = {}
+    for environment, figure in figures:
+        largest[environment] = max(figure, largest.get(environment, 0.0))
+    return largest

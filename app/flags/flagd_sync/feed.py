@@ -1,8 +1,8 @@
 """The streams of each environment, and the document that they must send.
 
-A stream has no queue: it sends the latest document when its client has read the one before. One
-task for each environment creates the message once and wakes the streams a few at a time, so that
-the event loop serves other requests in between.
+Callers with rights for the same keys share a document. A stream has no queue: it sends the latest
+document when its client has read the one before. One task for each document creates the message
+once and wakes the streams a few at a time, so that the event loop serves other requests in between.
 """
 
 import asyncio
@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
+from app.access.models import Scope
+from app.access.permissions import Keys, RightsHolder
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.snapshots.source import SnapshotSource
 from app.configuration.transfer.flagd_document import document_etag, flagd_document
-from app.errors import AppError, LimitExceeded, Unavailable
+from app.errors import AppError, Forbidden, LimitExceeded, Unavailable
 from app.flags.flagd_sync.messages import synced_flags
 from app.log import logger
 from app.tasks import wait_at_most
@@ -32,9 +34,12 @@ _SHARE_OF_TOKEN = 0.5
 
 
 class SyncStream:
-    """One client's stream. `authorize` raises AppError when its token is no longer valid."""
+    """One client's stream.
 
-    def __init__(self, feed: "SyncFeed", authorize: Callable[[], object]) -> None:
+    `authorize` returns the caller. It raises AppError when the token is no longer valid.
+    """
+
+    def __init__(self, feed: "SyncFeed", authorize: Callable[[], RightsHolder]) -> None:
         self._authorize = authorize
         self._feed = feed
         self._sent_etag = ""
@@ -63,7 +68,7 @@ class SyncStream:
         """Wake the stream if it must end or send. Return whether it was woken."""
         if self._end is None:
             try:
-                self._authorize()
+                self._feed.check(self._authorize())
             except AppError as error:
                 self._end = error
         return self._wake() if self._end or self._sent_etag != self._feed.etag else False
@@ -80,14 +85,15 @@ class SyncStream:
 
 
 class SyncFeed:
-    """The streams of one environment, and their current message.
+    """The streams for some keys of one environment, and their current message.
 
     It ends with its last stream. `fan_out_seconds` is the time from the last change to its latest
     delivery.
     """
 
-    def __init__(self, environment: str, source: SnapshotSource) -> None:
+    def __init__(self, environment: str, keys: Keys, source: SnapshotSource) -> None:
         self.environment = environment
+        self.keys = keys
         self.etag = ""
         self.message = b""
         self.changed_at = 0.0
@@ -102,13 +108,21 @@ class SyncFeed:
         while self.streams:
             # Get the event first, so that no change during the round is missed.
             next_change = self._source.next_change
-            is_new = await self._advance(await self._source.read(self.environment))
+            snapshot = await self._source.read(self.environment)
+            is_new = await self._advance(snapshot.limited_to(self.keys))
+            # Not while it waits: the next refresh frees the snapshot.
+            del snapshot
             now = time.monotonic()
             # Not after each change of a setting: there may be hundreds per second.
             if is_new or now - checked_at >= CHECK_SECONDS:
                 checked_at = now
                 await self._check_streams()
             await wait_at_most(CHECK_SECONDS, next_change)
+
+    def check(self, caller: RightsHolder) -> None:
+        """Raise Forbidden unless the caller may read the keys of this feed, and no others."""
+        if caller.rights.keys(Scope.READ, self.environment) != self.keys:
+            raise Forbidden("rights_changed", "The rights of the caller have changed.")
 
     async def _advance(self, snapshot: Snapshot) -> bool:
         """Create the message of the snapshot. Return whether it differs from the last one."""
@@ -147,12 +161,12 @@ class SyncFeed:
 
 
 class SyncFeeds:
-    """The feeds of all environments with streams, within the limits of streams."""
+    """The feeds of all documents with streams, within the limits of streams."""
 
     def __init__(self, source: SnapshotSource, streams_max: int) -> None:
         self._source = source
         self._streams_max = streams_max
-        self._feeds: dict[str, SyncFeed] = {}
+        self._feeds: dict[tuple[str, Keys], SyncFeed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_holder = Counter[str]()
         self._is_closed = False
@@ -167,7 +181,7 @@ class SyncFeeds:
 
     @asynccontextmanager
     async def stream(
-        self, environment: str, holder: str, authorize: Callable[[], object]
+        self, environment: str, holder: str, authorize: Callable[[], RightsHolder]
     ) -> AsyncIterator[SyncStream]:
         """Open a stream until the end of the block.
 
@@ -175,7 +189,8 @@ class SyncFeeds:
         """
         await self._source.read(environment)
         self._require_room(holder)
-        feed = self._feeds.get(environment) or self._start(environment)
+        keys = authorize().rights.keys(Scope.READ, environment)
+        feed = self._feeds.get((environment, keys)) or self._start(environment, keys)
         stream = SyncStream(feed, authorize)
         feed.streams[stream] = None
         self._by_holder[holder] += 1
@@ -200,8 +215,8 @@ class SyncFeeds:
                 "streams_exceeded", f"This caller has {of_holder} streams, its maximum."
             )
 
-    def _start(self, environment: str) -> SyncFeed:
-        feed = self._feeds[environment] = SyncFeed(environment, self._source)
+    def _start(self, environment: str, keys: Keys) -> SyncFeed:
+        feed = self._feeds[environment, keys] = SyncFeed(environment, keys, self._source)
         task = asyncio.create_task(self._run(feed), name=f"flagd_sync:{environment}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -218,7 +233,7 @@ class SyncFeeds:
             end = Unavailable("feed_failed", "The flags could not be read. Try again.")
         finally:
             # Before any wait: a new stream must not join a feed that has ended.
-            del self._feeds[feed.environment]
+            del self._feeds[feed.environment, feed.keys]
         if end is not None:
             await feed.end(end)
 

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from app.access.guard import CALLER
-from app.configuration.snapshots.reading import FOLLOWER, snapshot_head_lines
+from app.configuration.snapshots.reading import load_snapshot, snapshot_head_lines
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.transfer.flagd_document import document_etag, flagd_document, left_out_header
 from app.errors import Unsupported
@@ -24,6 +24,8 @@ _VARY = header_lines({hdrs.VARY: FLAGD_SELECTOR})
 # A time in seconds does not tell two changes within a second apart. After this time, every change
 # of that second is known.
 SETTLED_SECONDS = 5
+# The limit of remembered documents.
+_SEEN_MAX = 1_024
 
 
 class FlagsRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -46,17 +48,23 @@ class SyncMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FirstSeen:
-    """The time at which this process first served the current document of each environment."""
+    """The time at which this process first served the current document of each environment.
+
+    A caller with rights for some keys has a document of its own.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[str, float]] = {}
+        self._seen: dict[tuple[str, tuple[str, ...]], tuple[str, float]] = {}
 
-    def last_modified(self, environment: str, etag: str) -> str | None:
+    def last_modified(self, snapshot: Snapshot, etag: str) -> str | None:
         """Return the date, or None in the first seconds."""
         now = time.time()
-        known, seen_at = self._seen.get(environment, ("", 0.0))
+        name = snapshot.environment.name, snapshot.limits.prefixes
+        known, seen_at = self._seen.get(name, ("", 0.0))
         if known != etag:
-            self._seen[environment] = etag, now
+            if len(self._seen) >= _SEEN_MAX:
+                self._seen.clear()
+            self._seen[name] = etag, now
             return None
         return formatdate(seen_at, usegmt=True) if now - seen_at > SETTLED_SECONDS else None
 
@@ -74,7 +82,7 @@ async def get_flags(request: web.Request) -> web.Response:
     wire.read_query(request, set())
     snapshot = await _selected(request, "")
     etag = document_etag(snapshot)
-    last_modified = request.app[FIRST_SEEN].last_modified(snapshot.environment.name, etag)
+    last_modified = request.app[FIRST_SEEN].last_modified(snapshot, etag)
     head = snapshot_head_lines(request, snapshot) + _VARY + f"ETag: {etag}\r\n".encode()
     if last_modified is not None:
         head += header_lines({hdrs.LAST_MODIFIED: last_modified})
@@ -115,8 +123,7 @@ async def _received(request: web.Request) -> bytes:
 
 async def _selected(request: web.Request, selector: str) -> Snapshot:
     selector = request.headers.get(FLAGD_SELECTOR) or selector
-    environment = selected_environment(selector, request[CALLER].grant)
-    return await request.app[FOLLOWER].read(environment)
+    return await load_snapshot(request, selected_environment(selector, request[CALLER].rights))
 
 
 def _is_not_modified(request: web.Request, etag: str, last_modified: str | None) -> bool:

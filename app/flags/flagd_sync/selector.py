@@ -1,6 +1,7 @@
 """The selector of flagd, which names the environment: `flagSetId=ENVIRONMENT`."""
 
-from app.access.models import EVERY_ENVIRONMENT, Grant
+from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.permissions import Rights
 from app.errors import Forbidden, Malformed
 
 # The name of the header, and of the metadata of gRPC in lower case.
@@ -8,27 +9,28 @@ FLAGD_SELECTOR = "Flagd-Selector"
 _NAME = "flagSetId"
 
 
-def selected_environment(selector: str, grant: Grant) -> str:
-    """Return the environment of a selector; without one, that of a grant for one environment.
+def selected_environment(selector: str, rights: Rights) -> str:
+    """Return the environment of a selector; without one, the only one that the caller may read.
 
-    Raises Malformed, and Forbidden if the grant does not cover the environment.
+    Raises Malformed, and Forbidden if the caller may read nothing in the environment.
     """
     if not selector:
-        return _only_environment(grant)
+        return _only_environment(rights)
     name, separator, environment = selector.partition("=")
     if name.strip() != _NAME or not separator or not environment.strip():
         raise Malformed("selector_invalid", f"The selector must be {_NAME}=ENVIRONMENT.")
     environment = environment.strip()
     # An unknown environment gets the same refusal, so that no caller can guess names.
-    if not grant.covers(environment):
+    if not rights.covers(Scope.READ, environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
     return environment
 
 
-def _only_environment(grant: Grant) -> str:
-    if len(grant.environments) != 1 or EVERY_ENVIRONMENT in grant.environments:
+def _only_environment(rights: Rights) -> str:
+    environments = rights.environments(Scope.READ)
+    if len(environments) != 1 or EVERY_ENVIRONMENT in environments:
         raise Malformed(
             "selector_missing",
             f"The caller may read several environments: set the selector {_NAME}=ENVIRONMENT.",
         )
-    return next(iter(grant.environments))
+    return next(iter(environments))

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import grpc
 from grpc import aio
 
+from app.access.models import Scope
 from app.configuration.snapshots.source import SnapshotSource
 from app.configuration.transfer.flagd_document import flagd_document
 from app.errors import AppError, TooSlow
@@ -141,7 +142,9 @@ class SyncServer:
         async with self._answered(context, "FetchAllFlags") as call:
             caller = self._access.authorize(call)()
             environment = self._access.environment(call, caller, _selector(message, context))
-            return fetched_flags((await flagd_document(await self._source.read(environment))).body)
+            snapshot = await self._source.read(environment)
+            own = snapshot.limited_to(caller.rights.keys(Scope.READ, environment))
+            return fetched_flags((await flagd_document(own)).body)
         raise AssertionError("a refused call does not get here")
 
     async def _get_metadata(self, _: bytes, context: Any) -> bytes:

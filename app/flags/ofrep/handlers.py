@@ -14,6 +14,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.configuration.snapshots.reading import snapshot_head_lines
 from app.configuration.snapshots.snapshot import Snapshot
+from app.errors import Forbidden
 from app.evaluation.body_block import BodyBlock
 from app.flags.handlers import USAGE
 from app.flags.ofrep.answers import EvaluationError, respond
@@ -50,8 +51,12 @@ def hot_flag(request: web.Request, body: bytes) -> EncodedResponse | None:
 def _one(request: web.Request, snapshot: Snapshot, raw: bytes) -> EncodedResponse:
     context = decode_context(raw)
 
-    flag = snapshot.rules.flags.get(request.match_info["key"])
+    key = request.match_info["key"]
+    flag = snapshot.rules.flags.get(key)
     if flag is None:
+        # The guard has checked the key only if the path names the environment.
+        if key not in snapshot.limits:
+            raise Forbidden("key_foreign", "The token is not for this key.")
         raise EvaluationError("FLAG_NOT_FOUND", "There is no such flag.", status=404)
     evaluation = flag.evaluate(context, int(time.time()))
 

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.access.models import EVERY_ENVIRONMENT
+from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.configuration.snapshots.reading import FOLLOWER, UNCONFIRMED
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import Malformed
@@ -80,6 +80,10 @@ async def read_snapshot(request: web.Request) -> Snapshot:
     Raises Malformed, NotFound, or Unavailable when this instance does not reach the revision in
     time. An unknown epoch is answered from the current snapshot.
     """
+    return _limited(request, await _awaited_snapshot(request))
+
+
+async def _awaited_snapshot(request: web.Request) -> Snapshot:
     follower = request.app[FOLLOWER]
     snapshot = await follower.read(environment_of(request))
     if "?" not in request.raw_path:
@@ -98,7 +102,14 @@ async def read_snapshot(request: web.Request) -> Snapshot:
 
 def peek_snapshot(request: web.Request) -> Snapshot | None:
     """Return the snapshot to evaluate with, None if it must be loaded."""
-    return request.app[FOLLOWER].peek(environment_of(request))
+    snapshot = request.app[FOLLOWER].peek(environment_of(request))
+    return None if snapshot is None else _limited(request, snapshot)
+
+
+def _limited(request: web.Request, snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with the flags that the caller may evaluate."""
+    keys = request[CALLER].rights.keys(Scope.EVALUATE, snapshot.environment.name)
+    return snapshot.limited_to(keys)
 
 
 def environment_of(request: web.Request) -> str:
@@ -107,7 +118,7 @@ def environment_of(request: web.Request) -> str:
 
 
 def _only_environment(request: web.Request) -> str:
-    environments = request[CALLER].grant.environments
+    environments = request[CALLER].rights.environments(Scope.EVALUATE)
     if len(environments) != 1 or EVERY_ENVIRONMENT in environments:
         raise Malformed(
             "environment_ambiguous",

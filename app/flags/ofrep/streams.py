@@ -7,12 +7,13 @@ import msgspec
 from aiohttp import web
 from aiohttp_sse import sse_response
 
+from app.access.caller import Caller
 from app.access.guard import refuse_credential
+from app.access.models import Scope
 from app.configuration.snapshots.event_stream import RETRY_MESSAGE, serve_stream
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import Unauthenticated, Unavailable
-from app.evaluation.ruleset import Ruleset
 from app.flags.ofrep.cors import CORS
 from app.flags.ofrep.tickets import TICKETS
 
@@ -40,7 +41,8 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     headers = request.app[CORS].headers(request)
     try:
         environment, token_id = tickets.open(request.match_info["ticket"])
-        snapshot = await follower.read(environment)
+        await follower.read(environment)
+        position = _position(tickets.holder(token_id, environment), follower.get(environment))
     except Unauthenticated as error:
         raise refuse_credential(request, error, request.match_info["ticket"]) from None
     except Unavailable:
@@ -49,23 +51,16 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
             await ended.write(RETRY_MESSAGE)
         return ended
     # A client that reconnects at the same position needs no event. Any other may have missed one.
-    position = _position(snapshot)
-    is_current = (
-        request.headers.get("Last-Event-ID") == position.id and snapshot.rules.transitions.is_known
-    )
+    is_current = request.headers.get("Last-Event-ID") == position.id and not position.is_timed
     sent = position if is_current else None
     sent_at = time.monotonic()
-    # An open stream must not retain the snapshot that it began with.
-    del snapshot, position
+    del position
 
     def next_messages() -> bytes:
         nonlocal sent, sent_at
-        tickets.holder(token_id, environment)
-        position = _position(follower.get(environment))
-        is_due = (
-            not position.rules.transitions.is_known and time.monotonic() - sent_at >= TICK_SECONDS
-        )
-        is_changed = sent is None or _differ(sent, position) or is_due
+        position = _position(tickets.holder(token_id, environment), follower.get(environment))
+        is_due = position.is_timed and time.monotonic() - sent_at >= TICK_SECONDS
+        is_changed = sent is None or sent.outcomes != position.outcomes or is_due
         sent = position
         if not is_changed:
             return b""
@@ -77,15 +72,22 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
 
 
 class _Position(NamedTuple):
-    """The state on which outcomes depend, apart from contexts and unpredictable times.
+    """The state on which outcomes of own flags depend, apart from contexts.
 
-    `turn` is the latest time at which a time rule may have changed an outcome, or 0.
+    `turn` is the latest time at which a time rule may have changed an outcome, or 0. `is_timed`:
+    one may change at any time.
     """
 
     epoch: str
     revision: int
-    rules: Ruleset
+    rules_digest: int
     turn: int
+    is_timed: bool
+
+    @property
+    def outcomes(self) -> tuple[str, int, int]:
+        """What is equal while no outcome changes. A changed setting is a new revision alone."""
+        return self.epoch, self.rules_digest, self.turn
 
     @property
     def etag(self) -> str:
@@ -96,13 +98,13 @@ class _Position(NamedTuple):
         return f"{self.etag}:{self.turn}" if self.turn else self.etag
 
 
-def _position(snapshot: Snapshot) -> _Position:
-    turn = snapshot.rules.transitions.latest(time.time() - TURN_DELAY_SECONDS)
-    return _Position(snapshot.epoch, snapshot.revision, snapshot.rules, turn)
-
-
-def _differ(before: _Position, after: _Position) -> bool:
-    """Tell whether outcomes may differ. Settings change the revision but no outcome."""
-    return (
-        before.epoch != after.epoch or before.rules is not after.rules or before.turn != after.turn
+def _position(caller: Caller, snapshot: Snapshot) -> _Position:
+    own = snapshot.limited_to(caller.rights.keys(Scope.EVALUATE, snapshot.environment.name))
+    transitions = own.rules.transitions
+    return _Position(
+        epoch=snapshot.epoch,
+        revision=snapshot.revision,
+        rules_digest=own.rules.outcomes_digest,
+        turn=transitions.latest(time.time() - TURN_DELAY_SECONDS),
+        is_timed=not transitions.is_known,
     )

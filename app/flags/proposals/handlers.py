@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import CALLER, readable_keys
 from app.configuration.changes.models import Content
 from app.configuration.changes.requests import PatchOperation, PutOperation
 from app.configuration.proposals import reading
@@ -57,7 +57,10 @@ async def evaluate(
     names = [name for name in proposal.environments if request[CALLER].grant.covers(name)]
     name = _environment(request, names, query.environment)
     snapshot = await request.app[FOLLOWER].at_least(name, 0)
-    draft = Draft.of(snapshot, _contents(proposal, name))
+    keys = readable_keys(request, name)
+    if query.flag not in keys:
+        raise Forbidden("key_foreign", "The token is not for this key.")
+    draft = Draft.of(snapshot, _contents(proposal, name), keys)
     definition = draft.definition_after(query.flag)
     if definition is None:
         raise explanation.unknown_flag()
@@ -68,7 +71,7 @@ async def evaluate(
     )
 
     explained = explanation.explained(
-        query.flag, source, EvaluationQuery(context=query.context, at=query.at)
+        query.flag, source, EvaluationQuery(context=query.context, at=query.at), keys
     )
 
     return explained, snapshot

@@ -8,7 +8,7 @@ from itertools import accumulate
 import msgspec
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import CALLER, readable_keys
 from app.configuration.changes.requests import AnyOperation, PatchOperation, PutOperation
 from app.configuration.changes.views import CHANGES_BYTES_MAX, CHANGES_MAX, ChangeView
 from app.configuration.changes.write_requests import CHECKS
@@ -131,7 +131,10 @@ async def _flags(request: web.Request, proposal: Proposal, name: str) -> Preview
     if not changes:
         return _NO_FLAGS
     return await request.app[PREVIEWS].run(
-        snapshot, PreviewRequest(changes=changes), int(time.time())
+        snapshot,
+        PreviewRequest(changes=changes),
+        int(time.time()),
+        readable_keys(request, name),
     )
 
 

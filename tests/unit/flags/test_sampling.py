@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.access.permissions import ALL_KEYS
 from app.configuration.changes.models import Content, Kind
 from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.ruleset import Rule, Ruleset
@@ -55,7 +56,7 @@ def _draft(before: Any, after: Any) -> Draft:
     contents = [
         None if value is None else Content(kind=Kind.FLAG, value=value) for value in (before, after)
     ]
-    return Draft(rules=rules, before={"f": contents[0]}, after={"f": contents[1]})
+    return Draft(rules=rules, keys=ALL_KEYS, before={"f": contents[0]}, after={"f": contents[1]})
 
 
 @settings(max_examples=examples(60), deadline=None)

@@ -1,0 +1,205 @@
+"""What a limited caller sees of a snapshot: own entries, evaluated by all rules."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.access.permissions import Keys
+from app.configuration.snapshots import limited
+from app.configuration.snapshots.change_event import ChangeEvent, ChangeEventData
+from app.configuration.snapshots.limited import PARTS_MAX
+from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
+from app.evaluation.body_block import BodyBlock
+from tests.unit.configuration.test_snapshot import NOW, configuration, environment
+
+SECONDS = 1_700_000_000
+NAMES = ["a", "a/1", "a/2", "ab", "b", "b/1", "B/1", "c/flag", "c/segment"]
+CONTEXTS: list[dict[str, Any]] = [{}, {"age": 20}, {"age": 70, "targetingKey": "u"}]
+PREFIXES = st.lists(st.sampled_from(["a", "a/", "ab", "b", "B", "c/", "c/flag", "x"]), max_size=3)
+
+
+def rule(older: int, used: Iterable[str]) -> Any:
+    return {"and": [{">=": [{"var": "age"}, older]}, *({"$ref": name} for name in used)]}
+
+
+def flag_of(default: str, used: list[str], needed: str | None) -> Any:
+    condition = rule(18, used)
+    if needed is not None:
+        condition = {"and": [condition, {"flag": [needed, "on"]}]}
+    return {
+        "state": "ENABLED",
+        "variants": {"on": True, "off": False},
+        "defaultVariant": default,
+        "targeting": {"if": [condition, "on"]},
+    }
+
+
+SEGMENTS = st.builds(rule, st.integers(0, 99), st.lists(st.sampled_from(NAMES), max_size=1))
+FLAGS = st.builds(
+    flag_of,
+    st.sampled_from(["on", "off"]),
+    st.lists(st.sampled_from(NAMES), max_size=2),
+    st.none() | st.sampled_from(NAMES),
+)
+CONTENTS = st.one_of(
+    st.none(),
+    st.tuples(st.just("setting"), st.integers()),
+    st.tuples(st.just("segment"), SEGMENTS),
+    st.tuples(st.just("flag"), FLAGS),
+)
+CHANGES = st.lists(st.dictionaries(st.sampled_from(NAMES), CONTENTS, max_size=4), max_size=5)
+
+
+def event(revision: int, keys: Iterable[str], *, properties: bool = False) -> ChangeEvent:
+    data = ChangeEventData(
+        environment="local",
+        revision=revision,
+        kind="write",
+        actor="token:someone",
+        message="secret plans",
+        created_at=NOW,
+        keys=sorted(keys),
+        properties=properties,
+    )
+    return ChangeEvent("e", data)
+
+
+def entries_of(snapshot: Snapshot) -> list[Configuration]:
+    return [entry.configuration for entry in snapshot.entries.values()]
+
+
+def outcomes(snapshot: Snapshot, context: dict[str, Any]) -> list[bytes]:
+    """Return what a bulk evaluation answers, in any order."""
+    bodies: list[bytes] = []
+    for portion in snapshot.rules.bulk.evaluate(context, SECONDS):
+        bodies += portion.bodies if isinstance(portion, BodyBlock) else portion
+    return sorted(bodies)
+
+
+@given(changes=CHANGES, prefixes=PREFIXES, asked=st.sets(st.integers(0, 5)))
+def test_part_equals_the_snapshot_of_own_entries(
+    changes: list[dict[str, Any]], prefixes: list[str], asked: set[int]
+) -> None:
+    keys = Keys.below(prefixes)
+    whole = build(environment(0), [])
+    for revision, change in enumerate(changes, start=1):
+        if revision in asked:
+            whole.limited_to(keys)
+        touched = {
+            key: configuration(key, content[1], content[0], revision) if content else None
+            for key, content in change.items()
+        }
+        whole = whole.advanced(environment(revision), touched.items(), [event(revision, touched)])
+
+    part = whole.limited_to(keys)
+
+    own = build(
+        environment(whole.revision), [item for item in entries_of(whole) if item.key in keys]
+    )
+    assert part.entries == own.entries
+    assert list(part.keys) == list(own.keys)
+    assert part.digest == own.digest
+    assert part.encoded_page(limit=3) == own.encoded_page(limit=3)
+    assert part.encoded_page(kind="flag", after="a", limit=9) == own.encoded_page(
+        kind="flag", after="a", limit=9
+    )
+    assert part.rules.digest == own.rules.digest
+    assert list(part.rules.flags) == list(own.rules.flags) == list(part.rules.definitions)
+    assert dict(part.rules.definitions) == dict(own.rules.definitions)
+    assert dict(part.rules.segments) == dict(own.rules.segments)
+    assert part.rules.needing.keys() == own.rules.needing.keys()
+    for context in CONTEXTS:
+        assert outcomes(part, context) == sorted(
+            flag.evaluate(context, SECONDS).body
+            for key, flag in whole.rules.flags.items()
+            if key in keys
+        )
+
+
+@given(changes=CHANGES, prefixes=PREFIXES)
+def test_etag_of_outcomes_changes_with_own_outcomes_alone(
+    changes: list[dict[str, Any]], prefixes: list[str]
+) -> None:
+    keys = Keys.below(prefixes)
+    whole = build(environment(0), [])
+    for revision, change in enumerate(changes, start=1):
+        before = whole.limited_to(keys)
+        touched = {
+            key: configuration(key, content[1], content[0], revision) if content else None
+            for key, content in change.items()
+        }
+        whole = whole.advanced(environment(revision), touched.items())
+        after = whole.limited_to(keys)
+        rebuilt = build(environment(revision), entries_of(whole)).limited_to(keys)
+        assert after.rules_state == rebuilt.rules_state
+        if after.rules_state == before.rules_state:
+            assert [outcomes(after, c) for c in CONTEXTS] == [outcomes(before, c) for c in CONTEXTS]
+        used = {name for flag in before.rules.flags.values() for name in flag.references}
+        if not any(key in keys or key in used for key in touched):
+            assert after.rules_state == before.rules_state
+
+
+def test_part_has_neither_hash_nor_foreign_events() -> None:
+    named = msgspec.structs.replace(environment(3), hash="00ff")
+    events = [event(1, ["a/1", "b/1"]), event(2, ["b/1"]), event(3, [], properties=True)]
+    whole = build(environment(0), []).advanced(named, [], events)
+
+    part = whole.limited_to(Keys(("a/",)))
+
+    assert part.environment == environment(3)
+    first, hidden, properties = part.recent
+    assert list(first.data.keys) == ["a/1"]
+    assert first.message_for("") is not None
+    assert hidden.revision == 2
+    assert hidden.message_for("") is None
+    assert (hidden.data.actor, hidden.data.message, list(hidden.data.keys)) == ("", "", [])
+    assert properties.message_for("") is not None
+    assert hidden.limited_to(Keys(("b/",))) is hidden
+
+
+def test_later_parts_share_what_did_not_change() -> None:
+    first = configuration("a/1", flag_of("on", [], None), "flag", 1)
+    whole = build(environment(1), [first, configuration("b/1", 1, "setting", 1)])
+    keys = Keys(("a/",))
+    before = whole.limited_to(keys)
+
+    later = whole.advanced(environment(2), [("b/1", configuration("b/1", 2, "setting", 2))])
+    after = later.limited_to(keys)
+
+    assert whole.limited_to(keys) is before
+    assert later.limited_to(keys) is after
+    assert after.entries is before.entries
+    assert after.rules.flags is before.rules.flags
+    assert after.revision == 2
+
+
+def test_caller_with_all_keys_gets_the_snapshot_itself() -> None:
+    whole = build(environment(1), [configuration("a", 1, "setting", 1)])
+
+    assert whole.limited_to(Keys(("",))) is whole
+
+
+def test_stored_parts_have_a_limit() -> None:
+    entries = [configuration(f"k{number}", number, "setting", 1) for number in range(100)]
+    whole = build(environment(1), entries)
+    first = whole.limited_to(Keys(("first",)))
+    for number in range(PARTS_MAX):
+        assert len(whole.limited_to(Keys((f"k{number}",))).entries) >= 1
+
+    assert whole.limited_to(Keys(("first",))) is not first
+
+
+def test_unused_part_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = build(environment(1), [configuration("a/1", 1, "setting", 1)])
+    keys = Keys(("a/",))
+    whole.limited_to(keys)
+    monkeypatch.setattr(limited, "USED_SECONDS", -1.0)
+
+    later = whole.advanced(environment(2), [])
+
+    assert "_parts" not in later.__dict__
+    assert later.limited_to(keys).revision == 2
