@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 
-import msgspec
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin, readable_keys
@@ -72,7 +71,7 @@ def _visible(request: web.Request, environment: Environment) -> Environment:
     """Return the environment, without the hash unless the caller may read all that it covers."""
     if readable_keys(request, environment.name).is_all:
         return environment
-    return msgspec.structs.replace(environment, hash=None)
+    return environment.without_hash()
 
 
 async def patch_environment(request: web.Request) -> web.Response:

@@ -142,6 +142,17 @@ async def test_history_tab_needs_the_key(reader: Reader) -> None:
         assert "not for this key" in await reader.get(f"/{page}/payment/none", 403)
 
 
+async def test_past_states_have_own_keys(reader: Reader) -> None:
+    flags = await reader.get("/flags?revision=3")
+    entry = await reader.get(f"/flags/{OWN}?revision=1")
+
+    assert "checkout" in flags
+    assert "10" in entry
+    for page in ("settings", "segments", "environment", "transfer"):
+        await reader.get(f"/{page}?revision=4")
+    await reader.get("/flags/zebr/x?revision=3", 403)
+
+
 async def test_compared_moments_have_own_keys(reader: Reader) -> None:
     text = await reader.get("/compare?from=0")
     nothing = await reader.get("/compare?from=3")
