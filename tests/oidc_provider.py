@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
 import msgspec
-from aiohttp import BasicAuth, web
+from aiohttp import web
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
@@ -72,10 +72,10 @@ class OidcProvider:
             ("/logout", self._logout),
         ):
             app.router.add_route("*", path, self._answering(path, handler))
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0.1)
+            site = web.TCPSite(runner, "127.0.0.1", port)
             await site.start()
             self.issuer = f"http://127.0.0.1:{runner.addresses[0][1]}"
             yield self
@@ -203,8 +203,11 @@ class OidcProvider:
     def _is_client(self, request: web.Request, form: dict[str, Any]) -> bool:
         header = request.headers.get("Authorization")
         if header is not None:
-            pair = BasicAuth.decode(header)
-            given: tuple[Any, Any] = (unquote_plus(pair.login), unquote_plus(pair.password))
+            login, _, password = base64.b64decode(header.removeprefix("Basic ")).partition(b":")
+            given: tuple[Any, Any] = (
+                unquote_plus(login.decode()),
+                unquote_plus(password.decode()),
+            )
         else:
             given = (form.get("client_id"), form.get("client_secret"))
         return given == (CLIENT_ID, self.client_secret)

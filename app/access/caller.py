@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from app.access.models import ConsoleSession, Grant, Token
 from app.access.permissions import Rights
 
+_NO_GRANT = Grant(scopes=frozenset(), environments=frozenset(), expires_at=None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
@@ -17,7 +19,8 @@ class Caller:
     @property
     def grant(self) -> Grant:
         """The only grant of a token. Callers with several need `rights`."""
-        return self.rights.grants[0]
+        # A person may have none.
+        return self.rights.grants[0] if self.rights.grants else _NO_GRANT
 
     @property
     def actor(self) -> str:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from app.access.guard import CALLER
+from app.access.models import Scope
 from app.console.forms import message_of
 from app.console.rendering import frame, page
 from app.console.saving import SavedAsProposalError
 from app.console.templating import COMPILER
 from app.database.client.pool import REPEAT_ADVICE
-from app.errors import AppError, Unauthenticated, Unavailable, Violation
+from app.errors import AppError, Forbidden, Unauthenticated, Unavailable, Violation
 from app.http import problems
 from app.http.frame import route_of
 from app.http.keys import DEADLINE, OWN_HEADERS, REQUEST_ID, Handler
@@ -62,6 +64,14 @@ def with_pages(handler: Handler) -> Handler:
     return handle
 
 
+def _is_new(request: web.Request) -> bool:
+    """Return whether a person has signed in who may not do anything yet."""
+    caller = request.get(CALLER)
+    if caller is None or caller.session is None or caller.session.person_id is None:
+        return False
+    return not caller.rights.has(Scope.READ)
+
+
 def is_fragment(request: web.Request) -> bool:
     """Return whether htmx asks for a part of a page."""
     return "HX-Request" in request.headers and "HX-Boosted" not in request.headers
@@ -70,6 +80,8 @@ def is_fragment(request: web.Request) -> bool:
 def error_page(request: web.Request, error: AppError) -> web.Response:
     """Return an error as a page, or for htmx as a notice above the unchanged page."""
     status = problems.STATUS[type(error)]
+    if isinstance(error, Forbidden) and _is_new(request):
+        return page(request, "access/no_grants.html", status=status)
     violations = [v for v in error.violations if str(v) != error.message]
     text = message_of(error) + _result(request, error)
     response = _error(request, status, problems.title(status), text, violations)

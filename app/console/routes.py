@@ -8,7 +8,7 @@ from aiohttp import web
 from app.access.models import Scope
 from app.access.sessions.guard import guarded_page
 from app.configuration.snapshots.reading import with_snapshot
-from app.console import home, sign_in
+from app.console import home, provider_sign_in, sign_in
 from app.console.access import session_pages, token_pages
 from app.console.actors import SHARED_NAMES, SharedNames
 from app.console.changes import handlers as changes
@@ -40,6 +40,7 @@ from app.console.proposals import actions as proposal_actions
 from app.console.proposals import edit as proposal_edit
 from app.console.proposals import handlers as proposals
 from app.console.proposals.trying import post_context
+from app.console.provider_logout import BACK_CHANNEL, post_back_channel_logout
 from app.console.segments import handlers as segments
 from app.console.segments.writes import post_segment_deletion, post_segment_draft
 from app.console.settings import actions as setting_actions
@@ -191,6 +192,9 @@ PAGES: tuple[ConsolePage, ...] = (
 
     ConsolePage("GET", "/console/sign-in", sign_in.get_sign_in, None),
     ConsolePage("POST", "/console/sign-in", sign_in.post_sign_in, None),
+    ConsolePage("GET", "/console/sign-in/oidc", provider_sign_in.get_provider_start, None),
+    ConsolePage("GET", "/console/sign-in/oidc/callback", provider_sign_in.get_provider_callback,
+                None),
     ConsolePage("POST", "/console/sign-out", sign_in.post_sign_out, None),
     ConsolePage("GET", "/console/signed-out", sign_in.get_signed_out, None),
 
@@ -259,6 +263,8 @@ def add_console(app: web.Application) -> None:
     health.add_health(app)
     app[PAST_STATES] = PastStates()
     app[SHARED_NAMES] = SharedNames()
+    # The provider's server calls it, and no browser: it has neither a session nor an origin.
+    app.router.add_route("POST", BACK_CHANNEL, with_deadline(post_back_channel_logout))
     for entry in PAGES:
         scopes = None if entry.scope is None else [entry.scope, *entry.also]
         handler = entry.handler

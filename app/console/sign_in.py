@@ -5,8 +5,10 @@ and a code works only once: so only the button uses it.
 """
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
 
@@ -14,6 +16,7 @@ from app.access.caller import Caller
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
 from app.access.models import SESSION_SCOPES, Principal, Scope
+from app.access.oidc.keys import OIDC, SIGNED_OUT_THERE
 from app.access.sessions import codes, service
 from app.access.sessions.cookie import (
     check_transport,
@@ -26,6 +29,7 @@ from app.access.sessions.guard import authenticate
 from app.access.sessions.same_origin import SEC_FETCH_SITE
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
+from app.console.provider_logout import address_at_provider
 from app.console.rendering import frame, page
 from app.database import Connection
 from app.errors import AppError, Forbidden, Unauthenticated, Unavailable
@@ -44,13 +48,13 @@ async def get_sign_in(request: web.Request) -> web.Response:
     """Show the form for a token, or the button of a one-time link."""
     next_ = safe_next(request.query.get("next", ""), frame(request).root)
     code = request.query.get("code", "")
-    if not code and _signed_in(request) is not None:
+    if not code and signed_in(request) is not None:
         return redirect(next_)
     if not code and request.headers.get(SEC_FETCH_SITE) == "cross-site":
         # The browser sends no SameSite=Strict cookie when a link of another site is followed. It
         # does when this page leads on.
         return page(request, "access/continue.html", next=next_)
-    return _form(request, code=code, next_=next_)
+    return sign_in_form(request, code=code, next_=next_)
 
 
 async def post_sign_in(request: web.Request) -> web.Response:
@@ -66,17 +70,20 @@ async def post_sign_in(request: web.Request) -> web.Response:
         if isinstance(error, Unauthenticated):
             refusal = refuse_credential(request, error, code or text)
         message = _TOKEN_REFUSED if refusal.code == "token_refused" else refusal.message
-        return _form(request, next_=next_, error=refusal, message=message, is_link=bool(code))
+        return sign_in_form(
+            request, next_=next_, error=refusal, message=message, is_link=bool(code)
+        )
     response = redirect(next_)
     set_cookie(request, response, session)
     return response
 
 
 async def post_sign_out(request: web.Request) -> web.Response:
-    """End the session of this browser."""
-    caller, is_ended = _signed_in(request), True
+    """End the session of this browser, and lead to the sign-out at the provider, if it has one."""
+    caller, is_ended, address = signed_in(request), True, None
     log, origin_ = request.app[ACCESS_LOG], origin(request)
     if caller is not None and (session := caller.session) is not None:
+        address = await address_at_provider(request, caller)
         try:
             await request.app[DATABASE].transact(
                 lambda c: service.end_own(c, log, session, origin=origin_)
@@ -85,32 +92,50 @@ async def post_sign_out(request: web.Request) -> web.Response:
             # The browser must forget the cookie in any case.
             is_ended = False
         await request.app[TOKENS].refresh_if_possible()
-    return signed_out(request, is_ended=is_ended)
+    return signed_out(request, is_ended=is_ended, address=address)
 
 
 async def get_signed_out(request: web.Request) -> web.Response:
     """Say that the session has ended."""
     sessions = wire.whole_number(request.query, "sessions")
     others = wire.whole_number(request.query, "others")
+    is_ended_there = request.query.get("state") == SIGNED_OUT_THERE
     is_ended = "open" not in request.query
     return page(
-        request, "access/signed_out.html", is_ended=is_ended, sessions=sessions, others=others
+        request,
+        "access/signed_out.html",
+        is_ended=is_ended,
+        is_ended_there=is_ended_there,
+        sessions=sessions,
+        others=others,
     )
 
 
 def signed_out(
-    request: web.Request, *, is_ended: bool = True, sessions: int | None = None, others: int = 0
+    request: web.Request,
+    *,
+    is_ended: bool = True,
+    sessions: int | None = None,
+    others: int = 0,
+    address: str | None = None,
 ) -> web.Response:
     """Return the answer that removes the session from the browser.
 
-    `sessions` is the number of sessions that ended in all browsers, `others` the number of those
-    under other names, which the caller may see and which stay.
+    `address` signs out at the provider, which leads to the page afterwards. `sessions` is the
+    number of sessions that ended in all browsers, `others` the number of those under other names,
+    which the caller may see and which stay.
     """
     open_ = None if is_ended else ""
-    address = frame(request).url_of(
+    signed_out_page = frame(request).url_of(
         "signed-out", open=open_, sessions=sessions, others=others or None
     )
-    response = redirect(address)
+    if address is None:
+        response = redirect(signed_out_page)
+    else:
+        # Not a redirect: the policy forbids that a form leads to another origin.
+        response = page(
+            request, "access/sign_out_there.html", address=address, here=signed_out_page
+        )
     delete_cookie(request, response)
     response.headers["Clear-Site-Data"] = _CLEARED
     return response
@@ -125,7 +150,7 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
     if code:
         # Before a connection is acquired.
         codes.check(directory.key, code)
-    replaced, holder = _signed_in(request), None if code else directory.authenticate(token)
+    replaced, holder = signed_in(request), None if code else directory.authenticate(token)
 
     async def work(connection: Connection) -> str:
         if holder is None:
@@ -152,7 +177,7 @@ def _principal(holder: Caller) -> Principal:
     return Principal(actor=holder.actor, name=holder.name, grant=grant, token_id=holder.token_id)
 
 
-def _signed_in(request: web.Request) -> Caller | None:
+def signed_in(request: web.Request) -> Caller | None:
     """Return the caller of a valid cookie, on a page that needs none."""
     try:
         return authenticate(request) if read_cookie(request) else None
@@ -160,7 +185,7 @@ def _signed_in(request: web.Request) -> Caller | None:
         return None
 
 
-def _form(
+def sign_in_form(
     request: web.Request,
     *,
     next_: str,
@@ -169,6 +194,7 @@ def _form(
     message: str = "",
     is_link: bool = False,
 ) -> web.Response:
+    """Show the ways to sign in, with the reason of a refusal."""
     settings = request.app[SETTINGS]
     return page(
         request,
@@ -180,7 +206,22 @@ def _form(
         code=code,
         next=next_,
         token_file=_token_file(settings) if settings.tier is Tier.LOCAL else "",
+        provider=_provider(request, next_),
     )
+
+
+def _provider(request: web.Request, next_: str) -> Mapping[str, str] | None:
+    """Return the link to the OpenID Connect provider, None without one."""
+    oidc = request.app.get(OIDC)
+    if oidc is None:
+        return None
+    # At the address to which the provider leads back: the cookie of the attempt belongs to it.
+    start = f"{oidc.public_url}/console/sign-in/oidc"
+    return {
+        "host": oidc.provider.host,
+        "address": f"{start}?{urlencode({'next': next_})}",
+        "failure": oidc.provider.failure or "",
+    }
 
 
 def _token_file(settings: Settings) -> str:

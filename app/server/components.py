@@ -16,6 +16,7 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.last_used import TOKEN_USE, TokenUse
 from app.access.local_credentials import ensure_admin_token, token_key
 from app.access.log import AccessLog
+from app.access.oidc.keys import OIDC
 from app.access.rate_limit import RATE_LIMIT, RateLimit
 from app.access.stdout_log import StdoutLog
 from app.audit.head_export import HeadExport
@@ -173,6 +174,7 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
         app[USAGE],
         app[UPLOADS],
         app[RATES],
+        *oidc_of(app, settings, key),
     ]
     if worker.number == 1:
         components += _once_per_service(settings, database, key)
@@ -220,6 +222,20 @@ def flagd_sync_of(app: web.Application, settings: Settings, worker: Worker) -> S
             serves_socket=worker.number == 1,
         ),
     )
+
+
+def oidc_of(app: web.Application, settings: Settings, key: Secret) -> Sequence[Component]:
+    """Return the components of the sign-in with OpenID Connect, if it is on."""
+    if settings.oidc.issuer is None or settings.http.public_url is None:
+        return ()
+    # Few services need them.
+    from app.access.oidc.flow import OidcSignIn  # noqa: PLC0415
+    from app.access.oidc.provider import Provider  # noqa: PLC0415
+    from app.access.oidc.refresh import ClaimsRefresh  # noqa: PLC0415
+
+    provider = Provider(settings.oidc)
+    app[OIDC] = sign_in = OidcSignIn(provider, settings.http.public_url, key)
+    return provider, ClaimsRefresh(app[DATABASE], sign_in, app[ACCESS_LOG])
 
 
 def _once_per_service(settings: Settings, database: Database, key: Secret) -> Iterator[Component]:

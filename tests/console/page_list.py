@@ -27,6 +27,9 @@ NOT_PAGES = {
     # test_access.py opens it, with a token of its own.
     "/console/tokens/{id}",
     r"/console/environments/{environment}/flag-first-evaluation/{key:[\s\S]+}",
+    # tests/api/access/oidc opens them, with a provider.
+    "/console/sign-in/oidc",
+    "/console/sign-in/oidc/callback",
     r"/console/{path:[\s\S]*}",
 }
 # Pages that a person sees before the sign-in.

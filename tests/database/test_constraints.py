@@ -169,6 +169,21 @@ def _code(**given: str) -> str:
     return _insert("sign_in_codes", row | given)
 
 
+def _oidc_session(**given: str) -> str:
+    row = {
+        "session_id": "'0123456789abC'",
+        "issuer": "'https://id.example.org'",
+        "subject": "'s'",
+        "sealed": "decode(repeat('00', 28), 'hex')",
+    }
+    return f"{_session()}; {_insert('oidc_sessions', row | given)}"
+
+
+def _oidc_use(**given: str) -> str:
+    row = {"id": "repeat('0', 64)", "expires_at": "current_timestamp"}
+    return _insert("oidc_uses", row | given)
+
+
 def _person(**given: str) -> str:
     row = {
         "id": "'0123456789abC'",
@@ -401,6 +416,11 @@ GOOD = {
         ),
         *(_session(prefixes=value) for value in _PREFIXES),
     ],
+    "oidc_sessions": [
+        _oidc_session(),
+        _oidc_session(sid="'s'", refresh_at="current_timestamp"),
+    ],
+    "oidc_uses": [_oidc_use()],
     "people": [
         _person(),
         _all(_person(), _person(id="'0123456789abD'", issuer="'https://other.example.com'")),
@@ -684,6 +704,21 @@ BAD = {
         for at in ("'infinity'", "'-infinity'")
     ],
     "sessions_person_id_fkey": [_session(person_id="'0123456789abC'")],
+    "oidc_sessions_pkey": [
+        _oidc_session() + _oidc_session().rpartition(_session())[2],
+    ],
+    "oidc_sessions_session_id_fkey": [_oidc_session(session_id="'missing'")],
+    "oidc_sessions_texts_bounded": [
+        _oidc_session(**{column: value})
+        for column in ("issuer", "subject", "sid")
+        for value in ("''", f"'{'a' * 256}'")
+    ],
+    "oidc_sessions_sealed_bounded": [
+        _oidc_session(sealed="''"),
+        _oidc_session(sealed="decode(repeat('00', 1048577), 'hex')"),
+    ],
+    "oidc_uses_pkey": [_all(_oidc_use(), _oidc_use())],
+    "oidc_uses_id_well_formed": [_oidc_use(id="repeat('0', 63)"), _oidc_use(id="repeat('A', 64)")],
     "people_pkey": [_all(_person(), _person(subject="'t'"))],
     "people_issuer_subject_unique": [_all(_person(), _person(id="'0123456789abD'"))],
     "people_id_well_formed": [_person(id=f"'{'a' * 12}'"), _person(id="'aaaaaaaaaaaa_'")],

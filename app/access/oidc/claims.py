@@ -41,6 +41,12 @@ def person_of(claims: Mapping[str, Any], groups_claim: str) -> PersonClaims:
     )
 
 
+def session_in(claims: Mapping[str, Any]) -> str | None:
+    """Return the session at the provider, None if the claims have none that can be stored."""
+    sid = claims.get("sid")
+    return sid if isinstance(sid, str) and 0 < len(sid) <= 255 and sid.isprintable() else None
+
+
 def has_groups(claims: Mapping[str, Any], groups_claim: str) -> bool:
     return _find(claims, groups_claim) is not None
 

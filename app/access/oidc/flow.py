@@ -7,19 +7,23 @@ import hmac
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import web
 from multidict import MultiMapping
 
+from app.access.events import Origin
+from app.access.log import AccessLog
 from app.access.oidc.attempts import Attempt, AttemptBox
-from app.access.oidc.claims import PersonClaims, has_groups, person_of
+from app.access.oidc.claims import PersonClaims, has_groups, person_of, session_in
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.id_tokens import check_access_token, check_id_token, subject_of
+from app.access.oidc.logout import Logout, end_sessions, logout_address, read_logout
 from app.access.oidc.provider import FRESH_SECONDS, Provider
 from app.access.oidc.signatures import TokenError
+from app.access.oidc.stored_tokens import SignedIn, TokenStore, claim_use
+from app.access.people.service import PersonIdentity
+from app.database import Connection
 from app.errors import Unauthenticated
 from app.settings import Secret
 
@@ -40,18 +44,6 @@ _ERRORS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class SignedIn:
-    """A verified person, and what the session needs from the provider later."""
-
-    person: PersonClaims
-    id_token: str
-    refresh_token: str | None
-    # The provider's session, which a back-channel logout names.
-    sid: str | None
-    nonce: str
-
-
 class OidcSignIn:
     """Signs people in with the provider. `public_url` is where it sends them back."""
 
@@ -60,6 +52,7 @@ class OidcSignIn:
         self.key = key
         self.public_url = public_url
         self.attempts = AttemptBox(key)
+        self.store = TokenStore(key)
         self._redirect_uri = public_url + CALLBACK
 
     async def begin(self, next_: str, replaces: str | None) -> tuple[str, str]:
@@ -132,13 +125,13 @@ class OidcSignIn:
         algorithm, claims = await self.provider.verified(text)
         check_id_token(claims, self.provider.audience, now=time.time(), nonce=nonce)
         check_access_token(claims, algorithm, access_token)
-        sid = claims.get("sid")
         return SignedIn(
             person=person_of(await self.with_groups(claims, access_token), self._groups_claim),
             id_token=text,
             refresh_token=token_in(answer, "refresh_token"),
-            sid=sid if isinstance(sid, str) and 0 < len(sid) <= 255 and sid.isprintable() else None,
+            sid=session_in(claims),
             nonce=nonce,
+            has_groups=has_groups(claims, self._groups_claim),
         )
 
     async def with_groups(self, claims: dict[str, Any], access_token: str) -> dict[str, Any]:
@@ -156,6 +149,37 @@ class OidcSignIn:
             raise TokenError("the userinfo endpoint answers for another person")
         return {**more, **claims}
 
+    def identity(self, person: PersonClaims) -> PersonIdentity:
+        return PersonIdentity(
+            issuer=self.provider.audience.issuer,
+            subject=person.subject,
+            name=person.name,
+            email=person.email,
+            groups=frozenset(person.groups),
+        )
+
+    async def claim(self, connection: Connection, attempt: Attempt) -> None:
+        """Use an attempt, once on all instances together. Raises Unauthenticated.
+
+        Before the exchange: a provider ends all tokens of a code that is used twice.
+        """
+        if not await claim_use(connection, "state", attempt.state):
+            raise refused("it was used before")
+
+    async def read_logout(self, text: str) -> Logout:
+        """Return what a logout token ends. Raises Unauthenticated and ProviderFault."""
+        return await read_logout(self.provider, text)
+
+    async def end(
+        self, connection: Connection, log: AccessLog, logout: Logout, *, origin: Origin
+    ) -> None:
+        await end_sessions(connection, log, self.provider.audience.issuer, logout, origin=origin)
+
+    async def logout_address(self, connection: Connection, session_id: str) -> str | None:
+        """Return the address that signs out at the provider, None for other sessions."""
+        tokens = await self.store.get(connection, session_id)
+        return None if tokens is None else logout_address(self.provider, self.public_url, tokens)
+
     async def _check_issuer(self, query: MultiMapping[str]) -> None:
         """Refuse a callback of another provider, which could steal the code (RFC 9207)."""
         metadata = await self.provider.metadata()
@@ -167,9 +191,6 @@ class OidcSignIn:
     @property
     def _groups_claim(self) -> str:
         return self.provider.settings.groups_claim
-
-
-OIDC: web.AppKey[OidcSignIn] = web.AppKey("oidc", OidcSignIn)
 
 
 def refused(words: str, *, reason: str | None = None) -> Unauthenticated:

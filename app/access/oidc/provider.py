@@ -34,7 +34,7 @@ REFRESH_SECONDS = 3_600.0
 FRESH_SECONDS = 60.0
 _RETRY_SECONDS, _RETRY_SECONDS_MAX = 5.0, 60.0
 # After a failure, sign-ins get the same answer without a call for this long.
-_PAUSE_SECONDS = 2.0
+PAUSE_SECONDS = 2.0
 KEYS_PAUSE_SECONDS = 10.0
 
 
@@ -72,7 +72,7 @@ class Provider(Component):
         backoff = Backoff(_RETRY_SECONDS, _RETRY_SECONDS_MAX)
         while True:
             try:
-                await self.metadata(age_max=0)
+                await self.metadata(age_max=0.0)
             except ProviderFault:
                 await backoff.pause()
             else:
@@ -83,11 +83,16 @@ class Provider(Component):
         await self._client.close()
 
     async def metadata(self, *, age_max: float = REFRESH_SECONDS) -> Metadata:
-        """Return the metadata, read again if it is older. Raises ProviderFault."""
+        """Return the metadata, read again if it is older. Raises ProviderFault.
+
+        Below an hour, the provider must be up: it is asked again after a failure.
+        """
         async with self._reading:
-            if self._metadata is not None and time.monotonic() - self._read_at < age_max:
+            is_new = time.monotonic() - self._read_at < age_max
+            is_good = self.failure is None or age_max >= REFRESH_SECONDS
+            if self._metadata is not None and is_new and is_good:
                 return self._metadata
-            if self.failure is not None and time.monotonic() - self._failed_at < _PAUSE_SECONDS:
+            if self.failure is not None and time.monotonic() - self._failed_at < PAUSE_SECONDS:
                 raise ProviderFault(self.failure)
             try:
                 return await self._read()
@@ -118,9 +123,12 @@ class Provider(Component):
         """
         metadata = await self.metadata()
         headers, credentials = self._credentials(metadata)
-        return await self._client.post(
+        status, answer = await self._client.post(
             metadata.token_endpoint, "token endpoint", headers, {**form, **credentials}
         )
+        if status == 200:
+            self._note_success()
+        return status, answer
 
     async def user_info(self, access_token: str) -> dict[str, Any] | None:
         """Return the claims of the userinfo endpoint, None without one. Raises ProviderFault."""
@@ -173,10 +181,13 @@ class Provider(Component):
         self._credentials(metadata)
         await self._read_keys(metadata)
         self._metadata, self._read_at = metadata, time.monotonic()
+        self._note_success()
+        return metadata
+
+    def _note_success(self) -> None:
         if self.failure is not None:
             log.info("oidc_provider_works_again")
         self.failure = None
-        return metadata
 
     async def _read_keys(self, metadata: Metadata) -> None:
         self._keys_read_at = time.monotonic()
@@ -192,8 +203,8 @@ class Provider(Component):
             return {}, {"client_id": client_id}
         methods = metadata.token_endpoint_auth_methods_supported
         if "client_secret_basic" in methods:
-            pair = aiohttp.BasicAuth(quote_plus(client_id), quote_plus(secret.reveal()))
-            return {hdrs.AUTHORIZATION: pair.encode()}, {}
+            pair = aiohttp.encode_basic_auth(quote_plus(client_id), quote_plus(secret.reveal()))
+            return {hdrs.AUTHORIZATION: pair}, {}
         if "client_secret_post" in methods:
             return {}, {"client_id": client_id, "client_secret": secret.reveal()}
         raise ProviderFault(

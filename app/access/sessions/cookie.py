@@ -30,12 +30,16 @@ def is_secure(request: web.Request) -> bool:
 
 
 def read_cookie(request: web.Request) -> str:
-    """Return the text of the session, or an empty string.
+    """Return the text of the session, or an empty string. Raises Malformed for two."""
+    return read_single(request, _name(request))
+
+
+def read_single(request: web.Request, name: str) -> str:
+    """Return the text of a cookie, or an empty string.
 
     Raises Malformed for two cookies of the name. Another host of the domain may have set one, to
     sign this browser in as another person.
     """
-    name = _name(request)
     pairs = ";".join(request.headers.getall(hdrs.COOKIE, ())).split(";")
     texts = [
         text for key, _, text in (pair.strip().partition("=") for pair in pairs) if key == name

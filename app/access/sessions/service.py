@@ -138,6 +138,15 @@ async def end_everywhere(
     return len(ended)
 
 
+async def end_by_provider(
+    connection: Connection, log: AccessLog, ids: Sequence[str], *, detail: str, origin: Origin
+) -> int:
+    """End sessions that the provider of their person has ended. Return how many there were."""
+    ended = await revoke(connection, ids=ids)
+    await _record(connection, log, ended, detail=detail, origin=origin)
+    return len(ended)
+
+
 async def revoke(
     connection: Connection,
     *,

@@ -9,6 +9,7 @@ from app.access.models import Scope
 from app.access.sessions import service
 from app.console.access.views import EVENT_TEXTS, access_row, session_row
 from app.console.pages import is_fragment, redirect
+from app.console.provider_logout import address_at_provider
 from app.console.rendering import frame, page
 from app.console.sign_in import signed_out
 from app.database import Connection
@@ -41,19 +42,21 @@ async def get_sessions(request: web.Request) -> web.Response:
 async def post_session_end(request: web.Request) -> web.Response:
     """End one session of the list."""
     session_id, caller = request.match_info["id"], request[CALLER]
+    address = await address_at_provider(request, caller)
     log, origin_ = request.app[ACCESS_LOG], origin(request)
     await request.app[DATABASE].transact(
         lambda c: service.end(c, log, session_id, caller, origin=origin_)
     )
     await request.app[TOKENS].refresh_if_possible()
     if session_id == caller.session_id:
-        return signed_out(request)
+        return signed_out(request, address=address)
     return redirect(frame(request).url_of("sessions", ended=""))
 
 
 async def post_sessions_end(request: web.Request) -> web.Response:
     """End every session of the caller, in every browser."""
     caller, log, origin_ = request[CALLER], request.app[ACCESS_LOG], origin(request)
+    address = await address_at_provider(request, caller)
 
     async def work(connection: Connection) -> tuple[int, int]:
         # Those that the page listed: others have expired.
@@ -64,7 +67,7 @@ async def post_sessions_end(request: web.Request) -> web.Response:
 
     ended, others = await request.app[DATABASE].transact(work)
     await request.app[TOKENS].refresh_if_possible()
-    return signed_out(request, sessions=ended, others=others)
+    return signed_out(request, sessions=ended, others=others, address=address)
 
 
 async def get_access_log(request: web.Request) -> web.Response:

@@ -21,6 +21,8 @@ TABLES = {
     "tokens": "select, insert, update",
     "sessions": "select, insert, update, delete",
     "sign_in_codes": "select, insert, update, delete",
+    "oidc_sessions": "select, insert, update, delete",
+    "oidc_uses": "select, insert, delete",
     # A person stays, so that names in the history stay.
     "people": "select, insert, update",
     "roles": "select, insert, update, delete",

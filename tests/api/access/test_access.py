@@ -9,6 +9,7 @@ from app.access.format import generate_token
 from app.access.guard import TOKENS
 from app.access.models import Scope
 from app.console.first_request import CONSOLE
+from app.console.provider_logout import BACK_CHANNEL
 from app.console.routes import PAGES
 from app.console.static_files import STATIC_PATH
 from app.relay.routes import OF_SERVICE
@@ -111,6 +112,8 @@ async def test_every_route_of_the_router_is_in_the_table(service: Service) -> No
     table |= {(page.method, filled(page.path)) for page in PAGES}
     # It has no secrets, and a person who is not signed in needs it.
     table.add(("GET", filled(STATIC_PATH)))
+    # The provider signs what it sends.
+    table.add(("POST", BACK_CHANNEL))
     heads = {("HEAD", path) for method, path in table if method == "GET"}
     preflights = {("OPTIONS", filled(route.path)) for route in ROUTES if route.has_cors}
 

@@ -1,0 +1,2 @@
+drop table oidc_uses;
+drop table oidc_sessions;

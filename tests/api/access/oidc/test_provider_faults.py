@@ -1,0 +1,233 @@
+"""A provider that is down, slow, broken or hostile: said in words, and nothing else stops."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from app.access.oidc.client import ANSWER_BYTES_MAX
+from app.access.oidc.keys import OIDC
+from app.components import ReportScope, Status
+from app.settings import OidcSettings, Settings
+from tests.api.access.oidc.conftest import START, Browser, Installation
+from tests.conftest import serving
+from tests.oidc_provider import CLIENT_ID
+from tests.ports import free_port
+from tests.waiting import until
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+DISCOVERY, KEYS, TOKEN = "/.well-known/openid-configuration", "/keys", "/token"
+NAMES = {DISCOVERY: "discovery document", KEYS: "key set", TOKEN: "token endpoint"}
+
+
+def text_of(body: str, content_type: str = "application/json", status: int = 200) -> Answer:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=body, content_type=content_type, status=status)
+
+    return answer
+
+
+async def redirect(request: web.Request) -> web.StreamResponse:
+    return web.Response(status=302, headers={"Location": str(request.url)})
+
+
+async def break_off(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    response.content_length = 1_000
+    await response.prepare(request)
+    await response.write(b"{")
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def drip(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    for _ in range(200):
+        await response.write(b" ")
+        await asyncio.sleep(0.05)
+    return response
+
+
+HOSTILE = [
+    (text_of("<h1>Proxy error</h1>", "text/html"), "something else than JSON"),
+    (text_of("<h1>Down</h1>", "text/html", 502), "status 502"),
+    (text_of('{"error": "x"}', status=500), "status 500"),
+    (text_of(" " * 10_000_000), f"more than {ANSWER_BYTES_MAX // 1024} KiB"),
+    (text_of("[1]"), "does not answer with a JSON object"),
+    (text_of("{"), "does not answer with a JSON object"),
+    (text_of("[" * 200_000), "does not answer with a JSON object"),
+    (redirect, "redirect, which is not followed"),
+    (break_off, "did not send a whole answer"),
+]
+
+
+@pytest.mark.parametrize("path", [DISCOVERY, KEYS, TOKEN])
+@pytest.mark.parametrize(("answer", "words"), HOSTILE)
+async def test_unusable_answer_is_explained(
+    installation: Installation, browser: Browser, path: str, answer: Answer, words: str
+) -> None:
+    address = await browser.go_to_provider() if path == TOKEN else START
+    installation.provider.answers[path] = answer
+    page = await browser.get(address)
+
+    assert page.status == 503, page.html
+    assert f"The provider's {NAMES[path]}" in page.alert
+    assert words in page.alert
+    assert "token or a one-time link works as before" in page.alert
+    assert page.answer.headers["Retry-After"] == "10"
+    assert "Proxy error" not in page.html
+    assert installation.provider.issuer not in page.alert
+    assert await installation.log() == []
+
+
+async def test_slow_answer_ends_at_its_limit(
+    installation: Installation, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.access.oidc.client.ANSWER_SECONDS", 0.3)
+    installation.provider.answers[DISCOVERY] = drip
+    page = await browser.get(START)
+
+    assert page.status == 503
+    assert "did not answer within 0.3 seconds" in page.alert
+
+
+async def test_failure_is_remembered_for_a_moment(
+    installation: Installation, browser: Browser
+) -> None:
+    """A flood of sign-ins does not become one of calls."""
+    installation.provider.answers[DISCOVERY] = text_of("", status=503)
+    for _ in range(5):
+        assert (await browser.get(START)).status == 503
+
+    assert installation.provider.calls == [DISCOVERY]
+
+
+async def test_provider_that_recovers_is_used_again(
+    installation: Installation, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.access.oidc.provider.PAUSE_SECONDS", 0.0)
+    installation.provider.answers[DISCOVERY] = text_of("", status=503)
+    assert (await browser.get(START)).status == 503
+    form = await browser.get("/console/sign-in")
+    assert "status 503" in form.main.text
+    assert "works as before" in form.main.text
+    installation.provider.answers.clear()
+
+    assert (await browser.sign_in()).status == 200
+    assert "status 503" not in (await browser.get("/console/sign-in")).html
+
+
+async def test_discovery_of_another_issuer_is_refused(
+    installation: Installation, browser: Browser
+) -> None:
+    installation.provider.metadata_changes = {"issuer": "https://evil.example"}
+    page = await browser.get(START)
+
+    assert page.status == 503
+    assert "another issuer than OIDC_ISSUER" in page.alert
+    assert "evil" not in page.alert
+
+
+async def test_wrong_client_secret_is_explained(
+    installation: Installation, browser: Browser
+) -> None:
+    installation.provider.client_secret = "another"
+    page = await browser.sign_in()
+
+    assert page.status == 503
+    assert "Check OIDC_CLIENT_ID and OIDC_CLIENT_SECRET" in page.alert
+
+
+@pytest.mark.parametrize("methods", [["client_secret_post"], None])
+async def test_client_authenticates_as_the_provider_asks(
+    installation: Installation, browser: Browser, methods: list[str] | None
+) -> None:
+    installation.provider.metadata_changes = {"token_endpoint_auth_methods_supported": methods}
+
+    assert (await browser.sign_in()).status == 200
+
+
+async def test_unsupported_client_authentication_is_explained(
+    installation: Installation, browser: Browser
+) -> None:
+    installation.provider.metadata_changes = {
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"]
+    }
+    page = await browser.get(START)
+
+    assert "accepts no client secret" in page.alert
+
+
+async def test_public_client_needs_no_secret(installation: Installation, browser: Browser) -> None:
+    provider = installation.sign_in.provider
+    provider.settings = replace(provider.settings, client_secret=None)
+    installation.provider.client_secret = None
+
+    assert (await browser.sign_in()).status == 200
+
+
+async def test_health_says_what_is_wrong_and_only_warns(
+    installation: Installation, browser: Browser
+) -> None:
+    component = installation.sign_in.provider
+    (check,) = component.checks(ReportScope()).values()
+    assert (check.status, check.output) == (
+        Status.WARN,
+        "The provider's discovery document was not read yet.",
+    )
+    await browser.sign_in()
+    (check,) = component.checks(ReportScope()).values()
+    assert (check.status, check.observed_value, check.output) == (Status.PASS, 1, None)
+    installation.provider.answers[TOKEN] = text_of("", status=500)
+    await browser.sign_in()
+    (check,) = component.checks(ReportScope()).values()
+    assert (check.status, check.output) == (
+        Status.WARN,
+        "The provider's token endpoint answers with status 500.",
+    )
+
+
+async def test_service_starts_and_serves_without_the_provider(settings: Settings) -> None:
+    oidc = OidcSettings(
+        issuer=f"http://127.0.0.1:{free_port()}",
+        client_id=CLIENT_ID,
+        client_secret=None,
+        scopes=("openid",),
+        groups_claim="groups",
+    )
+    http = replace(settings.http, public_url="http://127.0.0.1:1")
+    async with serving(replace(settings, oidc=oidc, http=http)) as service:
+        async with service.stranger.get("/health/ready") as answer:
+            assert answer.status == 200
+        provider = service.app[OIDC].provider
+
+        async def has_failed() -> bool:
+            return provider.failure is not None
+
+        await until(has_failed)
+        async with service.client.get("/health") as answer:
+            report = await answer.json()
+        assert report["status"] == "warn"
+        assert report["checks"]["oidc:provider"][0]["output"] == (
+            "The provider's discovery document cannot be reached."
+        )
+        async with service.client.get("/metrics") as answer:
+            assert 'flagstone_oidc_provider_up{worker="1"} 0.0' in await answer.text()
+        async with service.client.get("/v1/environments") as answer:
+            assert answer.status == 200
+
+
+async def test_sign_in_after_a_failure_asks_the_provider_first(
+    installation: Installation, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser is not led to a provider that is known to be down."""
+    monkeypatch.setattr("app.access.oidc.provider.PAUSE_SECONDS", 0.0)
+    await browser.sign_in()
+    installation.provider.answers |= {path: text_of("", status=500) for path in (DISCOVERY, TOKEN)}
+    assert (await browser.sign_in()).status == 503
+
+    assert (await browser.get(START)).status == 503
