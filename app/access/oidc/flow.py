@@ -20,7 +20,7 @@ from app.access.oidc.client import ProviderFault
 from app.access.oidc.id_tokens import check_access_token, check_id_token, subject_of
 from app.access.oidc.logout import Logout, end_sessions, logout_address, read_logout
 from app.access.oidc.provider import FRESH_SECONDS, Provider
-from app.access.oidc.signatures import TokenError
+from app.access.oidc.signatures import TokenError, check_kind
 from app.access.oidc.stored_tokens import SignedIn, TokenStore, claim_use
 from app.access.people.service import PersonIdentity
 from app.database import Connection
@@ -122,9 +122,11 @@ class OidcSignIn:
         if not isinstance(text, str):
             raise TokenError("the provider sent no ID token")
         access_token = token_in(answer, "access_token") or ""
-        algorithm, claims = await self.provider.verified(text)
+        token = await self.provider.verified(text)
+        check_kind(token)
+        claims = token.claims
         check_id_token(claims, self.provider.audience, now=time.time(), nonce=nonce)
-        check_access_token(claims, algorithm, access_token)
+        check_access_token(claims, token.algorithm, access_token)
         return SignedIn(
             person=person_of(await self.with_groups(claims, access_token), self._groups_claim),
             id_token=text,

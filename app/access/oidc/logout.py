@@ -15,7 +15,7 @@ from app.access.oidc.claims import session_in
 from app.access.oidc.id_tokens import check_audience, check_times, subject_of
 from app.access.oidc.keys import SIGNED_OUT_THERE
 from app.access.oidc.provider import Provider
-from app.access.oidc.signatures import TokenError
+from app.access.oidc.signatures import TokenError, check_kind
 from app.access.oidc.stored_tokens import StoredTokens, claim_use
 from app.access.sessions import service as sessions
 from app.database import Connection, sql
@@ -40,7 +40,9 @@ class Logout:
 async def read_logout(provider: Provider, text: str) -> Logout:
     """Return what a logout token ends. Raises Unauthenticated and ProviderFault."""
     try:
-        return _logout_of(provider, (await provider.verified(text))[1])
+        token = await provider.verified(text)
+        check_kind(token, "logout+jwt")
+        return _logout_of(provider, token.claims)
     except TokenError as error:
         raise refused_logout(str(error)) from None
 

@@ -18,7 +18,7 @@ from prometheus_client import Metric
 from app.access.oidc.client import ProviderClient, ProviderFault
 from app.access.oidc.discovery import Metadata, address_of, read_metadata
 from app.access.oidc.id_tokens import Audience
-from app.access.oidc.signatures import KeyUnknownError, import_keys, verified_claims
+from app.access.oidc.signatures import KeyUnknownError, VerifiedToken, import_keys, verified_claims
 from app.components import Component, HealthCheck, ReportScope, Status, counters, gauge
 from app.log import logger
 from app.settings import OidcSettings
@@ -101,8 +101,8 @@ class Provider(Component):
                 self.note_failure(str(fault))
                 raise
 
-    async def verified(self, text: str) -> tuple[str, dict[str, Any]]:
-        """Return the algorithm and the claims of a signed token.
+    async def verified(self, text: str) -> VerifiedToken:
+        """Return the content of a signed token.
 
         Raises TokenError, and ProviderFault if the keys are not known.
         """

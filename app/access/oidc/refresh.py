@@ -15,7 +15,7 @@ from app.access.oidc.claims import has_groups, person_of
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.flow import OidcSignIn, token_in
 from app.access.oidc.id_tokens import check_access_token, check_id_token
-from app.access.oidc.signatures import KeyUnknownError, TokenError
+from app.access.oidc.signatures import KeyUnknownError, TokenError, check_kind
 from app.access.oidc.stored_tokens import StoredTokens, hint_of, next_refresh
 from app.access.people import service as people
 from app.access.sessions import service as sessions
@@ -132,16 +132,17 @@ class ClaimsRefresh(Component):
         """
         text, access_token = token_in(answer, "id_token"), token_in(answer, "access_token") or ""
         if text is not None:
-            algorithm, claims = await self._provider.verified(text)
+            token = await self._provider.verified(text)
+            check_kind(token)
             check_id_token(
-                claims,
+                token.claims,
                 self._provider.audience,
                 now=time.time(),
                 nonce=tokens.nonce,
                 subject=tokens.subject,
             )
-            check_access_token(claims, algorithm, access_token)
-            return await self._sign_in.with_groups(claims, access_token)
+            check_access_token(token.claims, token.algorithm, access_token)
+            return await self._sign_in.with_groups(token.claims, access_token)
         found = await self._provider.user_info(access_token) if access_token else None
         if found is None:
             return None

@@ -7,7 +7,7 @@ secret, can pass (RFC 8725, sections 2.1 and 3.1).
 import base64
 import binascii
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from joserfc import jws
@@ -54,6 +54,14 @@ class _Registry(JWSRegistry):
         return self.algorithms[name]
 
 
+class VerifiedToken(NamedTuple):
+    """What a signed token holds. `kind` is the header `typ` in lower case, empty without one."""
+
+    algorithm: str
+    kind: str
+    claims: dict[str, Any]
+
+
 def import_keys(document: Mapping[str, Any]) -> Sequence[Key]:
     """Return the keys of a JWK set that verify signatures. Skip all others.
 
@@ -64,10 +72,8 @@ def import_keys(document: Mapping[str, Any]) -> Sequence[Key]:
     return [key for member in members if (key := _import_key(member)) is not None]
 
 
-def verified_claims(
-    text: str, keys: Iterable[Key], offered: Collection[str]
-) -> tuple[str, dict[str, Any]]:
-    """Return the algorithm and the claims of a signed token.
+def verified_claims(text: str, keys: Iterable[Key], offered: Collection[str]) -> VerifiedToken:
+    """Return the content of a signed token.
 
     `offered` are the algorithms of the discovery document. Raises TokenError, and KeyUnknownError
     for a token that names an unknown key.
@@ -90,7 +96,17 @@ def verified_claims(
         raise TokenError("the signature of the token is wrong") from None
     if not isinstance(claims, dict):
         raise TokenError("the token has no claims")
-    return str(algorithm), claims
+    kind = str(header.get("typ") or "").lower().removeprefix("application/")
+    return VerifiedToken(str(algorithm), kind, claims)
+
+
+def check_kind(token: VerifiedToken, *expected: str) -> None:
+    """Refuse a token of another kind (RFC 8725, section 3.11). Raises TokenError.
+
+    Many providers write no `typ`.
+    """
+    if token.kind not in {"", "jwt", *expected}:
+        raise TokenError("the token is of another kind: its typ is wrong")
 
 
 def _key_for(header: Mapping[str, Any], algorithm: str, keys: Iterable[Key]) -> Key:

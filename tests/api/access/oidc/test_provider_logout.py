@@ -183,6 +183,16 @@ async def test_id_token_is_no_logout_token(installation: Installation, browser: 
     assert await browser.is_signed_in()
 
 
+@pytest.mark.parametrize(("kind", "status"), [("logout+jwt", 200), ("at+jwt", 400)])
+async def test_kind_of_a_logout_token_is_checked(
+    installation: Installation, kind: str, status: int
+) -> None:
+    provider = installation.provider
+    provider.sign = lambda claims: provider.signed(claims, typ=kind)
+
+    assert (await demand(installation, provider.logout_token()))[0] == status
+
+
 async def test_logout_token_counts_once(installation: Installation, browser: Browser) -> None:
     token = installation.provider.logout_token()
     await demand(installation, token)

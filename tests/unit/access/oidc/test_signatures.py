@@ -14,6 +14,7 @@ from app.access.oidc.signatures import (
     KEYS_MAX,
     KeyUnknownError,
     TokenError,
+    check_kind,
     import_keys,
     verified_claims,
 )
@@ -21,6 +22,7 @@ from tests.oidc_provider import rsa_key
 
 RSA = rsa_key("k1")
 CLAIMS = {"sub": "u-1"}
+LOGOUT = "logout+jwt"
 OFFERED = (*sorted(ALGORITHMS), "none", "HS256")
 
 
@@ -53,7 +55,7 @@ def part(value: Any) -> str:
 def test_each_algorithm_verifies(algorithm: str, key: Key) -> None:
     text = token(key, alg=algorithm)
 
-    assert verified_claims(text, public(key), OFFERED) == (algorithm, CLAIMS)
+    assert verified_claims(text, public(key), OFFERED) == (algorithm, "", CLAIMS)
     with pytest.raises(TokenError, match="not allowed"):
         verified_claims(text, public(key), ALGORITHMS - {algorithm})
 
@@ -108,7 +110,7 @@ def test_unknown_key_id_is_reported() -> None:
 def test_token_without_a_key_id_needs_a_single_key() -> None:
     text = token(RSA, alg="RS256")
 
-    assert verified_claims(text, public(RSA, ECKey.generate_key("P-256")), OFFERED)[1] == CLAIMS
+    assert verified_claims(text, public(RSA, ECKey.generate_key("P-256")), OFFERED).claims == CLAIMS
     with pytest.raises(TokenError, match="does not say"):
         verified_claims(text, public(RSA, rsa_key("k2")), OFFERED)
 
@@ -134,6 +136,17 @@ def test_malformed_token_is_refused(text: str) -> None:
 def test_signed_token_without_claims_is_refused(claims: bytes) -> None:
     with pytest.raises(TokenError):
         verified_claims(token(RSA, claims, alg="RS256"), public(RSA), OFFERED)
+
+
+@pytest.mark.parametrize("kind", ["JWT", "application/jwt", "logout+jwt", "LOGOUT+JWT"])
+def test_token_of_the_expected_kind_is_accepted(kind: str) -> None:
+    check_kind(verified_claims(token(RSA, alg="RS256", typ=kind), public(RSA), OFFERED), LOGOUT)
+
+
+@pytest.mark.parametrize("kind", ["at+jwt", "application/logout+jwt", "x"])
+def test_token_of_another_kind_is_refused(kind: str) -> None:
+    with pytest.raises(TokenError, match="typ is wrong"):
+        check_kind(verified_claims(token(RSA, alg="RS256", typ=kind), public(RSA), OFFERED))
 
 
 def test_key_set_skips_keys_that_cannot_verify() -> None:
