@@ -1,7 +1,7 @@
 -- Writes that had an Idempotency-Key, and their answers.
 -- Owner: http/.
 
--- name: claim_idempotency_key(actor, key, request)$
+-- name: claim_idempotency_key(actor, key, request, rights)$
 -- Returns null if the key is taken. It waits for an uncommitted claim of another transaction, so
 -- two equal requests give one write. Each claim also deletes a few claims that are a day old.
 with expired as (
@@ -21,14 +21,15 @@ trimmed as (
       and (idempotency_keys.actor, idempotency_keys.key) <> (:actor, :key)
 )
 
-insert into idempotency_keys (actor, key, request)
-values (:actor, :key, :request)
+insert into idempotency_keys (actor, key, request, rights)
+values (:actor, :key, :request, :rights)
 on conflict on constraint idempotency_keys_pkey do nothing
 returning true;
 
 -- name: find_idempotency_key(actor, key)^
 select
     request,
+    rights,
     answer
 from idempotency_keys
 where actor = :actor

@@ -1,18 +1,31 @@
 -- Proposals, their events, and the sealed secrets of those that are not decided.
 -- Owner: configuration/proposals/.
 
--- name: insert_proposal(environments, title, message, operations, state, author, required)$
-insert into proposals (environments, title, message, operations, state, author, required)
+-- name: insert_proposal(environments, title, message, operations, state, author, required, covered)$
+insert into proposals (
+    environments, title, message, operations, state, author, required, covered
+)
 values (
-    :environments, :title, :message, :operations::jsonb, :state, :author, :required::jsonb
+    :environments,
+    :title,
+    :message,
+    :operations::jsonb,
+    :state,
+    :author,
+    :required::jsonb,
+    :covered::jsonb
 )
 returning id;
 
--- name: insert_proposal_event(proposal_id, version, event, actor, environments, text)!
+-- name: insert_proposal_event(proposal_id, version, event, actor, environments, text, approved_keys)!
 -- The caller holds lock_proposal_events, so that ids have the order of the commits: a stream reads
 -- the events after the last id that it has sent.
-insert into proposal_events (proposal_id, version, event, actor, environments, text)
-values (:proposal_id, :version, :event, :actor, :environments, :text);
+insert into proposal_events (
+    proposal_id, version, event, actor, environments, text, approved_keys
+)
+values (
+    :proposal_id, :version, :event, :actor, :environments, :text, :approved_keys::jsonb
+);
 
 -- name: lock_proposal_events()$
 -- Taken late in a transaction, after the locks of the proposal and of its environments.
@@ -40,6 +53,7 @@ select
     proposals.scheduled_by,
     proposals.reason,
     proposals.required,
+    proposals.covered,
     proposals.applied,
     (
         select count(*) < cardinality(proposals.environments)
@@ -57,7 +71,7 @@ from proposals
 where id = :id
 for no key update;
 
--- name: update_proposal(id, environments, title, message, operations, version, state, required)!
+-- name: update_proposal(id, environments, title, message, operations, version, state, required, covered)!
 -- An edit. It ends a schedule.
 update proposals
 set environments = :environments,
@@ -67,6 +81,7 @@ set environments = :environments,
     version = :version,
     state = :state,
     required = :required::jsonb,
+    covered = :covered::jsonb,
     apply_at = null,
     expires_after_seconds = null,
     scheduled_by = null,
@@ -74,11 +89,12 @@ set environments = :environments,
     updated_at = current_timestamp
 where id = :id;
 
--- name: update_proposal_state(id, state, required, reason, applied)!
--- A null `required` leaves it as it is.
+-- name: update_proposal_state(id, state, required, covered, reason, applied)!
+-- A null `required` or `covered` leaves it as it is.
 update proposals
 set state = :state,
     required = coalesce(:required::jsonb, required),
+    covered = coalesce(:covered::jsonb, covered),
     reason = :reason,
     applied = :applied::jsonb,
     updated_at = current_timestamp
@@ -93,10 +109,11 @@ set state = :state,
     updated_at = current_timestamp
 where id = :id;
 
--- name: list_proposals(before, states, environment, author, visible, page_size)
--- The latest first. Null filters match all. `visible` are the environments of the token, null for
--- every environment. A proposal for a deleted environment is not for another one of the same name, so
--- as in find_proposal only tokens for every environment see it.
+-- name: list_proposals(before, states, environment, author, own_environments, own_prefixes, page_size)
+-- The latest first. Null filters match all. `own_environments` and `own_prefixes` are pairs: the keys
+-- that the caller may read, null for all. Properties of an environment have no key, and belong to all
+-- keys. A proposal for a deleted environment is not for another one of the same name, so as in
+-- find_proposal only callers with rights in every environment see it.
 select
     proposals.id,
     proposals.environments,
@@ -112,28 +129,38 @@ select
     proposals.scheduled_by,
     proposals.reason,
     proposals.applied,
-    (
-        select count(*)
-        from jsonb_array_elements(proposals.operations) as operation (content)
-        where :visible::text[] is null
-           or operation.content ->> 'environment' = any(:visible::text[])
-    ) as operations_count
+    own.environments as own_environments,
+    own.operations as operations_count,
+    jsonb_array_length(proposals.operations) as all_count
 from proposals
+cross join lateral (
+    select
+        count(*) as operations,
+        array_agg(distinct operation.content ->> 'environment') as environments
+    from jsonb_array_elements(proposals.operations) as operation (content)
+    where :own_environments::text[] is null
+       or exists (
+           select
+           from unnest(:own_environments::text[], :own_prefixes::text[])
+               as pair (environment, prefix)
+           where pair.environment in ('*', operation.content ->> 'environment')
+             and starts_with(coalesce(operation.content ->> 'key', ''), pair.prefix)
+       )
+) as own
 where proposals.id < :before
   and (:states::text[] is null or proposals.state = any(:states::text[]))
-  and (:environment::text is null or :environment = any(proposals.environments))
+  and (:environment::text is null or :environment = any(own.environments))
   and (:author::text is null or proposals.author = :author)
+  and own.operations > 0
   and (
-      :visible::text[] is null
+      :own_environments::text[] is null
+      or '*' = any(:own_environments::text[])
       or (
-          proposals.environments && :visible::text[]
-          and (
-              select count(*) = cardinality(proposals.environments)
-              from environments
-              where environments.name = any(proposals.environments)
-                and environments.deleted_at is null
-                and environments.created_at <= proposals.created_at
-          )
+          select count(*) = cardinality(proposals.environments)
+          from environments
+          where environments.name = any(proposals.environments)
+            and environments.deleted_at is null
+            and environments.created_at <= proposals.created_at
       )
   )
 order by proposals.id desc
@@ -156,33 +183,56 @@ select
     actor,
     environments,
     text,
-    at
+    at,
+    approved_keys
 from proposal_events
 where proposal_id = :proposal_id
 order by id;
 
--- name: list_proposal_events_after(after, visible, page_size)
--- For the streams. `visible` are the environments of the token, null for every environment.
+-- name: list_proposal_events_after(after, own_environments, own_prefixes, page_size)
+-- For the streams. `own_environments` and `own_prefixes` are as in list_proposals. An event is for
+-- those who may read all keys of one of its environments, or a key of the proposal there.
 select
     proposal_events.id,
     proposal_events.proposal_id,
     proposal_events.version,
     proposal_events.event,
     proposal_events.actor,
-    proposal_events.environments,
     proposal_events.at,
     proposals.title,
-    proposals.state
+    proposals.state,
+    own.environments
 from proposal_events
 join proposals on proposals.id = proposal_events.proposal_id
+cross join lateral (
+    select array_agg(named.environment order by named.environment) as environments
+    from unnest(proposal_events.environments) as named (environment)
+    where :own_environments::text[] is null
+       or exists (
+           select
+           from unnest(:own_environments::text[], :own_prefixes::text[])
+               as pair (environment, prefix)
+           where pair.environment in ('*', named.environment)
+             and (
+                 pair.prefix = ''
+                 or exists (
+                     select
+                     from jsonb_array_elements(proposals.operations) as operation (content)
+                     where operation.content ->> 'environment' = named.environment
+                       and starts_with(operation.content ->> 'key', pair.prefix)
+                 )
+             )
+       )
+) as own
 where proposal_events.id > :after
+  and own.environments is not null
   and (
-      :visible::text[] is null
+      :own_environments::text[] is null
+      or '*' = any(:own_environments::text[])
       or exists (
           select
           from environments
-          where environments.name = any(proposal_events.environments)
-            and environments.name = any(:visible::text[])
+          where environments.name = any(own.environments)
             and environments.created_at <= proposals.created_at
       )
   )

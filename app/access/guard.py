@@ -1,6 +1,7 @@
 """The guard: it checks token, scopes and environment before each handler runs."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import msgspec
 from aiohttp import hdrs, web
@@ -177,6 +178,15 @@ def _alike(
         *(event, detail, environment, caller and caller.actor),
         *(client_address(request), request.method, route_of(request)),
     )
+
+
+def rights_digest(request: web.Request) -> bytes:
+    """Return a digest of what the caller may do now."""
+    grants = [
+        [sorted(grant.scopes), sorted(grant.environments), sorted(grant.prefixes)]
+        for grant in request[CALLER].rights.grants
+    ]
+    return sha256(msgspec.json.encode(sorted(grants))).digest()
 
 
 def origin(request: web.Request) -> Origin:

@@ -162,7 +162,7 @@ def _keys(grants: Iterable[Grant], environment: str) -> Keys:
     return reduce(or_, held, NO_KEYS)
 
 
-# Those of an operator at the host, and of the service itself.
+# Those of an operator at the host, who has access to the database, and of the service itself.
 OPERATOR_RIGHTS = Rights(
     [Grant(scopes=frozenset(Scope), environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None)]
 )

@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from app.configuration.changes.approvals import Authority
+from app.access.guard import CALLER
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.write_options import WriteOptions, check_publish
 from app.console.forms import FORM
 
@@ -16,4 +17,7 @@ def read_authority(request: web.Request, message: str, *, dry_run: bool = False)
     is_emergency = form is not None and form.get("emergency") == "true"
     if is_emergency:
         check_publish(request)
-    return WriteOptions(dry_run=dry_run, emergency=is_emergency and not dry_run).authority(message)
+    options = WriteOptions(
+        rights=request[CALLER].rights, dry_run=dry_run, emergency=is_emergency and not dry_run
+    )
+    return options.authority(message)

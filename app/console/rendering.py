@@ -60,7 +60,8 @@ class Frame:
 
     @property
     def may_write(self) -> bool:
-        return self.may("write") and not self.is_past
+        """Return whether the caller may change what the page shows, or propose a change."""
+        return self.may("propose") and not self.is_past
 
     @property
     def latest_revision(self) -> int:

@@ -46,7 +46,7 @@ async def save(
         raise invalid("operations", f"must be 1 to {OPERATIONS_MAX}")
     environment = request.match_info["environment"]
     for name in {operation.environment or environment for operation in operations}:
-        check_grant(request, name, Scope.WRITE)
+        check_grant(request, name, Scope.PROPOSE)
     body = NewChangeSet(operations=list(operations), message=message)
     intents = await request.app[CHECKS].run(
         contents_of(body), lambda check: intents_of(body, environment, check)
@@ -110,9 +110,9 @@ def check_message(message: str) -> None:
 
 
 def check_grant(request: web.Request, environment: str, scope: Scope) -> None:
-    """Raise Forbidden when the caller lacks an environment or a scope."""
-    grant = request[CALLER].grant
-    if not grant.covers(environment):
-        raise Forbidden("environment_foreign", f"You have no access to {environment}.")
-    if not grant.allows(scope):
+    """Raise Forbidden when the caller lacks a scope in an environment."""
+    rights = request[CALLER].rights
+    if not rights.has(scope):
         raise Forbidden("scope_missing", f"You need the scope {scope} for this.")
+    if not rights.covers(scope, environment):
+        raise Forbidden("environment_foreign", f"You have no access to {environment}.")

@@ -27,14 +27,17 @@ Result = TypeVar("Result")
 # Every instance has this key and the database has not. A request may contain a secret, which a
 # reader of the table could guess from a plain hash.
 DIGEST_KEY: web.AppKey[bytes] = web.AppKey("digest_key", bytes)
+# Returns a digest of the rights of the caller of a request.
+RIGHTS_DIGEST: web.AppKey[Callable[[web.Request], bytes]] = web.AppKey("rights_digest")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repeatable:
-    """The Idempotency-Key of a request, and the digest that must match when it is repeated."""
+    """The Idempotency-Key of a request, and the digests that must match when it is repeated."""
 
     key: str
     request: bytes
+    rights: bytes
 
 
 async def run_write(
@@ -79,7 +82,11 @@ async def read_repeatable(request: web.Request, *, dry_run: bool) -> Repeatable 
     head = "\n".join((request.method, request.raw_path, *conditions))
     # Headers may contain bytes that are not UTF-8.
     sent = head.encode(errors="surrogateescape") + b"\n\n" + body
-    return Repeatable(key=key, request=hmac.digest(request.app[DIGEST_KEY], sent, "sha256"))
+    return Repeatable(
+        key=key,
+        request=hmac.digest(request.app[DIGEST_KEY], sent, "sha256"),
+        rights=request.app[RIGHTS_DIGEST](request),
+    )
 
 
 async def run_once_per_key(
@@ -93,12 +100,17 @@ async def run_once_per_key(
     """Do the work, or return its stored answer if the actor has used the key before.
 
     A stored answer may come from an older release: a new field of an answer needs a default.
-    Raises Conflict when the key was used for another request.
+    Raises Conflict when the key was used for another request, and when the rights of the actor have
+    changed since: the answer may show what they may no longer read.
     """
     if repeatable is None:
         return await work(connection)
     while not await sql.claim_idempotency_key(
-        connection, actor=actor, key=repeatable.key, request=repeatable.request
+        connection,
+        actor=actor,
+        key=repeatable.key,
+        request=repeatable.request,
+        rights=repeatable.rights,
     ):
         row = await sql.find_idempotency_key(connection, actor=actor, key=repeatable.key)
         if row is None:
@@ -106,6 +118,13 @@ async def run_once_per_key(
         if row["request"] != repeatable.request:
             raise Conflict(
                 "idempotency_key_reused", "This Idempotency-Key was used for another request."
+            )
+        # Null: an earlier release stored the answer.
+        if row["rights"] not in {None, repeatable.rights}:
+            raise Conflict(
+                "rights_changed",
+                "Your rights have changed since the answer to this Idempotency-Key. The write was "
+                "made: read its result.",
             )
         return msgspec.json.decode(row["answer"], type=answer_type)
     answer = await work(connection)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from app import memory
 from app.access.directory import CHANGE_OF_TOKENS, TokenDirectory
-from app.access.guard import ACCESS_LOG, TOKENS
+from app.access.guard import ACCESS_LOG, TOKENS, rights_digest
 from app.access.last_used import TOKEN_USE, TokenUse
 from app.access.local_credentials import ensure_admin_token, token_key
 from app.access.log import AccessLog
@@ -51,7 +51,7 @@ from app.http.budget import BodyBudget
 from app.http.durations import Durations
 from app.http.keys import BUDGET, DATABASE, DECODE_LIMITER, DURATIONS, LIFECYCLE, SETTINGS
 from app.http.lifecycle import Lifecycle
-from app.http.writes import DIGEST_KEY
+from app.http.writes import DIGEST_KEY, RIGHTS_DIGEST
 from app.operations.backups.drill import Drill
 from app.operations.backups.schedule import Schedule
 from app.operations.metrics.collector import Collector
@@ -126,13 +126,16 @@ def add_components(app: web.Application, settings: Settings, worker: Worker) -> 
     app[UPLOADS] = Uploads(database)
     app[RATES] = EvaluationRates(app[USAGE])
     app[PREVIEWS] = Previews(checks)
-    app[WATCH] = ProposalWatch(database, vault, checks, access_log, on_event=follower.wake)
+    app[WATCH] = ProposalWatch(
+        *(database, vault, checks, access_log), key=key, on_event=follower.wake
+    )
     app[BUDGET] = BodyBudget(settings.http.bodies_bytes_max)
     app[DURATIONS] = Durations()
     app[STREAMS] = Broadcast(follower, lifecycle)
     app[RATE_LIMIT] = RateLimit()
     app[TICKETS] = Tickets(directory, key, settings.http.public_url)
     app[DIGEST_KEY] = derive(key, Purpose.REQUEST_DIGESTS)
+    app[RIGHTS_DIGEST] = rights_digest
     app[CORS] = Cors(settings.http.cors_origins)
     app[TRANSFER_LIMITER] = ThreadLimiter(TRANSFER_WAIT_SECONDS)
     app[DECODE_LIMITER] = ThreadLimiter(TRANSFER_WAIT_SECONDS)

@@ -3,6 +3,7 @@
 from functools import partial
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import ABSENT, ChangeKind, Content, Kind, Operation
 from app.database import Connection, Database
 from app.environments import service as environments
@@ -88,5 +89,6 @@ async def _seed_one(environment: str, connection: Connection) -> bool:
         actor="system:seed",
         kind=ChangeKind.IMPORT,
         message="Test data for a first look",
+        authority=OPERATOR_AUTHORITY,
     )
     return True

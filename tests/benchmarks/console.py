@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from rich.progress import Progress
 
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection
@@ -139,7 +140,7 @@ async def _fill(folder: Path, flags: int) -> None:
 
 
 async def _write(environment: str, operations: list[Operation], connection: Connection) -> None:
-    await apply(connection, environment, operations, actor="bench")
+    await apply(connection, environment, operations, actor="bench", authority=OPERATOR_AUTHORITY)
 
 
 def _operation(number: int) -> Operation:

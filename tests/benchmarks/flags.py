@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection
@@ -59,7 +60,7 @@ async def fill(folder: Path, environments: Mapping[str, Sequence[Operation]]) ->
 
 
 async def _write(environment: str, operations: Sequence[Operation], connection: Connection) -> None:
-    await apply(connection, environment, operations, actor="bench")
+    await apply(connection, environment, operations, actor="bench", authority=OPERATOR_AUTHORITY)
 
 
 def flags(count: int, rule: Callable[[int], Any]) -> list[Operation]:

@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 import uvloop
 
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.configuration.snapshots.follower import Follower
@@ -43,7 +44,7 @@ def operation(number: int, message: str = "") -> Operation:
 
 
 async def write(connection: Connection, operations: Sequence[Operation]) -> None:
-    await apply(connection, ENVIRONMENT, operations, actor="bench")
+    await apply(connection, ENVIRONMENT, operations, actor="bench", authority=OPERATOR_AUTHORITY)
 
 
 async def _hold(given: Resources, changes: int) -> Held:

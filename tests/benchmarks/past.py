@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from app.audit.chain import consistent_read
 from app.audit.verification import Verified, verify
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection
@@ -61,7 +62,9 @@ def _writing(first: int) -> Callable[[Connection], Awaitable[None]]:
         for number in range(first, first + _AT_ONCE):
             content = Content(kind=Kind.SETTING, value={"retries": number, "currencies": ["EUR"]})
             operation = Operation(key=f"key/{number % _KEYS}", content=content, expected=None)
-            await apply(connection, "local", [operation], actor="bench")
+            await apply(
+                connection, "local", [operation], actor="bench", authority=OPERATOR_AUTHORITY
+            )
 
     return work
 

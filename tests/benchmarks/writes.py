@@ -18,6 +18,7 @@ import psycopg
 from rich.progress import Progress
 
 from app import log
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection, Database
@@ -118,7 +119,7 @@ async def _per_second(database: Database, write: Write, writers: int) -> float:
 async def _write_ours(connection: Connection, environment: str, key: str) -> None:
     content = Content(kind=Kind.SETTING, value=_VALUE)
     operation = Operation(key=key, content=content, expected=None)
-    await apply(connection, environment, [operation], actor="bench")
+    await apply(connection, environment, [operation], actor="bench", authority=OPERATOR_AUTHORITY)
 
 
 async def _write_bare(connection: Connection, environment: str, key: str) -> None:

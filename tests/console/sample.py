@@ -300,7 +300,7 @@ def _add_usage(admin: Admin) -> None:
 
 
 async def _authorization(service: Service, name: str) -> dict[str, str]:
-    body = {"name": name, "scopes": ["read", "write"], "environments": ["*"]}
+    body = {"name": name, "scopes": ["read", "write", "approve"], "environments": ["*"]}
     async with service.client.post("/v1/tokens", json=body) as answer:
         assert answer.status == 201, await answer.text()
         return {"Authorization": f"Bearer {(await answer.json())['text']}"}

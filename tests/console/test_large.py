@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from app.access.rate_limit import RATE_LIMIT
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.configuration.snapshots.reading import FOLLOWER
@@ -59,7 +60,14 @@ async def large(running: Service, cleaner: Admin) -> Service:
 
 
 async def _write(operations: list[Operation], connection: Any) -> None:
-    await apply(connection, "local", operations, actor="system:test", message="Many")
+    await apply(
+        connection,
+        "local",
+        operations,
+        actor="system:test",
+        message="Many",
+        authority=OPERATOR_AUTHORITY,
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.console.conftest import sign_in
 from tests.factories import flag as definition
 from tests.waiting import until
 
-MEMBER = (Scope.READ, Scope.WRITE)
+MEMBER = (Scope.READ, Scope.WRITE, Scope.APPROVE)
 FLAG = definition(defaultVariant="on")
 OFF = definition(defaultVariant="off")
 

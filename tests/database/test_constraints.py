@@ -859,6 +859,7 @@ BAD = {
         _proposal(apply_at="current_timestamp", expires_after_seconds="-1", scheduled_by="''")
     ],
     "proposals_required_object": [_proposal(required="'[]'")],
+    "proposals_covered_object": [_proposal(covered="'[]'")],
     "proposals_applied_complete": [
         _proposal(state="'applied'"),
         _proposal(applied="'{}'"),
@@ -870,6 +871,7 @@ BAD = {
     "proposal_events_proposal_fkey": [_event(proposal_id="0")],
     "proposal_events_event_known": [_all(_PROPOSAL, _event(event="'closed'"))],
     "proposal_events_version_positive": [_all(_PROPOSAL, _event(version="0"))],
+    "proposal_events_approved_keys_object": [_all(_PROPOSAL, _event(approved_keys="'[]'"))],
     "proposal_events_environments_named": [_all(_PROPOSAL, _event(environments="'{}'"))],
     "proposal_events_text_bounded": [_all(_PROPOSAL, _event(text=f"'{'a' * 2001}'"))],
     "proposal_secrets_pkey": [_all(_PROPOSAL, _proposal_secret(), _proposal_secret())],
@@ -880,6 +882,7 @@ BAD = {
         _answer(key=key) for key in ("''", "'a b'", "'é'", r"E'a\t'", f"'{'a' * 201}'")
     ],
     "idempotency_keys_request_length": [_answer(request="''")],
+    "idempotency_keys_rights_length": [_answer(rights="''")],
 }
 
 

@@ -21,6 +21,7 @@ import psycopg
 import pytest
 
 from app.components import Status
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection, Database, sql
@@ -200,7 +201,12 @@ async def _use_by_many(database: Database) -> None:
             )
             operation = Operation(key=f"{folder}/{n}", content=content, expected=None)
             change_set = await apply(
-                connection, environments[n % 2], [operation], actor="test", message=str(n)
+                connection,
+                environments[n % 2],
+                [operation],
+                actor="test",
+                message=str(n),
+                authority=OPERATOR_AUTHORITY,
             )
             return change_set.revision
 

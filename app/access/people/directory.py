@@ -54,6 +54,11 @@ class PeopleDirectory:
         self._logged: frozenset[tuple[str, ...]] = frozenset()
 
     @property
+    def book(self) -> GrantBook:
+        """The roles, grants and projects in force."""
+        return self._book
+
+    @property
     def people_count(self) -> int:
         """The number of people who may sign in."""
         return sum(len(part.people) for part in self._parts.values())

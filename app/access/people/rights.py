@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 import asyncpg
 
-from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
+from app.access.models import Grant, Scope
 from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
-from app.access.permissions import Rights
+from app.access.permissions import OPERATOR_RIGHTS, Rights
 from app.database import Connection, sql
 from app.settings import Secret
 
@@ -19,10 +19,6 @@ _PERSON = "person:"
 _OPERATOR = "operator:"
 
 NO_RIGHTS = Rights([])
-# An operator has access to the database, so a refusal would stop none.
-OPERATOR_RIGHTS = Rights(
-    [Grant(scopes=frozenset(Scope), environments=frozenset({EVERY_ENVIRONMENT}), expires_at=None)]
-)
 
 
 async def rights_of(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from app.access.log import AccessLog
+from app.access.permissions import OPERATOR_RIGHTS
 from app.cli.actor import origin
 from app.cli.protected_writes import is_emergency
 from app.configuration.changes.administration import (
@@ -10,13 +11,13 @@ from app.configuration.changes.administration import (
     record_administration,
     record_emergencies,
 )
-from app.configuration.changes.approvals import Authority
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.views import AppliedChangeSets
 from app.database import Connection
 
 
 def authority(*, dry_run: bool = False) -> Authority:
-    return Authority(emergency=is_emergency(), is_dry_run=dry_run)
+    return Authority(rights=OPERATOR_RIGHTS, emergency=is_emergency(), is_dry_run=dry_run)
 
 
 async def record_changes(

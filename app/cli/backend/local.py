@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from app.access.events import AccessEvent
-from app.access.permissions import ALL_KEYS, Keys
+from app.access.permissions import ALL_KEYS, OPERATOR_RIGHTS, Keys
 from app.cli.actor import operator, origin
 from app.cli.backend.authority import authority, record_changes, record_emergency
 from app.cli.backend.interface import Backend, Export
@@ -240,7 +240,7 @@ class LocalBackend(LocalLists):
     ) -> AppliedChangeSets:
         return await self._apply_plan(
             # An operator with the database and the key ring can read every secret.
-            lambda c: plans.promote(c, source, environment, keys, may_reveal=True),
+            lambda c: plans.promote(c, source, environment, keys, rights=OPERATOR_RIGHTS),
             message,
             dry_run=dry_run,
         )
@@ -303,8 +303,6 @@ class LocalBackend(LocalLists):
                 dry_run=options.dry_run,
                 vault=self._vault,
                 checkers=self._checkers,
-                # An operator with the database and the key ring can read all secrets anyway.
-                may_reveal=True,
                 authority=authority(dry_run=options.dry_run),
             )
             await record_emergency(connection, self._log, [imported])

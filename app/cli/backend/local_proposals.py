@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
+from app.access.local_credentials import token_key
+from app.access.permissions import OPERATOR_RIGHTS
 from app.cli.actor import operator, origin
 from app.cli.backend.local_administration import LocalAdministration
 from app.configuration.changes.intents import intents_of
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import AnyOperation, NewChangeSet
 from app.configuration.proposals import editing, service, store, trial
-from app.configuration.proposals.approvals import OPERATOR
 from app.configuration.proposals.models import Proposal, unstored
 from app.configuration.proposals.requests import (
     NewProposal,
@@ -35,8 +36,13 @@ class LocalProposals(LocalAdministration):
         super().__init__(resources)
         self._vault = resources.vault
         self._checkers = resources.checkers
+        self._key = token_key(resources.settings)
         self._operator = service.Actor(
-            name=operator(), grant=OPERATOR, origin=origin(), log=resources.access_log
+            name=operator(),
+            rights=OPERATOR_RIGHTS,
+            key=self._key,
+            origin=origin(),
+            log=resources.access_log,
         )
 
     async def list_proposals(
@@ -44,12 +50,16 @@ class LocalProposals(LocalAdministration):
     ) -> list[ProposalSummary]:
         async with self._database.connection() as connection:
             return await summaries(
-                *(connection, OPERATOR), states=states, page_size=_LIMIT, environment=environment
+                *(connection, OPERATOR_RIGHTS),
+                states=states,
+                page_size=_LIMIT,
+                environment=environment,
             )
 
     async def get_proposal(self, id_: int) -> ProposalView:
         async with self._database.connection() as connection:
-            return await view(connection, await store.find(connection, id_), OPERATOR)
+            proposal = await store.find(connection, id_)
+            return await view(connection, self._key, proposal, OPERATOR_RIGHTS)
 
     async def create_proposal(self, new: NewProposal) -> ProposalView:
         operations = editing.with_environments(new.operations, new.environment)
@@ -148,10 +158,12 @@ class LocalProposals(LocalAdministration):
         """Try a proposal, and roll back. Raises what a write would raise."""
         tried = await transact(
             self._database,
-            lambda c: trial.try_out(c, ready, actor=operator(), vault=self._vault),
+            lambda c: trial.try_out(
+                c, ready, actor=operator(), rights=OPERATOR_RIGHTS, vault=self._vault
+            ),
             dry_run=True,
         )
-        tried.check(OPERATOR)
+        tried.check(ready.proposal, OPERATOR_RIGHTS)
         return tried
 
     async def _change(
@@ -165,8 +177,7 @@ class LocalProposals(LocalAdministration):
 
     async def _run(self, work: Callable[[Connection], Awaitable[int]]) -> ProposalView:
         async def run(connection: Connection) -> ProposalView:
-            return await view(
-                connection, await store.find(connection, await work(connection)), OPERATOR
-            )
+            proposal = await store.find(connection, await work(connection))
+            return await view(connection, self._key, proposal, OPERATOR_RIGHTS)
 
         return await self._database.transact(run)

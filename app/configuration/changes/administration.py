@@ -6,7 +6,8 @@ from typing import Protocol
 from app.access import tokens
 from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
-from app.access.models import Grant, Scope
+from app.access.models import Scope
+from app.access.permissions import Rights
 from app.configuration.changes import writes
 from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets
 from app.database import Connection
@@ -17,13 +18,18 @@ from app.http.conditions import ExpectedVersion
 from app.settings import Secret
 
 
-def check_administration(written: AppliedChangeSets, grant: Grant) -> None:
+def check_administration(written: AppliedChangeSets, rights: Rights) -> None:
     """Require the scope admin for `fractional`, `protected` and `protection`. Raises Forbidden.
+
+    It must hold for all keys of the environment.
 
     Runs after the write, because a revert or a restore shows only then what it changes. The error
     rolls the transaction back.
     """
-    if not grant.allows(Scope.ADMIN) and any(_administered(written)):
+    if any(
+        not rights.covers_all(Scope.ADMIN, change_set.environment)
+        for change_set, _ in _administered(written)
+    ):
         raise Forbidden(
             "scope_missing",
             "To change fractional, protected or protection needs a token with the scope admin.",

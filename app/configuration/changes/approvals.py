@@ -5,11 +5,18 @@ covered flag needs is covered too, and so is a segment that either uses: they de
 covered flag serves.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
+from app.access.models import Scope
+from app.configuration.changes.authority import (
+    PROPERTIES,
+    Authority,
+    name_of,
+    require_keys,
+)
 from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import Change, Kind, PropertiesChange
 from app.configuration.changes.offload import run_by_size
@@ -22,35 +29,23 @@ from app.environments.protection import Approval, Protection
 from app.errors import Violation
 from app.names import counted
 
-PROPERTIES = "properties"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Authority:
-    """What allows a write in a protected environment.
-
-    `proposal` is the ID of a proposal that the `approvers` have approved; their actors and those of
-    its `authors` are compared. `emergency` needs no approval: the caller has checked the scope
-    publish, and that the message gives a reason. `is_dry_run` reports a lack of approvals in the
-    change set instead of raising: the caller must roll back.
-    """
-
-    proposal: str | None = None
-    approvers: frozenset[str] = frozenset()
-    authors: frozenset[str] = frozenset()
-    emergency: bool = False
-    is_dry_run: bool = False
-
-
-NO_AUTHORITY = Authority()
-
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the change set stores. `covered` names what lacks approvals."""
+    """What the change set stores.
+
+    `covered` has the keys that the protection covers, and `lacking` those of them that lack
+    approvals. `proposable` has the keys that the author may only propose.
+    """
 
     approval: Approval | None = None
     covered: Sequence[str] = ()
+    lacking: Sequence[str] = ()
+    proposable: Sequence[str] = ()
+
+    @property
+    def is_refused(self) -> bool:
+        return bool(self.lacking or self.proposable)
 
 
 async def decide(
@@ -59,39 +54,61 @@ async def decide(
     changes: Sequence[Change],
     properties: PropertiesChange | None,
     authority: Authority,
+    proposable: Sequence[str] = (),
 ) -> Verdict:
-    """Return what allows a change set of a locked environment, or what it lacks."""
+    """Return what allows a change set of a locked environment, or what it lacks.
+
+    `proposable` are the keys that the author may only propose. Raises Forbidden for an emergency if
+    the author may not publish a covered key.
+    """
     proposal = None
     if authority.proposal is not None:
         approvers = tuple(sorted(authority.approvers))
         proposal = Approval(proposal=authority.proposal, approvers=approvers)
     if head.protection is None:
-        return Verdict(approval=proposal)
-    covered = await covered_names(connection, head.name, head.protection, changes, properties)
-    if not covered or (proposal and missing_approvals(head.protection, authority) == 0):
-        return Verdict(approval=proposal)
+        return Verdict(approval=proposal, proposable=proposable)
+    covered = await covered_keys(connection, head.name, head.protection, changes, properties)
+    verdict = Verdict(approval=proposal, covered=covered, proposable=proposable)
+    lacking = covered
+    if authority.proposal is not None:
+        lacking = list(missing_approvals(head.protection, authority, covered))
+    if not lacking:
+        return verdict
     if authority.emergency:
-        emergency = proposal or Approval()
-        return Verdict(approval=msgspec.structs.replace(emergency, emergency=True))
-    return Verdict(approval=proposal, covered=covered)
+        require_keys(authority.rights, Scope.PUBLISH, head.name, covered)
+        emergency = msgspec.structs.replace(proposal or Approval(), emergency=True)
+        return replace(verdict, approval=emergency)
+    return replace(verdict, lacking=lacking)
 
 
-def missing_approvals(protection: Protection, authority: Authority) -> int:
-    """Return how many approvals a proposal lacks."""
-    approvers = authority.approvers
-    if not protection.self_approval:
-        approvers = approvers - authority.authors
-    return max(0, protection.approvals - len(approvers))
+def missing_approvals(
+    protection: Protection, authority: Authority, covered: Iterable[str]
+) -> dict[str, int]:
+    """Return how many approvals a proposal lacks for each covered key that lacks any.
+
+    An approval counts for the keys that its giver may approve.
+    """
+    counted = [
+        keys
+        for actor, keys in authority.approvers.items()
+        if protection.self_approval or actor not in authority.authors
+    ]
+    given = {key: sum(key in keys for keys in counted) for key in covered}
+    return {
+        key: protection.approvals - count
+        for key, count in given.items()
+        if count < protection.approvals
+    }
 
 
-async def covered_names(
+async def covered_keys(
     connection: Connection,
     environment: str,
     protection: Protection,
     changes: Sequence[Change],
     properties: PropertiesChange | None,
 ) -> list[str]:
-    """Return the changed keys that are covered, and "properties" for those of the environment.
+    """Return the changed keys that are covered, and PROPERTIES for those of the environment.
 
     A key that gets the content that it has is not changed.
     """
@@ -133,10 +150,20 @@ def _has_kind(change: Change, kind: Kind) -> bool:
 
 
 def refusal(head: Environment, verdict: Verdict) -> tuple[str, list[Violation]]:
-    """Return the sentence and the violations of a write that lacks approvals."""
-    protection = head.protection or Protection()
-    needed = counted(protection.approvals, "approval")
-    return (
-        f"{head.name} is protected: the change needs {needed}. Create a proposal for it.",
-        [Violation(name, f"is protected in {head.name}") for name in verdict.covered],
-    )
+    """Return the sentence and the violations of a write that needs a proposal."""
+    texts, violations = [], []
+    if verdict.lacking:
+        protection = head.protection or Protection()
+        needed = counted(protection.approvals, "approval")
+        texts.append(f"{head.name} is protected: the change needs {needed}.")
+        violations += [_violation(key, f"is protected in {head.name}") for key in verdict.lacking]
+    if verdict.proposable:
+        texts.append(f"In {head.name} you may propose the change, and not write it.")
+        rule = f"needs the scope write in {head.name}"
+        others = set(verdict.proposable).difference(verdict.lacking)
+        violations += [_violation(key, rule) for key in sorted(others)]
+    return " ".join([*texts, "Create a proposal for it."]), violations
+
+
+def _violation(key: str, rule: str) -> Violation:
+    return Violation(name_of(key), rule)

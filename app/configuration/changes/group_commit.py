@@ -20,7 +20,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.flag_checks import check_compiling, has_guards
+from app.configuration.changes.foreign_entries import without_foreign
 from app.configuration.changes.models import ChangeSet, Content, Kind, Operation
 from app.configuration.changes.row_writer import write
 from app.configuration.changes.rows import lock_entries
@@ -40,6 +42,7 @@ class _Write:
     operation: Operation
     actor: str
     message: str
+    authority: Authority
     span: Any = field(default_factory=CURRENT_SPAN.get)
     result: asyncio.Future[ChangeSet] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -63,7 +66,13 @@ class GroupCommit:
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def write(
-        self, environment: str, operation: Operation, *, actor: str, message: str
+        self,
+        environment: str,
+        operation: Operation,
+        *,
+        actor: str,
+        message: str,
+        authority: Authority,
     ) -> ChangeSet:
         """Write a groupable operation, and return its change set after the commit.
 
@@ -71,7 +80,7 @@ class GroupCommit:
         too long.
         """
         check_keys([operation])
-        member = _Write(operation=operation, actor=actor, message=message)
+        member = _Write(operation=operation, actor=actor, message=message, authority=authority)
         self.waiting[environment].append(member)
         if environment not in self.tasks:
             # The task serves other requests too: it gets no variables of this one.
@@ -163,11 +172,13 @@ async def _write_all(
                 [item.operation],
                 actor=item.actor,
                 message=item.message,
+                authority=item.authority,
             )
             await check_compiling(connection, change_set, exempt=())
         except AppError as error:
+            refusal = without_foreign(error, item.authority.visible(environment))
             # The traceback refers to this frame: break the cycle.
-            outcomes.append(error.with_traceback(None))
+            outcomes.append(refusal.with_traceback(None))
             continue
         head = msgspec.structs.replace(
             head, revision=change_set.revision, hash=change_set.hash.hex()

@@ -160,11 +160,11 @@ async def promote_keys(request: web.Request) -> web.Response:
     options = read_options(request)
     body = await wire.read_body(request, PromotionRequest, answer_seconds=HEAVY_SECONDS)
     _require(request, body.source, Scope.READ)
-    target, may_reveal = _environment(request), request[CALLER].grant.allows(Scope.REVEAL)
+    target, rights = _environment(request), request[CALLER].rights
 
     return await _write_plan(
         request,
-        lambda c: plans.promote(c, body.source, target, body.keys, may_reveal=may_reveal),
+        lambda c: plans.promote(c, body.source, target, body.keys, rights=rights),
         body.message,
         options,
     )
@@ -226,10 +226,10 @@ def _environment(request: web.Request) -> str:
     return request.match_info["environment"]
 
 
-def _require(request: web.Request, environment: str, scope: Scope = Scope.WRITE) -> None:
+def _require(request: web.Request, environment: str, scope: Scope = Scope.PROPOSE) -> None:
     """Check the token for an environment that the body or the query names. Raises Forbidden."""
-    grant = request[CALLER].grant
-    if not grant.covers(environment):
-        raise Forbidden("environment_foreign", "The token is not for every environment named.")
-    if not grant.allows(scope):
+    rights = request[CALLER].rights
+    if not rights.has(scope):
         raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
+    if not rights.covers(scope, environment):
+        raise Forbidden("environment_foreign", "The token is not for every environment named.")

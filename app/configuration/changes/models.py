@@ -138,10 +138,12 @@ class Link:
 class ChangeSet(Link):
     """A change set that the caller commits. `warnings` come from lenient operations.
 
-    `approval_required` is true only in a dry run: the write would need more approvals.
+    `approval_required` is true only in a dry run: the write would need more approvals, or its
+    author may only propose it. `lacking` has the protected keys that lack approvals.
     """
 
     epoch: str
     hash: bytes
     warnings: Sequence[Violation] = ()
     approval_required: bool = False
+    lacking: Sequence[str] = ()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from app.configuration.changes import service
-from app.configuration.changes.approvals import NO_AUTHORITY, Authority
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.models import ChangeSet, Kind, Operation
 from app.configuration.changes.plan_steps import planned
 from app.configuration.changes.rows import lock_entries
@@ -47,7 +47,7 @@ async def control_plan(  # noqa: PLR0913 - all but four by name
     expected: ExpectedVersion | None,
     actor: str,
     message: str = "",
-    authority: Authority = NO_AUTHORITY,
+    authority: Authority,
 ) -> ChangeSet:
     """Write the change set of an action, with the time of the database.
 

@@ -1,12 +1,14 @@
 """Plan a revert, a restore or a promotion: read the differences, and write nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from app.access.permissions import ALL_KEYS, Keys
+from app.access.models import Scope
+from app.access.permissions import ALL_KEYS, Keys, Rights
 from app.configuration.changes import history, past
+from app.configuration.changes.authority import outside, require_keys
 from app.configuration.changes.json_patch import have_same_content
 from app.configuration.changes.models import ChangeKind, Entry, Kind, Operation
 from app.configuration.changes.past import Moment
@@ -96,17 +98,21 @@ async def restore(connection: Connection, environment: str, moment: Moment) -> C
 
 
 async def promote(
-    connection: Connection, source: str, target: str, keys: Iterable[str], *, may_reveal: bool
+    connection: Connection, source: str, target: str, keys: Sequence[str], *, rights: Rights
 ) -> ChangePlan:
     """Plan to make keys of the target equal to the source. Locks the target.
 
     Includes the segments that the keys use and the flags that they need, directly or through
     others. Properties are not changed.
-    A secret needs the scope reveal, because another token may reveal it in the target. Raises
-    Forbidden, and NotFound for keys that neither environment has.
+    Each key needs the scope read in the source. A secret needs the scope reveal there, because
+    another token may reveal it in the target. Raises Forbidden, and NotFound for keys that neither
+    environment has.
     """
     if source == target:
         raise invalid("from", "must be another environment")
+    # Before all reads, which would tell whether foreign entries exist.
+    require_keys(rights, Scope.READ, source, keys)
+    require_keys(rights, Scope.PROPOSE, target, keys)
     await environments.lock(connection, target)
     source_entries = await _all(connection, source)
     entries = await _all(connection, target)
@@ -125,7 +131,9 @@ async def promote(
         ),
     )
     free_later(source_entries, entries, operations)
-    if not may_reveal and any(item.content and item.content.sealed for item in operations):
+    require_keys(rights, Scope.READ, source, [item.key for item in operations])
+    sealed = [item.key for item in operations if item.content and item.content.sealed]
+    if outside(rights.keys(Scope.REVEAL, source), sealed):
         raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
     return ChangePlan(
         environment=target,

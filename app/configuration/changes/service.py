@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from app.configuration.changes.approvals import NO_AUTHORITY, Authority, decide, refusal
+from app.configuration.changes.approvals import decide, refusal
+from app.configuration.changes.authority import PROPERTIES, Authority, check_author
 from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.flag_checks import (
     check_compiling,
     check_guards,
     is_checked_when_stored,
 )
+from app.configuration.changes.foreign_entries import shown, without_foreign
 from app.configuration.changes.json_patch import are_equal
 from app.configuration.changes.models import (
     Change,
@@ -31,7 +33,7 @@ from app.configuration.changes.rows import Locked, lock_entries
 from app.configuration.changes.sealing import seal_secrets
 from app.database import Connection
 from app.environments.models import Environment
-from app.errors import Conflict, Invalid, NotFound, Stale, Violation
+from app.errors import AppError, Conflict, Invalid, NotFound, Stale, Violation
 from app.names import KEY_RULE, is_key
 from app.secrets.vault import Vault
 from app.threads import free_later, in_turn
@@ -63,8 +65,8 @@ async def apply(  # noqa: PLR0913 - all but three by name
     kind: ChangeKind = ChangeKind.EDIT,
     message: str = "",
     patch: PropertiesPatch | None = None,
+    authority: Authority,
     vault: Vault | None = None,
-    authority: Authority = NO_AUTHORITY,
     is_dry_run: bool = False,
 ) -> ChangeSet:
     """Write one change set. Each key may have one operation; `patch` changes the properties.
@@ -73,32 +75,40 @@ async def apply(  # noqa: PLR0913 - all but three by name
     back, which also frees the revision. A dry run makes the same checks, and writes only if a check
     reads the stored change set; the caller must roll it back.
 
-    `authority` is what allows the write in a protected environment. Raises ApprovalRequired if it
-    does not suffice. Raises NotFound for the environment or for a key to delete. Raises Stale with
-    each key whose version is not the expected one, and Conflict when a key would change its kind.
-    Raises Invalid for keys, references, flags and guards, and TooLarge for metadata.
+    `authority` has the rights of the author, and what allows the write in a protected environment.
+    Raises Forbidden for keys outside of these rights, and ApprovalRequired if approvals lack, or if
+    the author may propose and not write. Errors of checks show no entries that the author may not
+    read.
+
+    Raises NotFound for the environment or for a key to delete. Raises Stale with each key whose
+    version is not the expected one, and Conflict when a key would change its kind. Raises Invalid
+    for keys, references, flags and guards, and TooLarge for metadata.
     """
     if kind not in _UNDOING:
         check_keys(operations)
     locked = await lock_entries(
         connection, environment, [operation.key for operation in operations]
     )
-    change_set = await prepare(
-        connection,
-        locked,
-        operations,
-        actor=actor,
-        kind=kind,
-        message=message,
-        patch=patch,
-        vault=vault,
-        authority=replace(authority, is_dry_run=True) if is_dry_run else authority,
-    )
-    if not is_dry_run or is_checked_when_stored(change_set):
-        await write(connection, locked.environment, [change_set])
-    lenient = {operation.key for operation in operations if operation.is_lenient}
-    await check_compiling(connection, change_set, exempt=lenient)
-    await check_guards(connection, change_set)
+    authority = replace(authority, is_dry_run=True) if is_dry_run else authority
+    try:
+        change_set = await prepare(
+            connection,
+            locked,
+            operations,
+            actor=actor,
+            kind=kind,
+            message=message,
+            patch=patch,
+            vault=vault,
+            authority=authority,
+        )
+        if not is_dry_run or is_checked_when_stored(change_set):
+            await write(connection, locked.environment, [change_set])
+        lenient = {operation.key for operation in operations if operation.is_lenient}
+        await check_compiling(connection, change_set, exempt=lenient)
+        await check_guards(connection, change_set)
+    except AppError as error:
+        raise without_foreign(error, authority.visible(environment)) from None
     return change_set
 
 
@@ -111,11 +121,14 @@ async def prepare(  # noqa: PLR0913 - all but three by name
     kind: ChangeKind = ChangeKind.EDIT,
     message: str = "",
     patch: PropertiesPatch | None = None,
+    authority: Authority,
     vault: Vault | None = None,
-    authority: Authority = NO_AUTHORITY,
 ) -> ChangeSet:
     """Return the next change set of a locked environment, without writing it. Raises as `apply`."""
     head, entries = locked.environment, locked.entries
+    keys = [operation.key for operation in operations]
+    # Before all checks, which would tell whether foreign entries exist.
+    proposable = check_author(authority, head.name, keys if patch is None else [*keys, PROPERTIES])
     properties = _properties(head, patch) if patch is not None else None
 
     def check() -> list[Change]:
@@ -129,8 +142,8 @@ async def prepare(  # noqa: PLR0913 - all but three by name
 
     changes = await in_turn("check", check) if len(operations) > _QUICK_OPERATIONS else check()
     free_later(entries, changes)
-    verdict = await decide(connection, head, changes, properties, authority)
-    if verdict.covered and not authority.is_dry_run:
+    verdict = await decide(connection, head, changes, properties, authority, proposable)
+    if verdict.is_refused and not authority.is_dry_run:
         raise approval_required(
             *refusal(head, verdict),
             proposed_operations(
@@ -156,9 +169,10 @@ async def prepare(  # noqa: PLR0913 - all but three by name
         created_at=locked.created_at,
         changes=changes,
         properties=properties,
-        warnings=warnings,
+        warnings=shown(warnings, authority.visible(head.name)),
         approval=verdict.approval,
-        approval_required=bool(verdict.covered),
+        approval_required=verdict.is_refused,
+        lacking=verdict.lacking,
     )
     hash_ = await run_by_size(changes, "link", lambda: link_hash(change_set.hash, change_set))
     return replace(change_set, hash=hash_)

@@ -11,6 +11,7 @@ from functools import partial
 
 from app.components import Component
 from app.configuration.changes import service
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import ChangeKind, Content
 from app.configuration.changes.plan_steps import planned
 from app.configuration.changes.rows import lock_entries
@@ -104,7 +105,13 @@ async def record_steps(environment: str, connection: Connection) -> None:
             await sql.delete_plan_steps(connection, environment=environment, key=key)
             continue
         change_set = await service.apply(
-            connection, environment, (), actor=ACTOR, kind=ChangeKind.SCHEDULED, message=message
+            connection,
+            environment,
+            (),
+            actor=ACTOR,
+            kind=ChangeKind.SCHEDULED,
+            message=message,
+            authority=OPERATOR_AUTHORITY,
         )
         await sql.record_plan_step(
             connection,

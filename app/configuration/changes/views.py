@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from app.access.models import Scope
+from app.access.permissions import Keys, Rights
 from app.configuration.changes.json_patch import patch_between
 from app.configuration.changes.models import Change, ChangeSet, Content, PropertiesChange
 from app.configuration.changes.offload import run_by_size
@@ -213,18 +215,29 @@ def _first(changes: Sequence[Change]) -> Sequence[Change]:
     return changes
 
 
-def without_before(written: AppliedChangeSets) -> AppliedChangeSets:
-    """Return the change sets for a token without the scope read: without the state before."""
+def readable(written: AppliedChangeSets, rights: Rights) -> AppliedChangeSets:
+    """Return the change sets without the state before of what the caller may not read."""
+    change_sets = [
+        _readable(item, rights.keys(Scope.READ, item.environment)) for item in written.change_sets
+    ]
+    return msgspec.structs.replace(written, change_sets=change_sets)
+
+
+def _readable(change_set: AppliedChangeSet, keys: Keys) -> AppliedChangeSet:
+    if keys.is_all:
+        return change_set
     replace = msgspec.structs.replace
     return replace(
-        written,
-        change_sets=[
-            replace(
-                change_set,
-                changes=[replace(c, before=None, patch=[]) for c in change_set.changes],
-                # The patched properties include members from before.
-                properties=None,
-            )
-            for change_set in written.change_sets
-        ],
+        change_set,
+        changes=readable_changes(change_set.changes, keys),
+        # The patched properties include members from before.
+        properties=change_set.properties if keys else None,
     )
+
+
+def readable_changes(changes: Sequence[ChangeView], keys: Keys) -> list[ChangeView]:
+    """Return the changes, without the state before of keys that the caller may not read."""
+    return [
+        change if change.key in keys else msgspec.structs.replace(change, before=None, patch=[])
+        for change in changes
+    ]

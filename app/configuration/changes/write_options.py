@@ -7,7 +7,8 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
-from app.configuration.changes.approvals import Authority
+from app.access.permissions import Rights
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.models import MESSAGE_MAX
 from app.errors import Forbidden, invalid, malformed
 from app.http import wire
@@ -18,17 +19,21 @@ OPTIONS = {"dry_run", "emergency", "propose"}
 
 @dataclass(frozen=True, kw_only=True)
 class WriteOptions:
+    """The options, and the rights of the caller."""
+
+    rights: Rights
     dry_run: bool = False
     emergency: bool = False
 
-    def authority(self, message: str) -> Authority:
-        """Return what the caller may do in a protected environment.
+    @property
+    def is_plain(self) -> bool:
+        return not self.dry_run and not self.emergency
 
-        Raises Invalid for an emergency without a reason.
-        """
+    def authority(self, message: str) -> Authority:
+        """Return what allows the write. Raises Invalid for an emergency without a reason."""
         if self.emergency and not message.strip():
             raise invalid("message", "must give the reason of the emergency")
-        return Authority(emergency=self.emergency, is_dry_run=self.dry_run)
+        return Authority(rights=self.rights, emergency=self.emergency, is_dry_run=self.dry_run)
 
 
 def read_options(request: web.Request) -> WriteOptions:
@@ -42,12 +47,19 @@ def options_of(request: web.Request, query: Mapping[str, str]) -> WriteOptions:
     if emergency:
         check_publish(request)
     wire.flag(query, "propose")
-    return WriteOptions(dry_run=wire.flag(query, "dry_run"), emergency=emergency)
+    return WriteOptions(
+        rights=request[CALLER].rights,
+        dry_run=wire.flag(query, "dry_run"),
+        emergency=emergency,
+    )
 
 
 def check_publish(request: web.Request) -> None:
-    """Require the scope for writing without approval. Raises Forbidden."""
-    if not request[CALLER].grant.allows(Scope.PUBLISH):
+    """Require the scope for writing without approval in any environment. Raises Forbidden.
+
+    `approvals.decide` requires it for each covered key.
+    """
+    if not request[CALLER].rights.has(Scope.PUBLISH):
         raise Forbidden("scope_missing", "An emergency needs a token with the scope publish.")
 
 

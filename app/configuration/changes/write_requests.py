@@ -6,14 +6,13 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, origin
-from app.access.models import Scope
 from app.configuration.changes.administration import (
     check_administration,
     record_administration,
     record_emergencies,
 )
 from app.configuration.changes.content_checks import ContentChecks
-from app.configuration.changes.views import AppliedChangeSets, without_before
+from app.configuration.changes.views import AppliedChangeSets, readable
 from app.configuration.snapshots.reading import wait_until_served
 from app.database import Connection
 from app.http import wire
@@ -48,11 +47,11 @@ async def run_change_sets(
 
     Return them as far as the token may read.
     """
-    grant, log, caller = request[CALLER].grant, request.app[ACCESS_LOG], origin(request)
+    rights, log, caller = request[CALLER].rights, request.app[ACCESS_LOG], origin(request)
 
     async def permitted(connection: Connection) -> AppliedChangeSets:
         written = await work(connection)
-        check_administration(written, grant)
+        check_administration(written, rights)
         await record_administration(connection, log, written, caller)
         await record_emergencies(connection, log, written.change_sets, caller)
         return written
@@ -63,5 +62,4 @@ async def run_change_sets(
     if not dry_run:
         for change_set in written.change_sets:
             await wait_until_served(request, change_set.environment, change_set.revision)
-    written = msgspec.structs.replace(written, dry_run=dry_run)
-    return written if grant.allows(Scope.READ) else without_before(written)
+    return readable(msgspec.structs.replace(written, dry_run=dry_run), rights)

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from operator import itemgetter
 
+from app.access.models import Scope
 from app.configuration.changes import service
-from app.configuration.changes.approvals import NO_AUTHORITY, Authority
+from app.configuration.changes.authority import OPERATOR_AUTHORITY, Authority, require_keys
 from app.configuration.changes.models import ChangeKind, ChangeSet, Kind, Operation
 from app.configuration.changes.plans import ChangePlan
 from app.configuration.changes.properties import (
@@ -33,7 +34,7 @@ async def apply(
     message: str,
     kind: ChangeKind = ChangeKind.EDIT,
     vault: Vault | None = None,
-    authority: Authority = NO_AUTHORITY,
+    authority: Authority,
     is_dry_run: bool = False,
 ) -> AppliedChangeSets:
     """Write one change set in each environment. Raises as `service.apply`.
@@ -88,10 +89,15 @@ async def apply_plan(
     actor: str,
     message: str,
     vault: Vault,
-    authority: Authority = NO_AUTHORITY,
+    authority: Authority,
     is_dry_run: bool = False,
 ) -> AppliedChangeSets:
-    """Write the change set of a plan, unless it is empty. Raises as `service.apply`."""
+    """Write the change set of a plan, unless it is empty. Raises as `service.apply`.
+
+    The author must be able to read each key, because the answer has what they did not send.
+    """
+    keys = [operation.key for operation in plan.intent.operations]
+    require_keys(authority.rights, Scope.READ, plan.environment, keys)
     return await apply(
         connection,
         {plan.environment: plan.intent},
@@ -109,7 +115,8 @@ async def create_environment(
 ) -> Environment:
     """Create an environment with a first change set, which records the actor and the properties.
 
-    Raises as `environments.insert`, and Invalid or TooLarge for its metadata.
+    The caller has checked the scope admin. Raises as `environments.insert`, and Invalid or TooLarge
+    for its metadata.
     """
     check_members(body.metadata)
     await environments.insert(connection, body.name, body.tier)
@@ -125,6 +132,7 @@ async def create_environment(
             protected=body.protected,
             protection=ProtectionPatch.towards(body.protection),
         ),
+        authority=OPERATOR_AUTHORITY,
     )
     return await environments.get(connection, body.name)
 
@@ -134,9 +142,9 @@ async def delete_environment(
 ) -> Environment:
     """Delete an environment by a last change set that deletes every entry. Its history stays.
 
-    A trigger destroys its data keys. `expected` is the version of the properties. Returns the last
-    state. Raises NotFound, Stale, and Conflict for a protected environment: no proposal deletes an
-    environment, but one can remove the protection.
+    The caller has checked the scope admin. A trigger destroys its data keys. `expected` is the
+    version of the properties. Returns the last state. Raises NotFound, Stale, and Conflict for a
+    protected environment: no proposal deletes an environment, but one can remove the protection.
     """
     await environments.lock(connection, name)
     current = await environments.get(connection, name)
@@ -166,6 +174,7 @@ async def delete_environment(
         kind=ChangeKind.DELETE,
         message=message or "Delete the environment",
         patch=patch_towards(first, current.properties),
+        authority=OPERATOR_AUTHORITY,
     )
     closed = await environments.get(connection, name)
     await sql.close_environment(connection, name=name)

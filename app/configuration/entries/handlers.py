@@ -15,7 +15,6 @@ from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.past import Moment
 from app.configuration.changes.write_options import (
     OPTIONS,
-    WriteOptions,
     message_of,
     options_of,
     read_options,
@@ -169,10 +168,14 @@ async def put_configuration(request: web.Request) -> web.Response:
 
     group_commit = request.app[GROUP_COMMIT]
     # A write with an option or an Idempotency-Key has a transaction of its own.
-    is_plain = options == WriteOptions() and "Idempotency-Key" not in request.headers
+    is_plain = options.is_plain and "Idempotency-Key" not in request.headers
     if group_commit is not None and is_plain and is_groupable(operation()):
         change_set = await group_commit.write(
-            environment, operation(), actor=actor, message=body.message
+            environment,
+            operation(),
+            actor=actor,
+            message=body.message,
+            authority=authority,
         )
         return await _answer(request, service.result_of(change_set))
 

@@ -8,7 +8,7 @@ import msgspec
 from app.access.permissions import Keys
 from app.configuration.changes import past
 from app.configuration.changes import service as changes
-from app.configuration.changes.approvals import NO_AUTHORITY, Authority
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.models import ChangeSet, Kind, Operation
 from app.configuration.changes.past import Moment, revision_of
 from app.configuration.changes.rows import content_of
@@ -91,7 +91,7 @@ async def write(
     actor: str,
     message: str = "",
     vault: Vault | None = None,
-    authority: Authority = NO_AUTHORITY,
+    authority: Authority,
 ) -> WriteResult:
     """Store or delete one entry; the caller has checked it. Raises as `changes.apply`."""
     return result_of(

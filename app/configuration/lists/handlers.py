@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -11,7 +10,12 @@ from aiohttp import hdrs, web
 from app.access.guard import ACCESS_LOG, CALLER, origin
 from app.configuration.changes.administration import record_emergencies
 from app.configuration.changes.past import Moment
-from app.configuration.changes.write_options import OPTIONS, message_of, options_of
+from app.configuration.changes.write_options import (
+    OPTIONS,
+    WriteOptions,
+    message_of,
+    options_of,
+)
 from app.configuration.entries.service import check_key, check_stored_key
 from app.configuration.lists import reading, service
 from app.configuration.lists.exporting import ExportFormat, file_parts
@@ -104,9 +108,8 @@ async def upload_list(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"operation", "message", "description", *OPTIONS})
     mode = wire.choice(query, "operation", UploadMode) or UploadMode.REPLACE
     may_create = mode is not UploadMode.REMOVE
-    target = _target(request, query, may_create=may_create)
-    authority = options_of(request, query).authority(target.message)
-    target = replace(target, authority=authority)
+    options, message = options_of(request, query), message_of(query)
+    target = _target(request, query, options, message, may_create=may_create)
     if request.content_type not in set(UploadFormat):
         rule = f"must be {' or '.join(UploadFormat)}"
         raise Unsupported("content_type_unsupported", f"The body {rule}.")
@@ -154,12 +157,10 @@ async def patch_list(request: web.Request) -> web.Response:
     """
     query = wire.read_query(request, OPTIONS)
     options = options_of(request, query)
-    target = _target(request, query, may_create=False)
     body = await wire.read_body(
         request, ListPatch, types=wire.MERGE_PATCH, answer_seconds=_WRITE_SECONDS
     )
-    authority = options.authority(body.message)
-    target = replace(target, message=body.message, authority=authority)
+    target = _target(request, query, options, body.message, may_create=False)
     result = await run_patch(request, target, body)
     return await _answer(request, target, result)
 
@@ -192,7 +193,14 @@ async def _write(
     return result
 
 
-def _target(request: web.Request, query: Mapping[str, str], *, may_create: bool) -> ListTarget:
+def _target(
+    request: web.Request,
+    query: Mapping[str, str],
+    options: WriteOptions,
+    message: str,
+    *,
+    may_create: bool,
+) -> ListTarget:
     """Return the key to change. Raises Malformed, Invalid and ConditionMissing."""
     description = query.get("description")
     if description is not None and len(description) > _DESCRIPTION_MAX:
@@ -203,8 +211,9 @@ def _target(request: web.Request, query: Mapping[str, str], *, may_create: bool)
         key=check_key(key) if may_create else check_stored_key(key),
         expected=conditions.read_expected_version(request, may_create=may_create),
         actor=request[CALLER].actor,
-        message=message_of(query),
+        message=message,
         description=description,
+        authority=options.authority(message),
     )
 
 

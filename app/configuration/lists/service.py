@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from app.configuration.changes import service as changes
-from app.configuration.changes.approvals import NO_AUTHORITY, Authority
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.models import Content, Entry, Kind, Operation
 from app.configuration.changes.rows import read_entries
 from app.configuration.list_data.digest import Element
@@ -49,7 +49,7 @@ class ListTarget:
     actor: str
     message: str = ""
     description: str | None = None
-    authority: Authority = NO_AUTHORITY
+    authority: Authority
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,10 @@ import msgspec
 from aiohttp import web
 
 from app.access.actors import actor_names
-from app.access.guard import CALLER, TOKENS, presented_token
-from app.access.models import EVERY_ENVIRONMENT, Grant
+from app.access.guard import CALLER, TOKENS, permit, presented_token
+from app.access.models import Scope
+from app.access.permissions import Rights
+from app.configuration.proposals.parts import readable_prefixes
 from app.configuration.proposals.states import ProposalState
 from app.configuration.proposals.views import ProposalEventData
 from app.configuration.proposals.watch import WATCH
@@ -28,7 +30,7 @@ _ID = "proposals"
 async def stream_proposal_events(request: web.Request) -> web.StreamResponse:
     """Stream the events of proposals.
 
-    Only those of the token's environments. `Last-Event-ID` resumes after that event. Without it,
+    Only those of the token's keys. `Last-Event-ID` resumes after that event. Without it,
     the stream begins with the next event.
     """
     wire.read_query(request, set())
@@ -38,11 +40,13 @@ async def stream_proposal_events(request: web.Request) -> web.StreamResponse:
     position = watch.latest_event if last_id is None else min(last_id, watch.latest_event)
     # Send an ID at once, so that a client that disconnects before the first event can resume.
     first_message = b"id: proposals:%d\n\n" % position if last_id is None else b""
-    grant = request[CALLER].grant
+    rights = request[CALLER].rights
 
     def next_messages() -> bytes | None:
-        nonlocal grant
-        grant = tokens.authenticate(token).grant
+        nonlocal rights
+        caller = tokens.authenticate(token)
+        permit(request, caller, [Scope.READ], by_key=True)
+        rights = caller.rights
         return None if watch.latest_event > position else b""
 
     async def read_missed() -> bytes:
@@ -51,7 +55,7 @@ async def stream_proposal_events(request: web.Request) -> web.StreamResponse:
         while watch.latest_event > position and len(messages) < _PAGE * 1024:
             latest = watch.latest_event
             try:
-                events = await _events_after(request, position, grant)
+                events = await _events_after(request, position, rights)
             except AppError:
                 # The database is away: the stream goes on when it is back.
                 return messages
@@ -70,13 +74,16 @@ async def stream_proposal_events(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _events_after(request: web.Request, after: int, grant: Grant) -> list[ProposalEventData]:
-    has_all = EVERY_ENVIRONMENT in grant.environments
+async def _events_after(
+    request: web.Request, after: int, rights: Rights
+) -> list[ProposalEventData]:
+    own_environments, own_prefixes = readable_prefixes(rights)
     async with request.app[DATABASE].connection() as connection:
         listed = sql.list_proposal_events_after(
             connection,
             after=after,
-            visible=None if has_all else sorted(grant.environments),
+            own_environments=own_environments,
+            own_prefixes=own_prefixes,
             page_size=_PAGE,
         )
         rows = [row async for row in listed]
@@ -89,7 +96,7 @@ async def _events_after(request: web.Request, after: int, grant: Grant) -> list[
                 version=row["version"],
                 actor=row["actor"],
                 actor_name=names[row["actor"]],
-                environments=[name for name in row["environments"] if grant.covers(name)],
+                environments=row["environments"],
                 at=row["at"],
                 title=row["title"],
                 state=ProposalState(row["state"]),

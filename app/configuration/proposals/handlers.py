@@ -7,12 +7,13 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
+from app.access.models import Scope
 from app.configuration.changes.handlers import HEAVY_SECONDS
 from app.configuration.changes.write_options import check_publish
-from app.configuration.proposals import editing, reading, steps
+from app.configuration.proposals import editing, steps, store
 from app.configuration.proposals import requests as shapes
 from app.configuration.proposals.states import ProposalState
-from app.configuration.proposals.views import ProposalPage, ProposalView, summaries, view
+from app.configuration.proposals.views import ProposalPage, ProposalView, summaries
 from app.errors import ApprovalRequired, Forbidden, invalid, malformed
 from app.http import wire
 from app.http.conditions import read_expected_version
@@ -21,7 +22,7 @@ from app.names import ENVIRONMENT_RULE, is_environment
 
 
 async def list_proposals(request: web.Request) -> web.Response:
-    """List the proposals of the token's environments.
+    """List the proposals that change keys of the token.
 
     The latest comes first. `state` may name several states, separated by commas.
     """
@@ -30,14 +31,14 @@ async def list_proposals(request: web.Request) -> web.Response:
     environment = query.get("environment")
     if environment is not None and not is_environment(environment):
         raise malformed("environment", ENVIRONMENT_RULE)
-    grant = request[CALLER].grant
-    if environment is not None and not grant.covers(environment):
+    rights = request[CALLER].rights
+    if environment is not None and not rights.covers(Scope.READ, environment):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
     states = _states(query.get("state"))
 
     async with request.app[DATABASE].connection() as connection:
         items = await summaries(
-            *(connection, grant),
+            *(connection, rights),
             states=states,
             page_size=limit + 1,
             before=before,
@@ -65,8 +66,8 @@ async def get_proposal(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        proposal = await reading.find(connection, read_id(request), request[CALLER].grant)
-        shown = await view(connection, proposal, request[CALLER].grant)
+        proposal = await store.find(connection, read_id(request))
+        shown = await steps.view_of(request, connection, proposal)
 
     return wire.answer(shown)
 
@@ -133,7 +134,7 @@ async def submit_proposal(request: web.Request) -> web.Response:
 
 
 async def approve_proposal(request: web.Request) -> web.Response:
-    """Approve a proposal in the environments of the token.
+    """Approve a proposal for the keys that the token may approve.
 
     `If-Match` has the version that was read: an edit meanwhile gets 412. Authors and editors cannot
     approve, unless the protection of the environment allows it.
@@ -162,7 +163,7 @@ async def comment_on_proposal(request: web.Request) -> web.Response:
 async def withdraw_proposal(request: web.Request) -> web.Response:
     """Withdraw a proposal.
 
-    Only its authors and administrators may.
+    Only its authors and administrators of all of its keys may.
     """
     body = await _read(request, shapes.ProposalRemark)
     return wire.answer(await steps.withdraw(request, read_id(request), body.text))
@@ -172,8 +173,8 @@ async def schedule_proposal(request: web.Request) -> web.Response:
     """Schedule an approved proposal.
 
     `If-Match` has its version. It is applied within a second of its time, by the clock of the
-    database. If the token that scheduled it may no longer write then, it fails. `apply_at` null
-    ends the schedule.
+    database. If the token that scheduled it may no longer write a key then, it fails. `apply_at`
+    null ends the schedule.
     """
     expected = read_expected_version(request, may_create=False)
     body = await _read(request, shapes.ProposalSchedule)
@@ -184,8 +185,8 @@ async def apply_proposal(request: web.Request) -> web.Response:
     """Apply a proposal.
 
     `If-Match` has its version. It writes one change set in each environment, in one transaction.
-    Approvals that were given by a token that is revoked, or may no longer write, do not count. In
-    an emergency it needs none: the token needs the scope publish, and `text` is the reason.
+    An approval counts for the keys that its giver may approve now. In an emergency it needs none:
+    the token needs the scope publish for each protected key, and `text` is the reason.
     """
     expected = read_expected_version(request, may_create=False)
     query = wire.read_query(request, {"emergency"})

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
-from app.access.models import Grant, Scope
+from app.access.models import Scope
+from app.access.permissions import Keys, Rights
 from app.configuration.changes.administration import (
     check_administration,
     record_administration,
@@ -19,8 +20,15 @@ from app.configuration.changes.administration import (
 )
 from app.configuration.changes.views import AppliedChangeSets, made_view
 from app.configuration.proposals import approvals, store
-from app.configuration.proposals.models import COMMENTED, CREATED, Proposal, environments_of
-from app.configuration.proposals.reading import check_version, find, require_all
+from app.configuration.proposals.models import (
+    COMMENTED,
+    CREATED,
+    Needs,
+    Proposal,
+    environments_of,
+)
+from app.configuration.proposals.parts import environments_with, has_all, require_all
+from app.configuration.proposals.reading import check_version, find
 from app.configuration.proposals.requests import NewProposal
 from app.configuration.proposals.states import Action, ProposalState, after
 from app.configuration.proposals.trial import Checked, Trial, apply_intent
@@ -28,6 +36,7 @@ from app.database import Connection, sql
 from app.errors import AppError, Conflict, Forbidden, invalid
 from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
+from app.settings import Secret
 
 # A limit of the conversation, so that a proposal can be read at once.
 EVENTS_MAX = 500
@@ -37,10 +46,14 @@ _LATE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who changes a proposal, with which rights, and the access log that records it."""
+    """Who changes a proposal, with which rights, and the access log that records it.
+
+    `key` is that of the MACs of people and grants.
+    """
 
     name: str
-    grant: Grant
+    rights: Rights
+    key: Secret
     origin: Origin
     log: AccessLog
 
@@ -49,6 +62,7 @@ async def create(
     connection: Connection, vault: Vault, body: NewProposal, trial: Trial | None, actor: Actor
 ) -> int:
     """Store a proposal, and return its ID. With a trial it is submitted at once."""
+    require_all(actor.rights, Scope.PROPOSE, body.operations)
     by = actor.name
     id_ = await store.insert(
         connection,
@@ -58,11 +72,11 @@ async def create(
         operations=body.operations,
         state=ProposalState.DRAFT if trial is None else ProposalState.OPEN,
         author=by,
-        required={} if trial is None else trial.required,
+        needs=Needs() if trial is None else trial.needs,
     )
     names = environments_of(body.operations)
     if trial is not None:
-        await _settle(connection, await store.find(connection, id_), trial.required)
+        await _settle(connection, await store.find(connection, id_), trial.needs, actor)
     await store.add_event(connection, id_, CREATED, version=1, actor=by, environments=names)
     if trial is not None:
         await _record(actor, connection, id_, Action.SUBMIT, names)
@@ -83,18 +97,24 @@ async def edit(
     expected: ExpectedVersion,
 ) -> None:
     """Store an edit, which ends approvals and a schedule. A trial is of a submitted proposal."""
-    current = await _locked(connection, proposal, actor.grant, expected)
-    require_all(actor.grant, [*current.environments, *new.environments])
+    current = await _locked(connection, proposal, actor.rights, expected)
+    require_all(actor.rights, Scope.PROPOSE, [*current.operations, *new.operations])
     state = after(Action.EDIT, current.state)
     _check_events(current)
     if (trial is None) != (state is ProposalState.DRAFT):
         raise Conflict("proposal_changed", "The proposal was changed meanwhile. Try again.")
-    required = {} if trial is None else trial.required
     version = current.version + 1
     new = replace(new, state=state)
-    await store.replace(connection, vault, new, new.operations, version=version, required=required)
+    await store.replace(
+        connection,
+        vault,
+        new,
+        new.operations,
+        version=version,
+        needs=Needs() if trial is None else trial.needs,
+    )
     if trial is not None:
-        await _settle(connection, await store.find(connection, proposal.id), required)
+        await _settle(connection, await store.find(connection, proposal.id), trial.needs, actor)
     await store.add_event(
         connection,
         proposal.id,
@@ -108,11 +128,11 @@ async def edit(
 async def submit(
     connection: Connection, proposal: Proposal, trial: Trial, actor: Actor, text: str
 ) -> None:
-    current = await _locked(connection, proposal, actor.grant)
-    require_all(actor.grant, current.environments)
+    current = await _locked(connection, proposal, actor.rights)
+    require_all(actor.rights, Scope.PROPOSE, current.operations)
     state = after(Action.SUBMIT, current.state)
     _check_events(current)
-    await _settle(connection, replace(current, state=state), trial.required)
+    await _settle(connection, replace(current, state=state), trial.needs, actor)
     await _add(connection, current, Action.SUBMIT, actor, text)
 
 
@@ -125,28 +145,38 @@ async def approve(
     *,
     expected: ExpectedVersion,
 ) -> None:
-    """Approve the version that the caller has seen. Raises Stale for another one."""
-    current = await _locked(connection, proposal, actor.grant, expected)
+    """Approve the version that the caller has seen, for the keys that they may approve.
+
+    Raises Stale for another version.
+    """
+    current = await _locked(connection, proposal, actor.rights, expected)
     state = after(Action.APPROVE, current.state)
     _check_events(current)
-    names = await approvals.approvable(connection, current, actor.name, actor.grant)
-    await _add(connection, current, Action.APPROVE, actor, text, names)
+    keys = await approvals.approvable(connection, actor.key, current, actor.name, actor.rights)
+    names = list(keys)
+    await _add(connection, current, Action.APPROVE, actor, text, names=names, approved_keys=keys)
     with_approval = await store.find(connection, current.id)
-    await _settle(connection, replace(with_approval, state=state), trial.required)
+    await _settle(connection, replace(with_approval, state=state), trial.needs, actor)
 
 
 async def reject(connection: Connection, id_: int, actor: Actor, reason: str) -> None:
-    current = await find(connection, id_, actor.grant, lock=True)
+    current = await find(connection, id_, actor.rights, lock=True)
+    names = environments_with(current, actor.rights, Scope.APPROVE)
+    if not names:
+        raise Forbidden("key_foreign", "You may not approve or reject any key of this proposal.")
     state = after(Action.REJECT, current.state)
     await store.set_state(connection, current, state, reason=reason[:1_000])
-    names = [name for name in current.environments if actor.grant.covers(name)]
-    await _add(connection, current, Action.REJECT, actor, reason, names)
+    await _add(connection, current, Action.REJECT, actor, reason, names=names)
 
 
 async def comment(connection: Connection, id_: int, actor: Actor, text: str) -> None:
-    current = await find(connection, id_, actor.grant, lock=True)
+    current = await find(connection, id_, actor.rights, lock=True)
     _check_events(current)
-    names = [name for name in current.environments if actor.grant.covers(name)]
+    names = environments_with(current, actor.rights, Scope.READ)
+    if not any(
+        environments_with(current, actor.rights, scope) for scope in (Scope.PROPOSE, Scope.APPROVE)
+    ):
+        raise Forbidden("key_foreign", "You may not propose or approve any key of this proposal.")
     await store.add_event(
         connection,
         current.id,
@@ -160,13 +190,14 @@ async def comment(connection: Connection, id_: int, actor: Actor, text: str) -> 
 
 async def withdraw(connection: Connection, id_: int, actor: Actor, text: str) -> None:
     """Withdraw a proposal. Only its authors and administrators may. Raises Forbidden."""
-    current = await find(connection, id_, actor.grant, lock=True)
-    require_all(actor.grant, current.environments)
+    current = await find(connection, id_, actor.rights, lock=True)
     state = after(Action.WITHDRAW, current.state)
-    known = await approvals.people(connection, {*current.authors, actor.name})
+    known = await approvals.people(connection, actor.key, {*current.authors, actor.name})
     authors = {known[author].name for author in current.authors}
     is_author = known[actor.name].name in authors
-    if not is_author and not actor.grant.allows(Scope.ADMIN):
+    if is_author:
+        require_all(actor.rights, Scope.PROPOSE, current.operations)
+    elif not has_all(current, actor.rights, Scope.ADMIN):
         raise Forbidden(
             "not_author", "Only its authors can withdraw a proposal. Reject it instead."
         )
@@ -185,16 +216,16 @@ async def schedule(
     expires_after_seconds: int,
 ) -> None:
     """Schedule an approved proposal. Raises Conflict when approvals are missing."""
-    current = await _locked(connection, proposal, actor.grant, expected)
-    require_all(actor.grant, current.environments)
+    current = await _locked(connection, proposal, actor.rights, expected)
+    require_all(actor.rights, Scope.WRITE, current.operations)
     state = after(Action.SCHEDULE, current.state)
     _check_events(current)
-    if lacking := await approvals.missing(connection, current, trial.required):
+    if lacking := await approvals.missing(connection, actor.key, current, trial.needs):
         raise approvals.approvals_missing(lacking)
     delay = await sql.get_delay(connection, at=apply_at)
     if delay < -_LATE_SECONDS:
         raise invalid("apply_at", "must not be in the past")
-    check_administration(await _views(trial), actor.grant)
+    check_administration(await _views(trial), actor.rights)
     await sql.schedule_proposal(
         connection,
         id=current.id,
@@ -210,9 +241,9 @@ async def schedule(
 async def unschedule(
     connection: Connection, id_: int, actor: Actor, *, expected: ExpectedVersion
 ) -> None:
-    current = await find(connection, id_, actor.grant, lock=True)
+    current = await find(connection, id_, actor.rights, lock=True)
     check_version(current, expected)
-    require_all(actor.grant, current.environments)
+    require_all(actor.rights, Scope.WRITE, current.operations)
     state = after(Action.UNSCHEDULE, current.state)
     await sql.schedule_proposal(
         connection,
@@ -222,7 +253,7 @@ async def unschedule(
         expires_after_seconds=None,
         scheduled_by=None,
     )
-    await _settle(connection, replace(current, state=state), current.required)
+    await _settle(connection, replace(current, state=state), current.needs, actor)
     await _add(connection, current, Action.UNSCHEDULE, actor)
 
 
@@ -240,10 +271,10 @@ async def apply(
 
     In an emergency it needs no approval, and the text is the message of the change sets.
     """
-    current = await _locked(connection, checked.proposal, actor.grant, expected)
-    require_all(actor.grant, current.environments)
+    current = await _locked(connection, checked.proposal, actor.rights, expected)
+    require_all(actor.rights, Scope.WRITE, current.operations)
     state = after(Action.APPLY, current.state)
-    known = await approvals.authorities(connection, current)
+    known = await approvals.authorities(connection, actor.key, current, actor.rights)
     written = []
     # Ordered by name, as in every write of several environments, so that two cannot deadlock.
     for name, intent in sorted(checked.intents.items()):
@@ -259,7 +290,7 @@ async def apply(
         )
         written.append(await made_view(change_set))
     views = AppliedChangeSets(change_sets=written)
-    check_administration(views, actor.grant)
+    check_administration(views, actor.rights)
     await record_administration(connection, actor.log, views, actor.origin)
     await record_emergencies(connection, actor.log, written, actor.origin)
     revisions = {change_set.environment: change_set.revision for change_set in written}
@@ -278,22 +309,24 @@ async def fail(connection: Connection, proposal: Proposal, error: AppError, acto
 async def _locked(
     connection: Connection,
     proposal: Proposal,
-    grant: Grant,
+    rights: Rights,
     expected: ExpectedVersion | None = None,
 ) -> Proposal:
     """Lock a proposal that was read before. Raises Stale when it was edited since."""
-    current = await find(connection, proposal.id, grant, lock=True)
+    current = await find(connection, proposal.id, rights, lock=True)
     check_version(current, expected)
     check_version(current, ExpectedVersion(version=proposal.version))
     return current
 
 
-async def _settle(connection: Connection, proposal: Proposal, required: Mapping[str, int]) -> None:
+async def _settle(connection: Connection, proposal: Proposal, needs: Needs, actor: Actor) -> None:
     """Store the state: approved instead of open when no approval is missing."""
     state = proposal.state
-    if state is ProposalState.OPEN and not await approvals.missing(connection, proposal, required):
+    if state is ProposalState.OPEN and not await approvals.missing(
+        connection, actor.key, proposal, needs
+    ):
         state = ProposalState.APPROVED
-    await store.set_state(connection, proposal, state, required=required)
+    await store.set_state(connection, proposal, state, needs=needs)
 
 
 def _check_events(proposal: Proposal) -> None:
@@ -316,7 +349,9 @@ async def _add(
     action: Action,
     actor: Actor,
     text: str = "",
+    *,
     names: list[str] | None = None,
+    approved_keys: Mapping[str, Keys] | None = None,
 ) -> None:
     names = list(proposal.environments) if names is None else names
     await _record(actor, connection, proposal.id, action, names)
@@ -328,6 +363,7 @@ async def _add(
         actor=actor.name,
         environments=names,
         text=text,
+        approved_keys=approved_keys,
     )
 
 

@@ -8,17 +8,19 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from app.access.guard import ACCESS_LOG, CALLER, origin
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.models import Scope
 from app.configuration.changes.requests import NewChangeSet
 from app.configuration.changes.write_requests import CHECKS
-from app.configuration.proposals import editing, reading, service, store, trial
-from app.configuration.proposals.models import Proposal, environments_of, unstored
+from app.configuration.proposals import editing, parts, reading, service, store, trial
+from app.configuration.proposals.models import Proposal, unstored
 from app.configuration.proposals.requests import (
     NewProposal,
     ProposalPatch,
     ProposalSchedule,
     new_proposal,
 )
+from app.configuration.proposals.reviewers import reviewers_in
 from app.configuration.proposals.states import Action, ProposalState, after
 from app.configuration.proposals.trial import Checked, Trial
 from app.configuration.proposals.views import ProposalView, view
@@ -29,6 +31,9 @@ from app.http.conditions import ExpectedVersion
 from app.http.keys import DATABASE
 from app.http.writes import checked, run_write, transact
 from app.secrets.reveal import VAULT
+
+# The scope that an action needs for every key. Approvals are for a part of the keys.
+_SCOPES = {Action.SUBMIT: Scope.PROPOSE, Action.APPROVE: None, Action.SCHEDULE: Scope.WRITE}
 
 
 async def create(request: web.Request, new: NewProposal) -> ProposalView:
@@ -45,7 +50,7 @@ async def propose(request: web.Request, change_set: NewChangeSet) -> ProposalVie
 
 async def _create(request: web.Request, new: NewProposal, *, purpose: str = "") -> ProposalView:
     actor = actor_of(request)
-    reading.require_all(actor.grant, environments_of(new.operations))
+    parts.require_all(actor.rights, Scope.PROPOSE, new.operations)
     tried = await checked(request, _try_new(request, new))
     return await _run(
         request,
@@ -153,32 +158,34 @@ async def _try_new(request: web.Request, new: NewProposal) -> Trial | None:
     intents = await trial.intents(request.app[CHECKS], new.operations)
     if new.draft:
         return None
-    return await _try_out(request, Checked(proposal=unstored(new), intents=intents))
+    ready = Checked(proposal=unstored(new), intents=intents)
+    return await _try_out(request, ready, Scope.PROPOSE)
 
 
 async def _try_edit(
     request: web.Request, id_: int, patch: ProposalPatch
 ) -> tuple[Proposal, Proposal, Trial | None]:
     """Return the proposal before and after the edit, and the trial of one that is submitted."""
-    grant = request[CALLER].grant
+    rights = request[CALLER].rights
     async with request.app[DATABASE].connection() as connection:
-        proposal = await reading.find(connection, id_, grant)
-        reading.require_all(grant, proposal.environments)
+        proposal = await reading.find(connection, id_, rights)
+        parts.require_all(rights, Scope.PROPOSE, proposal.operations)
         state = after(Action.EDIT, proposal.state)
         values = await store.secret_values(connection, request.app[VAULT], proposal)
     edited = editing.edited(proposal, patch, values)
-    reading.require_all(grant, edited.environments)
+    parts.require_all(rights, Scope.PROPOSE, edited.operations)
     intents = await trial.intents(request.app[CHECKS], edited.operations)
     if state is ProposalState.DRAFT:
         return proposal, edited, None
-    tried = await _try_out(request, Checked(proposal=edited, intents=intents))
+    ready = Checked(proposal=edited, intents=intents)
+    tried = await _try_out(request, ready, Scope.PROPOSE)
     return proposal, edited, tried
 
 
 async def _check(request: web.Request, id_: int, action: Action) -> Checked:
     """Check the contents of a proposal, if the action is possible."""
     async with request.app[DATABASE].connection() as connection:
-        proposal = await reading.find(connection, id_, request[CALLER].grant)
+        proposal = await reading.find(connection, id_, request[CALLER].rights)
     after(action, proposal.state)
     return await trial.check(
         request.app[DATABASE], request.app[VAULT], request.app[CHECKS], proposal
@@ -187,18 +194,23 @@ async def _check(request: web.Request, id_: int, action: Action) -> Checked:
 
 async def _try(request: web.Request, id_: int, action: Action) -> tuple[Proposal, Trial]:
     ready = await _check(request, id_, action)
-    return ready.proposal, await _try_out(request, ready)
+    return ready.proposal, await _try_out(request, ready, _SCOPES[action])
 
 
-async def _try_out(request: web.Request, ready: Checked) -> Trial:
-    """Try a proposal, and roll back. Raises what a write would raise."""
+async def _try_out(request: web.Request, ready: Checked, scope: Scope | None) -> Trial:
+    """Try a proposal, and roll back. Raises what a write would raise.
+
+    The caller must hold the scope for each key.
+    """
     caller, vault = request[CALLER], request.app[VAULT]
     result = await transact(
         request.app[DATABASE],
-        lambda c: trial.try_out(c, ready, actor=caller.actor, vault=vault),
+        lambda c: trial.try_out(
+            c, ready, actor=caller.actor, rights=caller.rights, scope=scope, vault=vault
+        ),
         dry_run=True,
     )
-    result.check(caller.grant)
+    result.check(ready.proposal, caller.rights)
     return result
 
 
@@ -220,7 +232,7 @@ async def _run(
 
     async def run(connection: Connection) -> ProposalView:
         proposal = await store.find(connection, await work(connection))
-        return await view(connection, proposal, caller.grant)
+        return await view_of(request, connection, proposal)
 
     shown = await run_write(request, run, actor=caller.actor + purpose, answer_type=ProposalView)
     # Behind a pooler there are no notifications.
@@ -228,10 +240,18 @@ async def _run(
     return shown
 
 
+async def view_of(request: web.Request, connection: Connection, proposal: Proposal) -> ProposalView:
+    """Return the part of a proposal that the caller may read, with who may approve it."""
+    credentials, rights = request.app[TOKENS], request[CALLER].rights
+    reviewers = reviewers_in(credentials)
+    return await view(connection, credentials.key, proposal, rights, reviewers)
+
+
 def actor_of(request: web.Request) -> service.Actor:
     return service.Actor(
         name=request[CALLER].actor,
-        grant=request[CALLER].grant,
+        rights=request[CALLER].rights,
+        key=request.app[TOKENS].key,
         origin=origin(request),
         log=request.app[ACCESS_LOG],
     )

@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
+from app.access.permissions import Keys
 from app.configuration.changes.models import Kind
 from app.configuration.changes.requests import AnyOperation, PutOperation
 from app.configuration.proposals.models import (
+    Needs,
     Proposal,
-    ProposalEvent,
     environments_of,
     proposal_of,
 )
@@ -37,10 +38,7 @@ async def find(connection: Connection, id_: int, *, lock: bool = False) -> Propo
     row = await sql.find_proposal(connection, id=id_)
     if row is None:
         raise unknown_proposal()
-    events = [
-        ProposalEvent(**event)
-        async for event in sql.list_proposal_events(connection, proposal_id=id_)
-    ]
+    events = [event async for event in sql.list_proposal_events(connection, proposal_id=id_)]
     return proposal_of(row, events)
 
 
@@ -57,7 +55,7 @@ async def insert(
     operations: Sequence[AnyOperation],
     state: ProposalState,
     author: str,
-    required: Mapping[str, int],
+    needs: Needs,
 ) -> int:
     """Store a new proposal, and return its ID. Raises as the vault."""
     id_: int = await sql.insert_proposal(
@@ -68,7 +66,8 @@ async def insert(
         operations=_stored(operations),
         state=state,
         author=author,
-        required=required,
+        required=needs.required,
+        covered=needs.covered,
     )
     await _insert_secrets(connection, vault, id_, 1, operations)
     return id_
@@ -81,7 +80,7 @@ async def replace(
     operations: Sequence[AnyOperation],
     *,
     version: int,
-    required: Mapping[str, int],
+    needs: Needs,
 ) -> None:
     """Store the new contents of a proposal. Raises as the vault."""
     await sql.update_proposal(
@@ -93,7 +92,8 @@ async def replace(
         operations=_stored(operations),
         version=version,
         state=proposal.state,
-        required=required,
+        required=needs.required,
+        covered=needs.covered,
     )
     await sql.delete_proposal_secrets(connection, proposal_id=proposal.id)
     await _insert_secrets(connection, vault, proposal.id, version, operations)
@@ -104,7 +104,7 @@ async def set_state(
     proposal: Proposal,
     state: ProposalState,
     *,
-    required: Mapping[str, int] | None = None,
+    needs: Needs | None = None,
     reason: str | None = None,
     applied: Mapping[str, int] | None = None,
 ) -> None:
@@ -112,7 +112,8 @@ async def set_state(
         connection,
         id=proposal.id,
         state=state,
-        required=required,
+        required=needs and needs.required,
+        covered=needs and needs.covered,
         reason=reason,
         applied=applied,
     )
@@ -129,6 +130,7 @@ async def add_event(
     actor: str,
     environments: Sequence[str],
     text: str = "",
+    approved_keys: Mapping[str, Keys] | None = None,
 ) -> None:
     """Add an event, and notify all instances after the commit.
 
@@ -143,6 +145,9 @@ async def add_event(
         actor=actor,
         environments=sorted(environments),
         text=text[:TEXT_MAX],
+        approved_keys=None
+        if approved_keys is None
+        else {name: list(keys.prefixes) for name, keys in approved_keys.items()},
     )
     await sql.announce_proposals(connection)
 

@@ -8,9 +8,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.access.models import Grant
+from app.access.models import Scope
+from app.access.permissions import Rights
 from app.configuration.changes import service as changes
-from app.configuration.changes.approvals import Authority, missing_approvals
+from app.configuration.changes.approvals import missing_approvals
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.intents import contents_of, intents_of, patch_of
 from app.configuration.changes.models import ChangeKind, ChangeSet, Content, Operation
@@ -23,10 +25,12 @@ from app.configuration.changes.requests import (
 )
 from app.configuration.proposals import store
 from app.configuration.proposals.approvals import approvals_missing
-from app.configuration.proposals.models import Proposal
+from app.configuration.proposals.models import Needs, Proposal
+from app.configuration.proposals.parts import may_read_all
 from app.database import Connection, Database
 from app.environments import service as environments
-from app.errors import AppError, ApprovalRequired, Conflict, RetryLater, Stale
+from app.environments.protection import Protection
+from app.errors import AppError, ApprovalRequired, Conflict, Forbidden, RetryLater, Stale
 from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
 
@@ -46,23 +50,29 @@ class Checked:
 class Trial:
     """The result of a trial: the change sets, or why they are refused, by environment.
 
-    `required` has the number of approvals that each environment needs.
+    `needs` are the approvals that it needs.
     """
 
     change_sets: Mapping[str, ChangeSet]
     refusals: Mapping[str, AppError]
-    required: Mapping[str, int]
+    needs: Needs
 
-    def check(self, grant: Grant) -> None:
-        """Raise the first refusal, without the keys of an environment that the token is not for."""
+    def check(self, proposal: Proposal, rights: Rights) -> None:
+        """Raise the first refusal, if the caller may read all keys of its environment."""
         for name, error in self.refusals.items():
-            if grant.covers(name):
+            if may_read_all(proposal, name, rights):
                 raise error
         if self.refusals:
-            raise Conflict(
-                "proposal_refused",
-                "The proposal cannot be applied now in an environment that the token is not for.",
-            )
+            raise refused_elsewhere()
+
+
+def refused_elsewhere() -> Conflict:
+    """Return the refusal of a proposal without the reason, which may show other keys."""
+    return Conflict(
+        "proposal_refused",
+        "The proposal cannot be applied now. To read the reason, you need the scope read for all "
+        "of its keys.",
+    )
 
 
 async def check(
@@ -105,11 +115,22 @@ def unchecked(operations: Sequence[AnyOperation]) -> Mapping[str, Intent]:
     }
 
 
-async def try_out(connection: Connection, checked: Checked, *, actor: str, vault: Vault) -> Trial:
-    """Return the change sets that the proposal would make now. The caller rolls back."""
+async def try_out(
+    connection: Connection,
+    checked: Checked,
+    *,
+    actor: str,
+    rights: Rights,
+    vault: Vault,
+    scope: Scope | None = None,
+) -> Trial:
+    """Return the change sets that the proposal would make now. The caller rolls back.
+
+    The actor must hold the scope for each key, unless it is None.
+    """
     proposal = checked.proposal
-    change_sets, refusals, required = {}, {}, {}
-    authority = Authority(proposal=str(proposal.id), is_dry_run=True)
+    change_sets, refusals, required, covered = {}, {}, {}, {}
+    authority = Authority(rights=rights, scope=scope, proposal=str(proposal.id), is_dry_run=True)
     for name, intent in sorted(checked.intents.items()):
         try:
             change_set = await apply_intent(
@@ -121,16 +142,18 @@ async def try_out(connection: Connection, checked: Checked, *, actor: str, vault
                 vault=vault,
                 authority=authority,
             )
-        except RetryLater:
+        except (RetryLater, Forbidden):
             raise
         except AppError as error:
             refusals[name] = error.with_traceback(None)
             continue
         change_sets[name] = change_set
-        if change_set.approval_required:
+        if change_set.lacking:
             protection = (await environments.get(connection, name)).protection
             required[name] = protection.approvals if protection is not None else 0
-    return Trial(change_sets=change_sets, refusals=refusals, required=required)
+            covered[name] = change_set.lacking
+    needs = Needs(required=required, covered=covered)
+    return Trial(change_sets=change_sets, refusals=refusals, needs=needs)
 
 
 async def apply_intent(
@@ -173,7 +196,8 @@ async def apply_intent(
             "Read its preview, and edit it.",
             error.violations,
         ) from None
-    except ApprovalRequired:
-        protection = (await environments.get(connection, environment)).protection
-        lacking = 0 if protection is None else missing_approvals(protection, authority)
+    except ApprovalRequired as error:
+        protection = (await environments.get(connection, environment)).protection or Protection()
+        covered = [violation.field for violation in error.violations]
+        lacking = missing_approvals(protection, authority, covered)
         raise approvals_missing({environment: lacking}) from None

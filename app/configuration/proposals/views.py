@@ -1,5 +1,6 @@
-"""The JSON shapes of proposals in responses. A token sees only the parts of its environments."""
+"""The JSON shapes of proposals in responses. A caller sees only the parts of their own keys."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -7,23 +8,31 @@ from typing import Any
 import msgspec
 
 from app.access.actors import actor_names
-from app.access.models import EVERY_ENVIRONMENT, Grant
-from app.configuration.changes.approvals import Authority, missing_approvals
+from app.access.models import Scope
+from app.access.people.rights import NO_RIGHTS
+from app.access.permissions import Rights
+from app.configuration.changes.approvals import missing_approvals
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.requests import AnyOperation
 from app.configuration.proposals import approvals
-from app.configuration.proposals.models import Proposal, ProposalEvent
+from app.configuration.proposals.models import Proposal, ProposalEvent, keys_in
+from app.configuration.proposals.parts import readable_prefixes, visible_part
+from app.configuration.proposals.reviewers import Reviewer, who_may_approve
 from app.configuration.proposals.states import IN_REVIEW, ProposalState
+from app.configuration.proposals.store import unknown_proposal
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.http import wire
+from app.settings import Secret
 
 
 class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A proposal in a list.
 
     `version` counts its edits; an approval is of one version. `hidden_environments` is the number
-    of its environments that the token is not for. `applied` has the revision in each environment.
+    of its environments where the token may read no key. `is_partial` is true if it has keys that
+    the token may not read. `applied` has the revision in each environment.
     """
 
     id: int
@@ -44,12 +53,27 @@ class ProposalSummary(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     applied: dict[str, int] | None
     operations_count: int
+    # Stored responses of earlier releases lack it.
+    is_partial: bool = False
+
+
+class MissingApprovals(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys that need the same number of further approvals, and have the same reviewers.
+
+    An empty key stands for the properties. `reviewers` has at most 20 names.
+    """
+
+    keys: list[str]
+    missing: int
+    reviewers: list[str] = []
 
 
 class EnvironmentApprovals(msgspec.Struct, frozen=True, kw_only=True):
     """The approvals in one environment: how many it needs and lacks, and whose count now.
 
-    `approver_names` are in the order of `approvers`.
+    `approver_names` are in the order of `approvers`. An approver counts for the keys that they may
+    approve. `missing` is the most that a key lacks,
+    and `lacking` has the keys that lack any.
     """
 
     environment: str
@@ -57,6 +81,7 @@ class EnvironmentApprovals(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     approvers: list[str]
     approver_names: list[str] = []
+    lacking: list[MissingApprovals] = []
 
 
 class ProposalView(ProposalSummary, frozen=True, kw_only=True):
@@ -89,39 +114,65 @@ class ProposalEventData(msgspec.Struct, frozen=True, kw_only=True):
     state: ProposalState
 
 
-async def view(connection: Connection, proposal: Proposal, grant: Grant) -> ProposalView:
-    """Return what a token may see of a proposal."""
-    names = _covered(proposal.environments, grant)
+async def view(
+    connection: Connection,
+    key: Secret,
+    proposal: Proposal,
+    rights: Rights,
+    reviewers: Sequence[Reviewer] = (),
+) -> ProposalView:
+    """Return the part of a proposal that the caller may read. Raises NotFound without one.
+
+    `key` is that of the MACs of people and grants. `reviewers` are those to name.
+    """
+    part = visible_part(proposal, rights)
+    if part is None:
+        raise unknown_proposal()
     fields = {name: getattr(proposal, name) for name in _STORED}
-    fields["reason"] = _reason(proposal.state, proposal.reason, proposal.environments, grant)
-    operations = [item for item in proposal.operations if item.environment in names]
+    is_partial = len(part.operations) < len(proposal.operations)
+    fields["reason"] = _reason(proposal.state, proposal.reason, is_partial=is_partial)
     known = await actor_names(
-        connection, [proposal.scheduled_by, *(event.actor for event in proposal.events)]
+        connection,
+        [
+            proposal.scheduled_by,
+            *(event.actor for event in proposal.events),
+            *(item.actor for item in reviewers if item.actor is not None),
+        ],
     )
     return ProposalView(
         **fields,
         author_name=known[proposal.author],
         scheduled_by_name=proposal.scheduled_by and known[proposal.scheduled_by],
-        **_shown(proposal.environments, proposal.applied, grant),
-        operations_count=len(operations),
-        operations=operations,
-        approvals=await _approvals(connection, proposal, names, known),
+        **_shown(proposal.environments, part.environments, proposal.applied),
+        is_partial=is_partial,
+        operations_count=len(part.operations),
+        operations=list(part.operations),
+        approvals=await _approvals(connection, key, proposal, part, known, reviewers),
         events=[
             msgspec.structs.replace(
                 event,
                 actor_name=known[event.actor],
-                environments=_covered(event.environments, grant),
-                text=_reason(event.event, event.text, event.environments, grant) or "",
+                environments=names,
+                text=_reason(event.event, event.text, is_partial=is_partial) or "",
             )
             for event in proposal.events
-            if any(map(grant.covers, event.environments))
+            if (names := _readable_names(event, part, rights))
         ],
     )
 
 
+def _readable_names(event: ProposalEvent, part: Proposal, rights: Rights) -> list[str]:
+    """Return the environments of an event: those with own keys in the proposal, or all keys."""
+    return [
+        name
+        for name in event.environments
+        if name in part.environments or rights.covers_all(Scope.READ, name)
+    ]
+
+
 async def summaries(
     connection: Connection,
-    grant: Grant,
+    rights: Rights,
     *,
     states: Sequence[ProposalState] | None,
     page_size: int,
@@ -129,31 +180,34 @@ async def summaries(
     environment: str | None = None,
     author: str | None = None,
 ) -> list[ProposalSummary]:
-    """Return the proposals that a token may read in part, the latest first. None matches all."""
-    has_all = EVERY_ENVIRONMENT in grant.environments
+    """Return the proposals that a caller may read in part, the latest first. None matches all."""
+    own_environments, own_prefixes = readable_prefixes(rights)
     listed = sql.list_proposals(
         connection,
         before=before,
         states=states,
         environment=environment,
         author=author,
-        visible=None if has_all else sorted(grant.environments),
+        own_environments=own_environments,
+        own_prefixes=own_prefixes,
         page_size=page_size,
     )
     rows = [row async for row in listed]
     actors = [actor for row in rows for actor in (row["author"], row["scheduled_by"])]
     names = await actor_names(connection, actors)
-    return [_summary(row, names, grant) for row in rows]
+    return [_summary(row, names) for row in rows]
 
 
-def _summary(row: Mapping[str, Any], names: Mapping[str, str], grant: Grant) -> ProposalSummary:
+def _summary(row: Mapping[str, Any], names: Mapping[str, str]) -> ProposalSummary:
     fields = {name: row[name] for name in _STORED} | {"state": ProposalState(row["state"])}
-    fields["reason"] = _reason(row["state"], row["reason"], row["environments"], grant)
+    is_partial = row["operations_count"] < row["all_count"]
+    fields["reason"] = _reason(row["state"], row["reason"], is_partial=is_partial)
     return ProposalSummary(
         **fields,
         author_name=names[row["author"]],
         scheduled_by_name=row["scheduled_by"] and names[row["scheduled_by"]],
-        **_shown(row["environments"], row["applied"], grant),
+        **_shown(row["environments"], row["own_environments"], row["applied"]),
+        is_partial=is_partial,
         operations_count=row["operations_count"],
     )
 
@@ -164,50 +218,85 @@ _STORED = (
 )
 
 
-def _reason(state: str, reason: str | None, names: Any, grant: Grant) -> str | None:
-    """Return a reason, without that of a failure if a hidden environment may have caused it."""
-    if state == ProposalState.FAILED and not all(map(grant.covers, names)):
-        return "The reason is shown to tokens for every environment of the proposal."
+def _reason(state: str, reason: str | None, *, is_partial: bool) -> str | None:
+    """Return a reason, without that of a failure if a hidden key may have caused it."""
+    if state == ProposalState.FAILED and is_partial:
+        return "The reason is shown to callers who may read all keys of the proposal."
     return reason
 
 
-def _shown(names: Any, applied: Mapping[str, int] | None, grant: Grant) -> dict[str, Any]:
-    covered = _covered(names, grant)
+def _shown(
+    names: Sequence[str], own: Sequence[str], applied: Mapping[str, int] | None
+) -> dict[str, Any]:
     return {
-        "environments": covered,
-        "hidden_environments": len(names) - len(covered),
-        "applied": applied and {name: applied[name] for name in covered if name in applied},
+        "environments": list(own),
+        "hidden_environments": len(names) - len(own),
+        "applied": applied and {name: applied[name] for name in own if name in applied},
     }
 
 
-def _covered(names: Any, grant: Grant) -> list[str]:
-    return [name for name in names if grant.covers(name)]
-
-
 async def _approvals(
-    connection: Connection, proposal: Proposal, names: list[str], known: Mapping[str, str]
+    connection: Connection,
+    key: Secret,
+    proposal: Proposal,
+    part: Proposal,
+    names: Mapping[str, str],
+    reviewers: Sequence[Reviewer],
 ) -> list[EnvironmentApprovals]:
     """Return the approvals of a proposal in review. Later the history has those that counted."""
     if proposal.state not in IN_REVIEW:
         return []
-    counted = await approvals.authorities(connection, proposal)
+    counted = await approvals.authorities(connection, key, proposal, NO_RIGHTS)
     existing = {item.name: item for item in await environments.list_all(connection)}
     return [
-        _environment_approvals(existing[name], proposal.required.get(name, 0), counted[name], known)
-        for name in names
+        _environment_approvals(
+            existing[name], _covered_in(part, name), counted[name], names, reviewers
+        )
+        for name in part.environments
         if name in existing
     ]
 
 
+def _covered_in(part: Proposal, name: str) -> list[str]:
+    """Return the keys of a part that need approvals."""
+    own = set(keys_in(part.operations, name))
+    return [key for key in part.needs.covered.get(name, ()) if key in own]
+
+
 def _environment_approvals(
-    environment: Environment, required: int, authority: Authority, known: Mapping[str, str]
+    environment: Environment,
+    covered: Sequence[str],
+    authority: Authority,
+    names: Mapping[str, str],
+    reviewers: Sequence[Reviewer],
 ) -> EnvironmentApprovals:
-    protection = environment.protection if required else None
-    approvers = sorted(authority.approvers)
+    protection = environment.protection if covered else None
+    lacking = {} if protection is None else missing_approvals(protection, authority, covered)
+    groups: defaultdict[tuple[int, tuple[Reviewer, ...]], list[str]] = defaultdict(list)
+    for key, count in lacking.items():
+        groups[count, who_may_approve(reviewers, environment.name, key)].append(key)
+    approvers = sorted(
+        actor
+        for actor, keys in authority.approvers.items()
+        if not covered or any(key in keys for key in covered)
+    )
     return EnvironmentApprovals(
         environment=environment.name,
         required=protection.approvals if protection is not None else 0,
-        missing=missing_approvals(protection, authority) if protection is not None else 0,
+        missing=max(lacking.values(), default=0),
         approvers=approvers,
-        approver_names=[known[approver] for approver in approvers],
+        approver_names=[names[approver] for approver in approvers],
+        lacking=[
+            MissingApprovals(
+                keys=keys,
+                missing=count,
+                reviewers=_names(who, names),
+            )
+            for (count, who), keys in groups.items()
+        ],
     )
+
+
+def _names(reviewers: Sequence[Reviewer], names: Mapping[str, str]) -> list[str]:
+    found = (item.name if item.actor is None else names[item.actor] for item in reviewers)
+    return list(dict.fromkeys(found))

@@ -16,14 +16,18 @@ from prometheus_client import Metric
 from app.access.events import Origin
 from app.access.log import AccessLog
 from app.access.models import Scope
+from app.access.people.rights import rights_of
+from app.access.permissions import Rights
 from app.components import Component, counters, gauges
+from app.configuration.changes.authority import name_of
 from app.configuration.changes.content_checks import ContentChecks
-from app.configuration.proposals import approvals, service, store, trial
-from app.configuration.proposals.models import Proposal
+from app.configuration.proposals import service, store, trial
+from app.configuration.proposals.models import Proposal, keys_in
 from app.database import Connection, Database, sql
 from app.errors import AppError, Conflict, RetryLater, Unavailable
 from app.log import logger
 from app.secrets.vault import Vault
+from app.settings import Secret
 from app.tasks import Backoff, wait_at_most
 
 log = logger(__name__)
@@ -56,12 +60,14 @@ class ProposalWatch(Component):
         checks: ContentChecks,
         access_log: AccessLog,
         *,
+        key: Secret,
         on_event: Callable[[], None],
     ) -> None:
         self._database = database
         self._vault = vault
         self._checks = checks
         self._access_log = access_log
+        self._key = key
         self._on_event = on_event
         self._hinted = asyncio.Event()
         self.latest_event = 0
@@ -136,10 +142,10 @@ class ProposalWatch(Component):
         if (late := _too_late(row)) is not None:
             raise late
         actor = await self._scheduler_of(connection, row["scheduled_by"])
-        if lost := [name for name in proposal.environments if not _may_write(actor, name)]:
+        if lost := _unwritable(proposal, actor.rights):
             raise Conflict(
                 "schedule_unauthorized",
-                f"Who scheduled it may no longer write in {', '.join(lost)}. Schedule it again.",
+                f"Who scheduled it may no longer write {', '.join(lost)}. Schedule it again.",
             )
         await service.apply(connection, ready, self._vault, actor)
         return True
@@ -166,9 +172,13 @@ class ProposalWatch(Component):
 
     async def _scheduler_of(self, connection: Connection, name: str) -> service.Actor:
         """Return who scheduled a proposal, with the rights that they have now."""
-        person = (await approvals.people(connection, [name]))[name]
+        known = await rights_of(connection, self._key, [name])
         return service.Actor(
-            name=name, grant=person.grant, origin=Origin(actor=name), log=self._access_log
+            name=name,
+            rights=known[name],
+            key=self._key,
+            origin=Origin(actor=name),
+            log=self._access_log,
         )
 
     def metrics(self) -> Iterable[Metric]:
@@ -189,8 +199,18 @@ class ProposalWatch(Component):
 WATCH: web.AppKey[ProposalWatch] = web.AppKey("proposal_watch", ProposalWatch)
 
 
-def _may_write(actor: service.Actor, environment: str) -> bool:
-    return actor.grant.allows(Scope.WRITE) and actor.grant.covers(environment)
+def _unwritable(proposal: Proposal, rights: Rights) -> list[str]:
+    """Return the environments, or the first keys in them, that may not be written."""
+    lost = []
+    for name in proposal.environments:
+        held = rights.keys(Scope.WRITE, name)
+        keys = [key for key in keys_in(proposal.operations, name) if key not in held]
+        if not held:
+            lost.append(f"in {name}")
+        elif keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            lost.append(f"{name_of(keys[0])}{more} in {name}")
+    return lost
 
 
 def _too_late(row: Any) -> Conflict | None:

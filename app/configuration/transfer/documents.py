@@ -7,7 +7,6 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from app.configuration.changes.approvals import NO_AUTHORITY, Authority
 from app.configuration.changes.models import Content, Kind
 from app.http.decoder import DEPTH_MAX
 from app.names import is_key
@@ -46,7 +45,6 @@ class ImportOptions(NamedTuple):
     secrets: Sequence[str] = ()
     lenient: bool = False
     dry_run: bool = False
-    authority: Authority = NO_AUTHORITY
 
 
 MEDIA_TYPES = {

@@ -159,11 +159,11 @@ async def import_environment(request: web.Request) -> web.Response:
         secrets=query["secret"].split(",") if "secret" in query else (),
         lenient=wire.flag(query, "lenient"),
         dry_run=write_options.dry_run,
-        authority=write_options.authority(query.get("message", "")),
     )
+    authority = write_options.authority(query.get("message", ""))
     raw = await receive_body(request, IMPORT_BYTES_MAX)
 
-    imported = await run_import(request, raw, options)
+    imported = await run_import(request, raw, options, authority)
 
     if options.dry_run:
         return wire.answer(msgspec.structs.replace(imported, dry_run=True))

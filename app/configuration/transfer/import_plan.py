@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.access.models import Scope
+from app.access.permissions import Keys, Rights
+from app.configuration.changes.authority import require_keys
 from app.configuration.changes.json_patch import are_equal, have_same_content
 from app.configuration.changes.models import (
     ABSENT,
@@ -47,27 +50,31 @@ async def plan_import(
     mode: Mode = Mode.MERGE,
     *,
     checkers: Checkers,
-    vault: Vault | None = None,
+    vault: Vault,
+    rights: Rights,
 ) -> ImportPlan:
     """Lock the environment and compare the document with its entries.
 
     An entry with only a value keeps its description and schema. A masked secret keeps its value and
-    schema. Pass the vault only for a caller who may reveal secrets: with it, equal secrets are
-    found and not written again, so others could guess a value.
+    schema. Equal secrets are found and not written again where the caller may reveal them: others
+    could guess a value. Deletes only keys that the caller may write or propose.
 
-    Raises NotFound for the environment, Invalid for keys of another kind or the first value that
-    breaks its schema, and as the vault does.
+    Raises Forbidden for other keys in the document, NotFound for the environment, Invalid for keys
+    of another kind or the first value that breaks its schema, and as the vault does.
     """
     await environments.lock(connection, environment)
     keys = {*document.entries, *document.masked}
+    # Before the comparison, which would tell whether foreign entries exist.
+    require_keys(rights, Scope.PROPOSE, environment, keys)
     if mode is Mode.REPLACE:
         kinds = sorted(document.kinds)
         rows = sql.list_keys(connection, environment=environment, kinds=kinds)
-        keys |= {row["key"] async for row in rows}
+        proposable = rights.keys(Scope.PROPOSE, environment)
+        keys |= {row["key"] async for row in rows if row["key"] in proposable}
     stored = await read_entries(connection, environment, sorted(keys))
     document = await in_turn("kinds", lambda: _with_stored_kinds(document, stored))
-    if vault is not None:
-        stored = await _with_values(connection, vault, stored, document)
+    revealable = rights.keys(Scope.REVEAL, environment)
+    stored = await _with_values(connection, vault, stored, document, revealable)
     current = await environments.get(connection, environment)
     plan = ImportPlan(patch=_patch(current.metadata, document.metadata, mode))
 
@@ -160,13 +167,19 @@ def _plan_masked(plan: ImportPlan, stored: Entry, document: Document) -> None:
 
 
 async def _with_values(
-    connection: Connection, vault: Vault, stored: dict[str, Entry], document: Document
+    connection: Connection,
+    vault: Vault,
+    stored: dict[str, Entry],
+    document: Document,
+    revealable: Keys,
 ) -> dict[str, Entry]:
-    """Return the entries with the clear values of the secrets that the document has too."""
+    """Return the entries with the clear values of revealable secrets that the document has too."""
     secrets = {
         key: current
         for key, content in document.entries.items()
-        if content.kind is Kind.SECRET and (current := stored[key].content) is not None
+        if key in revealable
+        and content.kind is Kind.SECRET
+        and (current := stored[key].content) is not None
     }
     # A shredded secret stays sealed, so it differs from the document.
     clear = await reveal_secrets(connection, vault, list(secrets.values()))

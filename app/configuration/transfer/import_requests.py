@@ -3,8 +3,8 @@
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, origin
-from app.access.models import Scope
 from app.configuration.changes.administration import record_emergencies
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import wait_until_served
 from app.configuration.transfer import service
@@ -32,7 +32,12 @@ OUTDATED = "import_outdated"
 
 
 async def run_import(
-    request: web.Request, raw: bytes, options: ImportOptions, *, revision: int | None = None
+    request: web.Request,
+    raw: bytes,
+    options: ImportOptions,
+    authority: Authority,
+    *,
+    revision: int | None = None,
 ) -> ImportResult:
     """Import into the environment of the path, and wait until this instance serves the result.
 
@@ -50,7 +55,6 @@ async def run_import(
     document = await checked(request, reading)
     name, actor = request.match_info["environment"], request[CALLER].actor
     log, caller = request.app[ACCESS_LOG], origin(request)
-    may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
 
     async def work(connection: Connection) -> ImportResult:
         if revision is not None and await environments.lock(connection, name) != revision:
@@ -65,8 +69,7 @@ async def run_import(
             dry_run=options.dry_run,
             vault=request.app[VAULT],
             checkers=checkers,
-            may_reveal=may_reveal,
-            authority=options.authority,
+            authority=authority,
         )
         await record_emergencies(connection, log, [imported], caller)
         return imported

@@ -5,14 +5,20 @@ from dataclasses import replace
 
 import msgspec
 
+from app.access.models import Scope
 from app.access.permissions import NO_KEYS, Keys
 from app.configuration.changes import past
 from app.configuration.changes import service as changes
-from app.configuration.changes.approvals import NO_AUTHORITY, Authority
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.models import ChangeKind, Content, Kind
 from app.configuration.changes.past import Moment
 from app.configuration.changes.sealing import reveal_secrets
-from app.configuration.changes.views import ChangeView, PropertiesChangeView, made_view
+from app.configuration.changes.views import (
+    ChangeView,
+    PropertiesChangeView,
+    made_view,
+    readable_changes,
+)
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.list_data.loading import load_lists
 from app.configuration.transfer.documents import Document, Mode
@@ -61,12 +67,11 @@ async def import_document(  # noqa: PLR0913 - all but three by name
     dry_run: bool,
     vault: Vault,
     checkers: Checkers,
-    may_reveal: bool,
-    authority: Authority = NO_AUTHORITY,
+    authority: Authority,
 ) -> ImportResult:
     """Write the differences as one change set. Raises as `plan_import` and `changes.apply` do."""
     plan = await plan_import(
-        connection, name, document, mode, checkers=checkers, vault=vault if may_reveal else None
+        connection, name, document, mode, checkers=checkers, vault=vault, rights=authority.rights
     )
     warnings = [*document.warnings, *plan.warnings]
     view = None
@@ -84,6 +89,9 @@ async def import_document(  # noqa: PLR0913 - all but three by name
         )
         warnings += map(str, change_set.warnings)
         view = await made_view(change_set)
+    shown: list[ChangeView] = []
+    if view is not None and dry_run:
+        shown = readable_changes(view.changes, authority.rights.keys(Scope.READ, name))
     environment = await environments.get(connection, name)
     return ImportResult(
         environment=name,
@@ -94,7 +102,7 @@ async def import_document(  # noqa: PLR0913 - all but three by name
         deleted=plan.deleted,
         unchanged=len(plan.unchanged),
         warnings=_bounded(warnings),
-        changes=view.changes if view is not None and dry_run else [],
+        changes=shown,
         properties=view.properties if view is not None else None,
         approval=view.approval if view is not None else None,
         approval_required=view is not None and view.approval_required,

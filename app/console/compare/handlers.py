@@ -112,11 +112,11 @@ async def _promote(
         raise invalid("key", "must be chosen: choose at least one key")
     check_grant(request, source, Scope.READ)
     target, caller = request.match_info["environment"], request[CALLER]
-    may_reveal, message = caller.grant.allows(Scope.REVEAL), form.get("message", "").strip()
+    message = form.get("message", "").strip()
     authority = read_authority(request, message, dry_run=dry_run)
 
     async def work(connection: Connection) -> AppliedChangeSets:
-        plan = await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
+        plan = await plans.promote(connection, source, target, keys, rights=caller.rights)
         return await writes.apply_plan(
             connection,
             plan,

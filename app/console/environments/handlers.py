@@ -7,6 +7,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin, readable_keys
+from app.access.models import Scope
 from app.configuration.changes import administration, writes
 from app.configuration.changes.environment_handlers import DELETION_SECONDS
 from app.configuration.snapshots.reading import (
@@ -88,7 +89,7 @@ async def post_new_environment(request: web.Request) -> web.Response:
 async def _create(request: web.Request, form: Form) -> Environment:
     body = read_new_environment(form)
     caller, log = origin(request), request.app[ACCESS_LOG]
-    if not request[CALLER].grant.covers(body.name):
+    if not request[CALLER].rights.covers_all(Scope.ADMIN, body.name):
         raise Forbidden("environment_foreign", "Your token is not for an environment of this name.")
 
     async def create(connection: Connection) -> Environment:

@@ -12,6 +12,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.configuration.changes import plans
+from app.configuration.changes.authority import require_keys
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.plans import ChangePlan
 from app.configuration.changes.requests import DeleteOperation, PutOperation
@@ -179,14 +180,16 @@ async def plan_promotion(
     plan = await request.app[DATABASE].transact(
         lambda connection: promotion(request, connection, source, target, keys)
     )
+    changed = [operation.key for operation in plan.intent.operations]
+    require_keys(request[CALLER].rights, Scope.READ, target, changed)
     return await in_turn("plan", lambda: bulk_plan_of(plan, snapshot, keys))
 
 
 async def promotion(
     request: web.Request, connection: Connection, source: str, target: str, keys: Sequence[str]
 ) -> ChangePlan:
-    may_reveal = request[CALLER].grant.allows(Scope.REVEAL)
-    return await plans.promote(connection, source, target, keys, may_reveal=may_reveal)
+    rights = request[CALLER].rights
+    return await plans.promote(connection, source, target, keys, rights=rights)
 
 
 def bulk_plan_of(plan: ChangePlan, snapshot: Snapshot, keys: Iterable[str]) -> BulkPlan:

@@ -92,7 +92,7 @@ async def _save(
     entry = find_entry(request, state)
     try:
         check_present(request)
-        check_grant(request, state.snapshot.environment.name, Scope.WRITE)
+        check_grant(request, state.snapshot.environment.name, Scope.PROPOSE)
         async with proposing(request):
             written = await write()
     except _REFUSALS as error:

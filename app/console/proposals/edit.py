@@ -8,10 +8,11 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
+from app.access.models import Scope
 from app.configuration.changes.models import MESSAGE_MAX
 from app.configuration.changes.requests import AnyOperation, PatchOperation, PutOperation
 from app.configuration.changes.rows import read_entries
-from app.configuration.proposals import reading, steps
+from app.configuration.proposals import parts, reading, steps
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.requests import TITLE_MAX, ProposalPatch
@@ -58,10 +59,12 @@ async def post_edit(request: web.Request) -> web.Response:
 
 
 async def _find(request: web.Request) -> Proposal:
-    grant = request[CALLER].grant
+    rights = request[CALLER].rights
     async with request.app[DATABASE].connection() as connection:
-        proposal = await reading.find(connection, read_id(request), grant)
-    reading.require_all(grant, proposal.environments)
+        proposal = await reading.find(connection, read_id(request), rights)
+    # The form shows all operations.
+    parts.require_all(rights, Scope.READ, proposal.operations)
+    parts.require_all(rights, Scope.PROPOSE, proposal.operations)
     return proposal
 
 

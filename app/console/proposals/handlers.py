@@ -5,11 +5,11 @@ from typing import Any
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.configuration.proposals import reading
+from app.configuration.proposals import steps, store
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.states import IN_REVIEW, UNDECIDED, ProposalState
-from app.configuration.proposals.views import ProposalSummary, ProposalView, summaries, view
+from app.configuration.proposals.views import ProposalSummary, ProposalView, summaries
 from app.console.forms import FormErrors
 from app.console.proposals.views import (
     conversation,
@@ -36,7 +36,7 @@ FILTERS = {
 
 
 async def get_proposals(request: web.Request) -> web.Response:
-    """List the proposals of the caller's environments, the latest first."""
+    """List the proposals that change keys of the caller, the latest first."""
     shown = request.query.get("show", "review")
     shown = shown if shown in FILTERS else "review"
     author = request[CALLER].actor if shown == "mine" else None
@@ -80,10 +80,9 @@ async def proposal_page(
     request: web.Request, error: AppError | None = None, **fields: Any
 ) -> web.Response:
     """Return the page of the path's proposal. `fields` is what was typed before an error."""
-    grant = request[CALLER].grant
     async with request.app[DATABASE].connection() as connection:
-        proposal = await reading.find(connection, read_id(request), grant)
-        shown = await view(connection, proposal, grant)
+        proposal = await store.find(connection, read_id(request))
+        shown = await steps.view_of(request, connection, proposal)
     reviews, problem = await _reviews(request, proposal, shown)
     return page(
         request,
@@ -126,7 +125,7 @@ async def _list(
 ) -> list[ProposalSummary]:
     async with request.app[DATABASE].connection() as connection:
         return await summaries(
-            *(connection, request[CALLER].grant),
+            *(connection, request[CALLER].rights),
             states=states,
             page_size=limit,
             before=before,

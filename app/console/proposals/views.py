@@ -1,6 +1,6 @@
 """Plain data of proposals for the templates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -8,7 +8,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.configuration.changes.views import EntryView
-from app.configuration.proposals.models import authors_of
+from app.configuration.proposals.models import authors_of, key_of
 from app.configuration.proposals.states import IN_REVIEW, Action, ProposalState, possible
 from app.configuration.proposals.views import ProposalSummary, ProposalView
 from app.configuration.snapshots.reading import FOLLOWER
@@ -110,24 +110,42 @@ def conversation(request: web.Request, proposal: ProposalView) -> list[Conversat
 
 
 def possible_actions(request: web.Request, proposal: ProposalView) -> frozenset[Action]:
-    """Return what the caller may try, by scope and state. The service decides."""
-    grant = request[CALLER].grant
-    if not grant.allows(Scope.WRITE):
-        return frozenset()
+    """Return what the caller may try, by rights and state. The service decides."""
     actions = {action for action in Action if possible(action, proposal.state)}
-    if proposal.hidden_environments:
-        actions &= {Action.APPROVE, Action.REJECT}
+    if not _has(request, proposal, Scope.APPROVE, any):
+        actions -= {Action.APPROVE, Action.REJECT}
+    if not _has(request, proposal, Scope.PROPOSE):
+        actions -= {Action.EDIT, Action.SUBMIT, Action.WITHDRAW}
+    if not _has(request, proposal, Scope.WRITE):
+        actions -= {Action.SCHEDULE, Action.UNSCHEDULE, Action.APPLY}
     is_author = request[CALLER].actor in authors_of(proposal.events)
     if is_author and not _allows_own(request, proposal):
         actions -= {Action.APPROVE}
-    if not is_author and not grant.allows(Scope.ADMIN):
+    if not is_author:
         actions -= {Action.WITHDRAW}
+        if _has(request, proposal, Scope.ADMIN) and possible(Action.WITHDRAW, proposal.state):
+            actions |= {Action.WITHDRAW}
     lacks = any(item.missing for item in proposal.approvals)
     if lacks or proposal.state not in IN_REVIEW:
         actions -= {Action.SCHEDULE, Action.APPLY}
     if proposal.state is ProposalState.SCHEDULED:
         actions -= {Action.SCHEDULE}
     return frozenset(actions)
+
+
+def _has(
+    request: web.Request,
+    proposal: ProposalView,
+    scope: Scope,
+    combine: Callable[[Iterable[bool]], bool] = all,
+) -> bool:
+    """Return whether the caller has a scope for all keys of a proposal, or with `any` for one."""
+    rights = request[CALLER].rights
+    held = (
+        key_of(item) in rights.keys(scope, item.environment or "") for item in proposal.operations
+    )
+    is_hidden = proposal.is_partial and combine is all
+    return not is_hidden and combine(held)
 
 
 def _allows_own(request: web.Request, proposal: ProposalView) -> bool:
@@ -140,10 +158,9 @@ def _allows_own(request: web.Request, proposal: ProposalView) -> bool:
 
 
 def may_apply_in_emergency(request: web.Request, proposal: ProposalView) -> bool:
-    grant = request[CALLER].grant
     lacks = any(item.missing for item in proposal.approvals)
     scopes = (Scope.WRITE, Scope.PUBLISH)
-    return lacks and not proposal.hidden_environments and all(map(grant.allows, scopes))
+    return lacks and all(_has(request, proposal, scope) for scope in scopes)
 
 
 def environment_review(preview: EnvironmentPreview) -> EnvironmentReview:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from aiohttp import web
 
 from app.access.guard import CALLER
-from app.access.models import Scope
 from app.configuration.changes import plans, writes
 from app.configuration.changes.models import Kind
 from app.configuration.changes.requests import DeleteOperation, PutOperation
@@ -146,13 +145,12 @@ async def _copy(
         )
         return await save(request, [operation], message)
     # The value of a secret is sealed again for the target, without leaving the service.
-    grant, actor, vault = request[CALLER].grant, request[CALLER].actor, request.app[VAULT]
-    source, may_reveal = request.match_info["environment"], grant.allows(Scope.REVEAL)
-
+    rights, actor, vault = request[CALLER].rights, request[CALLER].actor, request.app[VAULT]
+    source = request.match_info["environment"]
     authority = read_authority(request, message)
 
     async def work(connection: Connection) -> AppliedChangeSets:
-        plan = await plans.promote(connection, source, target, [entry.key], may_reveal=may_reveal)
+        plan = await plans.promote(connection, source, target, [entry.key], rights=rights)
         expected = ExpectedVersion(version=version or None)
         operations = [replace(item, expected=expected) for item in plan.intent.operations]
         plan = replace(plan, intent=replace(plan.intent, operations=operations))

@@ -73,11 +73,14 @@ def has_key_ring(request: web.Request, kind: str) -> bool:
 
 
 def other_environments(request: web.Request, state: EnvironmentState) -> list[str]:
-    """Return the other environments to which the caller may write."""
-    if not request[CALLER].grant.allows(Scope.WRITE):
-        return []
+    """Return the other environments to which the caller may copy the key of the page."""
+    rights, key = request[CALLER].rights, request.match_info.get("key", "")
     name = state.snapshot.environment.name
-    return [item.name for item in frame(request, state).environments if item.name != name]
+    return [
+        item.name
+        for item in frame(request, state).environments
+        if item.name != name and key in rights.keys(Scope.PROPOSE, item.name)
+    ]
 
 
 def show_entry(

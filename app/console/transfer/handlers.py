@@ -8,6 +8,7 @@ from app.configuration.transfer.documents import Format
 from app.configuration.transfer.handlers import answer_export
 from app.configuration.transfer.import_requests import OUTDATED, run_import
 from app.configuration.transfer.service import ImportResult
+from app.console.emergency import read_authority
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
@@ -40,7 +41,8 @@ async def post_import(request: web.Request) -> web.Response:
         if applied is not None:
             return _leave(request, state, applied)
         # The transaction of a dry run counts one revision further, if there is a change.
-        result = await run_import(request, form.raw, form.options(dry_run=True))
+        authority = read_authority(request, form.message, dry_run=True)
+        result = await run_import(request, form.raw, form.options(dry_run=True), authority)
     except _REFUSALS as error:
         return _page(request, state, form, errors=FormErrors.of(error), status=422)
     view = import_view(result)
@@ -54,9 +56,10 @@ async def _apply(request: web.Request, form: ImportForm) -> tuple[ImportResult |
     revision = form.checked_revision()
     if revision is None:
         return None, "The import differs from the one that was shown. Check it again."
+    authority = read_authority(request, form.message)
     try:
         return await run_import(
-            request, form.raw, form.options(dry_run=False), revision=revision
+            request, form.raw, form.options(dry_run=False), authority, revision=revision
         ), ""
     except Conflict as error:
         if error.code != OUTDATED:

@@ -3,11 +3,13 @@
 from aiohttp import web
 
 from app.access.guard import CALLER, readable_keys
+from app.access.models import Scope
 from app.configuration.changes.models import Content
 from app.configuration.changes.requests import PatchOperation, PutOperation
 from app.configuration.proposals import reading
 from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
+from app.configuration.proposals.parts import environments_with
 from app.configuration.snapshots.reading import FOLLOWER, snapshot_headers
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import Forbidden, invalid
@@ -25,13 +27,13 @@ from app.http.keys import DATABASE
 async def preview_proposal(request: web.Request) -> web.Response:
     """Preview a proposal.
 
-    For each environment of the token: the changes against the present, as JSON and in words; what
-    its application would refuse; the keys that have moved, with three contents; and how many of the
-    sampled keys change for each affected flag.
+    For each environment, and the keys of the token there: the changes against the present, as JSON
+    and in words; what its application would refuse; the keys that have moved, with three contents;
+    and how many of the sampled keys change for each affected flag.
     """
     query = wire.read_query(request, {"environment"})
     proposal = await _find(request)
-    names = [name for name in proposal.environments if request[CALLER].grant.covers(name)]
+    names = _names(request, proposal)
     if "environment" in query:
         names = [_environment(request, names, query["environment"])]
 
@@ -54,8 +56,7 @@ async def evaluate(
     Return the present snapshot too. Raises NotFound, Invalid, Forbidden.
     """
     proposal = await _find(request)
-    names = [name for name in proposal.environments if request[CALLER].grant.covers(name)]
-    name = _environment(request, names, query.environment)
+    name = _environment(request, _names(request, proposal), query.environment)
     snapshot = await request.app[FOLLOWER].at_least(name, 0)
     keys = readable_keys(request, name)
     if query.flag not in keys:
@@ -79,7 +80,12 @@ async def evaluate(
 
 async def _find(request: web.Request) -> Proposal:
     async with request.app[DATABASE].connection() as connection:
-        return await reading.find(connection, read_id(request), request[CALLER].grant)
+        return await reading.find(connection, read_id(request), request[CALLER].rights)
+
+
+def _names(request: web.Request, proposal: Proposal) -> list[str]:
+    """Return the environments where the caller may read a key of the proposal."""
+    return environments_with(proposal, request[CALLER].rights, Scope.READ)
 
 
 def _environment(request: web.Request, names: list[str], name: str | None) -> str:
@@ -93,7 +99,7 @@ def _environment(request: web.Request, names: list[str], name: str | None) -> st
         return names[0]
     if name in names:
         return name
-    if not request[CALLER].grant.covers(name):
+    if not request[CALLER].rights.covers(Scope.READ, name):
         raise Forbidden("environment_foreign", "The token is not for this environment.")
     raise invalid("environment", f"must be one of {', '.join(names)}")
 

@@ -14,8 +14,9 @@ from app.configuration.changes.views import CHANGES_BYTES_MAX, CHANGES_MAX, Chan
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.proposals import trial
 from app.configuration.proposals.differences import ProposedDifference, compare
-from app.configuration.proposals.models import Proposal
-from app.configuration.proposals.trial import Trial
+from app.configuration.proposals.models import Needs, Proposal
+from app.configuration.proposals.parts import may_read_all, readable
+from app.configuration.proposals.trial import Trial, refused_elsewhere
 from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import AppError, RetryLater
 from app.flags.change_words.entries import describe_changes
@@ -39,16 +40,24 @@ _NO_FLAGS = Preview(revision=0, refusals=[], flags=[], flags_count=0, is_complet
 async def preview(
     request: web.Request, proposal: Proposal, names: Sequence[str]
 ) -> ProposalPreview:
-    """Return the preview of a proposal in these environments. Raises Unavailable."""
-    shown = _within(proposal, names)
-    result = await _tried(request, shown)
+    """Return the preview of a proposal in these environments. Raises Unavailable.
+
+    All of it is tried there. The preview shows the keys that the caller may read.
+    """
+    rights = request[CALLER].rights
+    within = _within(proposal, names)
+    result = await _tried(request, within)
+    shown = replace(within, operations=readable(within.operations, rights))
     end = time.monotonic() + _FLAGS_SECONDS
     previews = []
     for name, intent in sorted(trial.unchecked(shown.operations).items()):
         async with request.app[DATABASE].connection() as connection:
             difference = await compare(connection, name, intent)
         flags = await _flags(request, shown, name) if time.monotonic() < end else None
-        previews.append(await _environment(difference, result, name, flags))
+        error = result.refusals.get(name)
+        if error is not None and not may_read_all(within, name, rights):
+            error = refused_elsewhere()
+        previews.append(await _environment(difference, result, error, flags))
     return ProposalPreview(
         proposal=proposal.id,
         version=proposal.version,
@@ -72,17 +81,19 @@ async def _tried(request: web.Request, proposal: Proposal) -> Trial:
         raise
     except AppError as error:
         refusals = dict.fromkeys(proposal.environments, error.with_traceback(None))
-        return Trial(change_sets={}, refusals=refusals, required={})
-    actor = request[CALLER].actor
+        return Trial(change_sets={}, refusals=refusals, needs=Needs())
+    caller = request[CALLER]
     return await transact(
-        database, lambda c: trial.try_out(c, ready, actor=actor, vault=vault), dry_run=True
+        database,
+        lambda c: trial.try_out(c, ready, actor=caller.actor, rights=caller.rights, vault=vault),
+        dry_run=True,
     )
 
 
 async def _environment(
-    difference: ProposedDifference, result: Trial, name: str, flags: Preview | None
+    difference: ProposedDifference, result: Trial, error: AppError | None, flags: Preview | None
 ) -> EnvironmentPreview:
-    changes, error = difference.changes, result.refusals.get(name)
+    name, changes = difference.environment.name, difference.changes
     first = _first(changes)
     described = await in_turn(
         "words",
@@ -104,7 +115,7 @@ async def _environment(
         words=[plain_text(sentence) for sentence in described],
         refusals=[] if error is None else [refusal_of(error)],
         conflicts=list(difference.conflicts),
-        approvals_required=result.required.get(name, 0),
+        approvals_required=result.needs.required.get(name, 0),
         flags=[] if flags is None else flags.flags,
         flags_count=0 if flags is None else flags.flags_count,
         is_complete=flags is not None and flags.is_complete,

@@ -19,7 +19,7 @@ KEY = "/v1/environments/staging/configurations/greeting"
 
 async def named(service: Service, name: str, *scopes: str) -> Person:
     """Return a person with a token of this name."""
-    body = {"name": name, "scopes": scopes or ("read", "write"), "environments": ["*"]}
+    body = {"name": name, "scopes": scopes or ("read", "write", "approve"), "environments": ["*"]}
     async with service.client.post("/v1/tokens", json=body) as answer:
         assert answer.status == 201, await answer.text()
         return Person(service, (await answer.json())["text"])

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from app.access.models import Scope
+from app.access.permissions import OPERATOR_RIGHTS
 from app.configuration.changes import writes
-from app.configuration.changes.approvals import Authority
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.properties import Intent, PropertiesPatch, ProtectionPatch
 from app.configuration.entries import service as entries
@@ -157,9 +158,11 @@ async def test_write_succeeds_only_with_scopes_and_approval(
             )
 
             expected = 200
-            if not needed <= scopes or (emergency and Scope.PUBLISH not in scopes):
+            held = scopes | {Scope.PROPOSE} if Scope.WRITE in scopes else scopes
+            if not needed <= held or (emergency and Scope.PUBLISH not in scopes):
                 expected = 403
-            elif protection is not None and not emergency:
+            elif Scope.WRITE not in scopes or (protection is not None and not emergency):
+                # It needs a proposal.
                 expected = 409
             case = (sorted(scopes), emergency)
             assert (case, status) == (case, expected)
@@ -182,7 +185,11 @@ async def _write(
     intent = Intent(operations=operations, patch=patch)
     await service.app[DATABASE].transact(
         lambda c: writes.apply(
-            c, {environment: intent}, actor="test", message="", authority=Authority(emergency=True)
+            c,
+            {environment: intent},
+            actor="test",
+            message="",
+            authority=Authority(rights=OPERATOR_RIGHTS, emergency=True),
         )
     )
 

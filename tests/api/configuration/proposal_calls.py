@@ -71,10 +71,15 @@ class Person:
 
 
 async def person(
-    service: Service, *scopes: Scope, environments: tuple[str, ...] = ("*",)
+    service: Service,
+    *scopes: Scope,
+    environments: tuple[str, ...] = ("*",),
+    prefixes: tuple[str, ...] = ("",),
 ) -> Person:
-    scopes = scopes or (Scope.READ, Scope.WRITE)
-    return Person(service, await service.token(*scopes, environments=environments))
+    """Create a token, by default of a reviewer."""
+    scopes = scopes or (Scope.READ, Scope.WRITE, Scope.APPROVE)
+    token = await service.token(*scopes, environments=environments, prefixes=prefixes)
+    return Person(service, token)
 
 
 def put(key: str, value: object, version: int = 0, **rest: object) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Commit, Database
@@ -41,7 +42,7 @@ async def _write(database: Database, key: str) -> int:
     content = Content(kind=Kind.SETTING, value=1)
     operation = Operation(key=key, content=content, expected=None)
     change_set = await database.transact(
-        lambda c: changes.apply(c, "local", [operation], actor="test")
+        lambda c: changes.apply(c, "local", [operation], actor="test", authority=OPERATOR_AUTHORITY)
     )
     return change_set.revision
 
@@ -84,7 +85,12 @@ async def test_waiting_change_sets_share_one_announcement(
 async def test_rolled_back_change_set_is_not_announced(database: Database, server: Server) -> None:
     async def write_and_fail(connection: object) -> None:
         operation = Operation(key="a", content=Content(kind=Kind.SETTING, value=1), expected=None)
-        await changes.apply(connection, "local", [operation], actor="test")  # type: ignore[arg-type]
+        await changes.apply(
+            connection,  # type: ignore[arg-type]
+            *("local", [operation]),
+            actor="test",
+            authority=OPERATOR_AUTHORITY,
+        )
         raise LookupError
 
     with _listening(server) as listener:

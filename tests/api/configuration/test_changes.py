@@ -10,6 +10,7 @@ from yarl import URL
 
 from app.access.models import Scope
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.chain import GENESIS, link_hash
 from app.configuration.changes.models import (
     ABSENT,
@@ -196,7 +197,7 @@ async def test_restore_of_unsupported_schema_succeeds(service: Service) -> None:
     content = Content(kind=Kind.SETTING, value=[1], schema=schema)
     operation = Operation(key="old", content=content, expected=ABSENT)
     await service.app[DATABASE].transact(
-        lambda c: changes.apply(c, "local", [operation], actor="test")
+        lambda c: changes.apply(c, "local", [operation], actor="test", authority=OPERATOR_AUTHORITY)
     )
     await service.client.delete(LOCAL + "/configurations/old", headers={"If-Match": '"1"'})
 

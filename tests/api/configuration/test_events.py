@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from app.access.models import Scope
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.loading import EVENTS_MAX
 from app.configuration.snapshots.reading import FOLLOWER
@@ -307,7 +308,9 @@ async def test_reconnects_see_many_changes_once_in_order(
             for n in range(first, last + 1):
                 key, content = f"k{n % 50}", Content(kind=Kind.SETTING, value=n)
                 operation = Operation(key=key, content=content, expected=None)
-                await changes.apply(connection, "local", [operation], actor="many")
+                await changes.apply(
+                    connection, "local", [operation], actor="many", authority=OPERATOR_AUTHORITY
+                )
 
         await service.app[DATABASE].transact(work)
         follower.hint()

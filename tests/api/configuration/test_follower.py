@@ -13,6 +13,7 @@ from app.access.directory import TokenDirectory
 from app.access.guard import TOKENS
 from app.components import ReportScope, Status
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.disk import Disk
 from app.configuration.snapshots.disk_copy import DiskCopy
@@ -58,7 +59,7 @@ async def _set(service: Service, key: str, value: object) -> None:
     content = Content(kind=Kind.SETTING, value=value)
     operation = Operation(key=key, content=content, expected=None)
     await service.app[DATABASE].transact(
-        lambda c: changes.apply(c, "local", [operation], actor="test")
+        lambda c: changes.apply(c, "local", [operation], actor="test", authority=OPERATOR_AUTHORITY)
     )
 
 
@@ -209,7 +210,9 @@ async def test_large_change_set_arrives_whole(service: Service, replica: Service
             for key in keys
         ]
         applied = await service.app[DATABASE].transact(
-            lambda c: changes.apply(c, "local", operations, actor="test")
+            lambda c: changes.apply(
+                c, "local", operations, actor="test", authority=OPERATOR_AUTHORITY
+            )
         )
         return applied.revision
 
@@ -241,7 +244,7 @@ async def test_environment_larger_than_a_page_is_loaded_whole(service: Service) 
         for n in range(1_201)
     ]
     applied = await service.app[DATABASE].transact(
-        lambda c: changes.apply(c, "local", operations, actor="test")
+        lambda c: changes.apply(c, "local", operations, actor="test", authority=OPERATOR_AUTHORITY)
     )
     followed = await service.app[FOLLOWER].at_least("local", applied.revision)
 

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from app.audit.verification import Verified, verify
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.group_commit import GROUP_COMMIT, GroupCommit
 from app.configuration.changes.models import ABSENT, Content, Kind, Operation
 from app.errors import Unavailable
@@ -34,7 +35,9 @@ async def _put(
 
 async def _write(group_commit: GroupCommit, key: str) -> int:
     operation = Operation(key=key, content=Content(kind=Kind.SETTING, value=1), expected=ABSENT)
-    change_set = await group_commit.write("local", operation, actor="test", message="")
+    change_set = await group_commit.write(
+        "local", operation, actor="test", message="", authority=OPERATOR_AUTHORITY
+    )
     return change_set.revision
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from app.access.permissions import ALL_KEYS, NO_KEYS, Keys
 from app.configuration.changes import history_search, service
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.history import list_actors, list_change_sets
 from app.configuration.changes.history_search import ChangeSetFilter, find_revisions
 from app.configuration.changes.models import Content, Kind, Operation
@@ -42,7 +43,13 @@ async def _write(connection: Connection) -> None:
         key = KEYS[number % 3]
         content = None if number in {9, 15} else Content(kind=Kind.SETTING, value=number)
         operation = Operation(key=key, content=content, expected=None)
-        await service.apply(connection, "local", [operation], actor=ACTORS[number % 7 % 3])
+        await service.apply(
+            connection,
+            "local",
+            [operation],
+            actor=ACTORS[number % 7 % 3],
+            authority=OPERATOR_AUTHORITY,
+        )
 
 
 async def test_search_by_index_equals_a_search_of_all(
@@ -100,9 +107,13 @@ async def _write_several(connection: Connection) -> None:
             Operation(key=key, content=Content(kind=Kind.SETTING, value=-number), expected=None)
             for key in KEYS[number % 3 :]
         ]
-        await service.apply(connection, "local", operations, actor=ACTORS[number % 3])
+        await service.apply(
+            connection, "local", operations, actor=ACTORS[number % 3], authority=OPERATOR_AUTHORITY
+        )
     patch = PropertiesPatch(metadata={"owner": "platform"}, expected=None)
-    await service.apply(connection, "local", [], actor="token:b", patch=patch)
+    await service.apply(
+        connection, "local", [], actor="token:b", patch=patch, authority=OPERATOR_AUTHORITY
+    )
 
 
 @pytest.mark.parametrize("keys", LIMITED)

@@ -10,6 +10,7 @@ import pytest
 from yarl import URL
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import ABSENT, ChangeKind, Content, Kind, Operation
 from app.configuration.snapshots.reading import FOLLOWER
 from app.errors import Invalid
@@ -39,7 +40,14 @@ async def _store(service: Service, *keys: str, environment: str = "local") -> No
     """Store entries as an earlier release did; today only a restore accepts such keys."""
     operations = [Operation(key=key, content=_content(1), expected=ABSENT) for key in keys]
     await service.app[DATABASE].transact(
-        lambda c: changes.apply(c, environment, operations, actor="test", kind=ChangeKind.RESTORE)
+        lambda c: changes.apply(
+            c,
+            environment,
+            operations,
+            actor="test",
+            kind=ChangeKind.RESTORE,
+            authority=OPERATOR_AUTHORITY,
+        )
     )
     await service.app[FOLLOWER].refresh()
 
@@ -87,7 +95,9 @@ async def test_key_with_dot_segment_is_refused_everywhere(service: Service, key:
     operations = [Operation(key=key, content=_content(1), expected=None)]
     with pytest.raises(Invalid):
         await service.app[DATABASE].transact(
-            lambda c: changes.apply(c, "local", operations, actor="test")
+            lambda c: changes.apply(
+                c, "local", operations, actor="test", authority=OPERATOR_AUTHORITY
+            )
         )
     environment = await (await client.get(LOCAL)).json()
     assert environment["revision"] == 0

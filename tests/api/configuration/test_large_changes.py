@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.service import apply
 from app.database import Connection
@@ -179,7 +180,7 @@ async def test_deletion_with_an_old_plan_reads_entries_once(
     async def write(connection: Connection, operations: Sequence[Operation]) -> int:
         """Write, and return how many rows were read. The server counts earlier ones too."""
         before = await read_rows(connection)
-        await apply(connection, "local", operations, actor="test")
+        await apply(connection, "local", operations, actor="test", authority=OPERATOR_AUTHORITY)
         return await read_rows(connection) - before
 
     async with database.connection() as connection:

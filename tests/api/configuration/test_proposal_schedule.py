@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.access.guard import ACCESS_LOG
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.proposals.watch import WATCH, ProposalWatch
 from app.http.keys import DATABASE
@@ -81,7 +81,10 @@ async def test_schedule_needs_the_approvals(service: Service, author: Person) ->
     scheduled = await author.act(proposal, "schedule", apply_at=_at(60))
 
     assert (refused.status, refused.body["code"]) == (409, "approvals_missing")
-    assert refused.body["detail"] == "The proposal lacks approvals: staging needs 1 more approval."
+    assert (
+        refused.body["detail"]
+        == "The proposal lacks approvals: staging needs 1 more approval for a."
+    )
     assert scheduled.body["state"] == "scheduled"
 
 
@@ -238,7 +241,9 @@ async def test_several_replicas_apply_each_proposal_once(
     app = service.app
     replicas = [
         ProposalWatch(
-            app[DATABASE], app[VAULT], app[CHECKS], app[ACCESS_LOG], on_event=lambda: None
+            *(app[DATABASE], app[VAULT], app[CHECKS], app[ACCESS_LOG]),
+            key=app[TOKENS].key,
+            on_event=lambda: None,
         )
         for _ in range(3)
     ]

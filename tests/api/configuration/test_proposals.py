@@ -42,6 +42,13 @@ async def test_approved_proposal_is_applied_as_one_change_set(
             "missing": 1,
             "approvers": [],
             "approver_names": [],
+            "lacking": [
+                {
+                    "keys": ["a", "b", "c"],
+                    "missing": 1,
+                    "reviewers": ["token local admin", "token test"],
+                }
+            ],
         }
     ]
     approved = await reviewer.act(proposal, "approve", text="Fine")

@@ -7,10 +7,11 @@ import pytest
 from aiohttp import ClientSession
 
 from app.access.models import Scope
+from app.access.permissions import ALL_KEYS, OPERATOR_RIGHTS
 from app.audit.chain import consistent_read
 from app.audit.verification import Verified, verify
 from app.configuration.changes import writes
-from app.configuration.changes.approvals import Authority
+from app.configuration.changes.authority import Authority
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.properties import Intent
 from app.errors import ApprovalRequired
@@ -344,7 +345,10 @@ async def test_proposal_is_applied_with_enough_approvals(service: Service) -> No
 
     async def apply(*approvers: str) -> None:
         authority = Authority(
-            proposal="p1", approvers=frozenset(approvers), authors=frozenset({"token:author"})
+            rights=OPERATOR_RIGHTS,
+            proposal="p1",
+            approvers=dict.fromkeys(approvers, ALL_KEYS),
+            authors=frozenset({"token:author"}),
         )
         await service.app[DATABASE].transact(
             lambda c: writes.apply(c, intents, actor="x", message="", authority=authority)

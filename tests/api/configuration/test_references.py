@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.http.keys import DATABASE
 from tests.api.configuration.flag_changes import (
@@ -306,5 +307,7 @@ async def _statements(service: Service, contents: dict[str, Content | None]) -> 
     operations = [Operation(key=k, content=c, expected=None) for k, c in contents.items()]
     async with service.app[DATABASE].connection() as connection:
         with connection.query_logger(seen.append):
-            await changes.apply(connection, "local", operations, actor="test")
+            await changes.apply(
+                connection, "local", operations, actor="test", authority=OPERATOR_AUTHORITY
+            )
     return len(seen)

@@ -11,6 +11,7 @@ import pytest
 from dotenv import dotenv_values
 
 from app.access.models import Scope
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.snapshots.reading import FOLLOWER
 from app.configuration.transfer.document_reader import read_file
@@ -44,7 +45,7 @@ async def _load(service: Service, path: Path) -> ImportResult:
             dry_run=False,
             vault=service.app[VAULT],
             checkers=service.app[CHECKS].checkers,
-            may_reveal=False,
+            authority=OPERATOR_AUTHORITY,
         )
     )
     await service.app[FOLLOWER].refresh()

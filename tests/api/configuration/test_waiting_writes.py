@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.changes.rows import lock_entries
 from app.database import Connection, Database
@@ -59,7 +60,9 @@ async def test_entry_that_changed_meanwhile_is_stale(
         operation = Operation(
             key=key, content=Content(kind=Kind.SETTING, value="other"), expected=None
         )
-        await changes.apply(connection, "local", [operation], actor="test")
+        await changes.apply(
+            connection, "local", [operation], actor="test", authority=OPERATOR_AUTHORITY
+        )
         written.set()
         await may_end.wait()
 

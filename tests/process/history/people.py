@@ -54,7 +54,7 @@ async def protect(traffic: Traffic) -> Sequence[Token]:
 
 
 async def _token(traffic: Traffic, replica: Replica, name: str) -> Token:
-    body = {"name": name, "scopes": ["read", "write"], "environments": [PROTECTED]}
+    body = {"name": name, "scopes": ["read", "write", "approve"], "environments": [PROTECTED]}
     answer, _ = await traffic.ask(replica, "POST", "/v1/tokens", body=body)
     assert answer.status == 201, answer
     new = msgspec.json.decode(answer.body, type=IssuedToken)

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
@@ -20,7 +21,7 @@ async def _write_elsewhere(service: Service) -> str:
     content = Content(kind=Kind.FLAG, value=BY_PLAN)
     operation = Operation(key="plan", content=content, expected=None)
     await service.app[DATABASE].transact(
-        lambda c: changes.apply(c, "local", [operation], actor="test")
+        lambda c: changes.apply(c, "local", [operation], actor="test", authority=OPERATOR_AUTHORITY)
     )
     return f"{before.epoch}:{before.revision + 1}"
 

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.configuration.changes import service as changes
+from app.configuration.changes.authority import OPERATOR_AUTHORITY
 from app.configuration.changes.models import Content, Kind, Operation
 from app.configuration.snapshots.reading import FOLLOWER
 from app.evaluation.bulk import Bulk
@@ -227,7 +228,9 @@ async def test_ten_thousand_flags_do_not_hold_the_loop(ofrep: Client) -> None:
     for start in range(0, 10_000, 1_000):
         operations = [put(number) for number in range(start, start + 1_000)]
         await ofrep.service.app[DATABASE].transact(
-            lambda c, these=operations: changes.apply(c, "local", these, actor="test")  # type: ignore[misc]
+            lambda c, these=operations: changes.apply(
+                c, "local", these, actor="test", authority=OPERATOR_AUTHORITY
+            )  # type: ignore[misc]
         )
     await ofrep.service.app[FOLLOWER].refresh()
     pauses: list[float] = []
