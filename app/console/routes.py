@@ -41,6 +41,7 @@ from app.console.proposals import edit as proposal_edit
 from app.console.proposals import handlers as proposals
 from app.console.proposals.trying import post_context
 from app.console.provider_logout import BACK_CHANNEL, post_back_channel_logout
+from app.console.proxy_sign_in import post_proxy_sign_in
 from app.console.segments import handlers as segments
 from app.console.segments.writes import post_segment_deletion, post_segment_draft
 from app.console.settings import actions as setting_actions
@@ -197,6 +198,7 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("GET", "/console/sign-in/oidc", provider_sign_in.get_provider_start, None),
     ConsolePage("GET", "/console/sign-in/oidc/callback", provider_sign_in.get_provider_callback,
                 None),
+    ConsolePage("POST", "/console/sign-in/proxy", post_proxy_sign_in, None),
     ConsolePage("POST", "/console/sign-out", sign_in.post_sign_out, None),
     ConsolePage("GET", "/console/signed-out", sign_in.get_signed_out, None),
 

@@ -17,6 +17,7 @@ from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
 from app.access.models import SESSION_SCOPES, Principal, Scope
 from app.access.oidc.keys import OIDC, SIGNED_OUT_THERE
+from app.access.proxy_identity import read_identity
 from app.access.sessions import codes, service
 from app.access.sessions.cookie import (
     check_transport,
@@ -207,6 +208,7 @@ def sign_in_form(
         next=next_,
         token_file=_token_file(settings) if settings.tier is Tier.LOCAL else "",
         provider=_provider(request, next_),
+        proxied=read_identity(request),
     )
 
 

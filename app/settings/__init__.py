@@ -29,6 +29,7 @@ from app.settings.variables import (
     RelaySettings,
     Settings,
     TelemetrySettings,
+    TrustedHeaderSettings,
 )
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Tier",
     "Tls",
     "TlsMode",
+    "TrustedHeaderSettings",
     "load",
     "parse_target",
 ]
@@ -89,6 +91,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         database=_database(tier, values),
         access=filled(AccessSettings, values),
         oidc=filled(OidcSettings, values),
+        trusted_headers=filled(TrustedHeaderSettings, values),
         audit=AuditSettings(heads_file=heads_file.absolute()),
         keys=filled(KeySettings, values, ring_file=files.get("KEY_RING")),
         backups=filled(

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from app.crypto.password import broken_rules as broken_password_rules
 from app.settings.parsers import is_loopback
 from app.settings.target import Target, TlsMode
+from app.settings.trusted_headers import trusted_header_rules, trusted_header_warnings
 from app.settings.variable import GrpcAccess, Pooler, Tier
 
 STRICT_TIERS = {Tier.STAGING, Tier.PRODUCTION}
@@ -60,6 +61,7 @@ def broken_rules(
     yield from _oidc_rules(values)
     yield from _tls_rules(tier, values)
     yield from _relay_rules(tier, values, not_in_clear)
+    yield from trusted_header_rules(values)
     if tier in STRICT_TIERS and values["RELAY_UPSTREAM"] is None:
         yield from _strict_rules(tier, values, not_in_clear)
 
@@ -80,7 +82,8 @@ def broken_by_libpq_variables(
 
 
 def warnings(tier: Tier, values: Mapping[str, Any], not_in_clear: set[str]) -> Iterator[str]:
-    """Yield a warning for each setting that staging refuses, and for ALLOW_PLAINTEXT_DSN."""
+    """Yield a warning for each setting that is risky, or that staging refuses."""
+    yield from trusted_header_warnings(values)
     if tier is Tier.LOCAL:
         return
     for name in DATABASE_URLS:

@@ -11,6 +11,7 @@ from app.crypto.secret import Secret
 from app.settings import parsers
 from app.settings.parsers import Network
 from app.settings.target import Target, TlsMode, parse_target
+from app.settings.trusted_headers import header_name
 from app.settings.variable import (
     GrpcAccess,
     LogFormat,
@@ -214,6 +215,20 @@ class OidcSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrustedHeaderSettings:
+    """Sign-in with an identity-aware proxy. It is off without the header of the person."""
+
+    user: str | None = variable(
+        "TRUSTED_USER_HEADER", header_name, None,
+        "Header in which a proxy of TRUSTED_PROXIES names the person who uses the console. The "
+        "proxy must remove this header from requests of clients. Unset: off.")
+    groups: str | None = variable(
+        "TRUSTED_GROUPS_HEADER", header_name, None,
+        "Header in which the same proxy names the person's groups, separated by commas. Unset: no "
+        "groups.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditSettings:
     heads_file: Path = variable("AUDIT_HEADS_FILE", parsers.path, None,
         "File to which signed heads of the history are appended each minute. Best on a machine "
@@ -316,6 +331,7 @@ class Settings:
     database: DatabaseSettings
     access: AccessSettings
     oidc: OidcSettings
+    trusted_headers: TrustedHeaderSettings
     audit: AuditSettings
     keys: KeySettings
     backups: BackupSettings
@@ -339,7 +355,7 @@ VARIABLES: tuple[Variable, ...] = (
     *section("HTTP", HttpSettings),
     *section("Database", DatabaseSettings, *URL_VARIABLES),
     *section("Access", AccessSettings, AuditSettings),
-    *section("Sign-in", OidcSettings),
+    *section("Sign-in", OidcSettings, TrustedHeaderSettings),
     *section("Secrets", KeySettings),
     *section("Backups", BackupSettings),
     *section("Health", HealthSettings),

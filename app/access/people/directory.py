@@ -4,11 +4,11 @@
 after a change, and not for each request.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from app.access.people.book import GrantBook
-from app.access.people.models import Person, SignedRow
+from app.access.people.models import PROXY_ISSUER, Person, SignedRow
 from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.permissions import Rights
@@ -28,11 +28,13 @@ Groups = tuple[str, ...]
 class _Part(NamedTuple):
     """The people whose IDs begin with one character, without those who are suspended.
 
-    `fingerprint` begins with the number of rows. `unsigned` has the rows with a wrong MAC.
+    `fingerprint` begins with the number of rows. `subjects` are those of people whom a proxy names.
+    `unsigned` has the rows with a wrong MAC.
     """
 
     fingerprint: str
     people: Mapping[str, Groups]
+    subjects: Mapping[str, str]
     unsigned: Sequence[SignedRow]
 
 
@@ -85,6 +87,17 @@ class PeopleDirectory:
             rights = self._rights[person_id] = self._book.rights(person_id, groups)
         return rights
 
+    def proxy_subject(self, person_id: str) -> str | None:
+        """Return the name by which a proxy knows a person. None for a person of a provider."""
+        part = self._parts.get(person_id[:1])
+        return part.subjects.get(person_id) if part is not None else None
+
+    def has_groups(self, person_id: str, groups: Collection[str]) -> bool:
+        """Return whether a person has these groups, apart from groups without a grant."""
+        part = self._parts.get(person_id[:1])
+        known = part.people.get(person_id, ()) if part is not None else ()
+        return {*known} == {group for group in groups if group in self._book.groups}
+
     async def refresh(
         self, connection: Connection, granting: str, fingerprints: Mapping[str, str]
     ) -> bool:
@@ -121,6 +134,7 @@ class PeopleDirectory:
             name: _Part(
                 fingerprint,
                 {p.id: _granted(p, book) for p in people if p.id[0] == name and not p.suspended_at},
+                {p.id: p.subject for p in people if p.id[0] == name and p.issuer == PROXY_ISSUER},
                 [row for row in unsigned if row.signed[1][0] == name],
             )
             for name, fingerprint in fingerprints.items()

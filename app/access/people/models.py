@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from app.access.models import EVERY_ENVIRONMENT, Grant, Principal, Scope
 
 Signed = tuple[str, ...]
+# The issuer of people whom an identity-aware proxy names. Those of providers are URLs.
+PROXY_ISSUER = "proxy"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

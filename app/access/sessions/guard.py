@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from multidict import istr
 
+from app.access import proxy_identity
 from app.access.caller import Caller
 from app.access.events import AccessEvent
 from app.access.guard import (
@@ -43,9 +44,13 @@ def guarded_page(
         try:
             if request.method not in _SAFE_METHODS:
                 check_same_origin(request)
+            # Refuse the headers of a stranger or of a faulty proxy on each page.
+            proxy_identity.read_identity(request)
             if scopes is not None:
                 is_visit = _X_BACKGROUND not in request.headers
                 caller = authenticate(request, is_visit=is_visit)
+                if await proxy_identity.follow_groups(request, caller):
+                    caller = authenticate(request, is_visit=False)
                 permit(request, caller, scopes, by_key=by_key)
             return await handler(request)
         except Unauthenticated as error:
@@ -55,6 +60,7 @@ def guarded_page(
                 is_late = error.reason in {EXPIRED, IDLE_TOO_LONG}
                 event = AccessEvent.SESSION_USED_LATE if is_late else AccessEvent.LOGIN_FAIL
                 log_refusal(request, event, error.reason)
+                await proxy_identity.end_session(request, error.reason)
             raise
         except Forbidden as error:
             is_foreign = error.code == CROSS_SITE
@@ -70,7 +76,7 @@ def authenticate(request: web.Request, *, is_visit: bool = True) -> Caller:
 
     `is_visit` is false for an open stream and for a page that refreshes itself: a page that is open
     but not used must not extend its session. Raises Unauthenticated, Malformed for both, and
-    Unavailable during the start.
+    Unavailable during the start. With TRUSTED_USER_HEADER, Forbidden too.
     """
     text, token = read_cookie(request), presented_token(request)
     if text and token:
@@ -78,4 +84,6 @@ def authenticate(request: web.Request, *, is_visit: bool = True) -> Caller:
     directory = request.app[TOKENS]
     if token:
         return directory.authenticate(token)
-    return directory.authenticate_session(text, is_visit=is_visit)
+    caller = directory.authenticate_session(text, is_visit=is_visit)
+    proxy_identity.check_session(request, caller)
+    return caller

@@ -1,0 +1,62 @@
+"""Signing in as the person whom an identity-aware proxy names.
+
+The proxy names them in each request, but a session begins only by the button. So no page of another
+site can begin one.
+"""
+
+from aiohttp import hdrs, web
+
+from app.access.guard import ACCESS_LOG, TOKENS, origin
+from app.access.people import service as people
+from app.access.people.service import PersonIdentity
+from app.access.proxy_identity import read_identity
+from app.access.sessions import service as sessions
+from app.access.sessions.cookie import check_transport, safe_next, set_cookie
+from app.console.forms import read_form
+from app.console.pages import redirect
+from app.console.rendering import frame
+from app.console.sign_in import sign_in_form, signed_in
+from app.database import Connection
+from app.errors import AppError, Forbidden
+from app.http.keys import DATABASE
+
+_FORM_BYTES_MAX = 16 * 1024
+
+
+async def post_proxy_sign_in(request: web.Request) -> web.Response:
+    """Begin the session of the person, and lead to the page of `next`."""
+    form = await read_form(request, _FORM_BYTES_MAX)
+    next_ = safe_next(form.get("next", ""), frame(request).root)
+    try:
+        check_transport(request)
+        identity = read_identity(request)
+        if identity is None:
+            raise Forbidden(
+                "proxy_silent", "The proxy names no person. Sign in at the proxy, then try again."
+            )
+        text = await _begin(request, identity)
+    except AppError as error:
+        return sign_in_form(request, next_=next_, error=error, message=error.message)
+    response = redirect(next_)
+    set_cookie(request, response, text)
+    return response
+
+
+async def _begin(request: web.Request, identity: PersonIdentity) -> str:
+    """Store the person and a new session, and return the text of its cookie."""
+    directory, log, origin_ = request.app[TOKENS], request.app[ACCESS_LOG], origin(request)
+    replaced = signed_in(request)
+
+    async def work(connection: Connection) -> str:
+        person = await people.sign_in(connection, log, directory.key, identity, origin=origin_)
+        new = await sessions.begin(
+            *(connection, log, directory.key, person.principal),
+            origin=origin_,
+            user_agent=request.headers.get(hdrs.USER_AGENT, ""),
+            replaces=replaced.session_id if replaced is not None else None,
+        )
+        return new.text
+
+    text = await request.app[DATABASE].transact(work)
+    await directory.refresh_if_possible()
+    return text
