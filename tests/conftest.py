@@ -304,14 +304,14 @@ async def _record(request: web.Request, response: web.StreamResponse) -> None:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Service]:
-    """Run a service in this process until the block ends."""
+async def serving(settings: Settings, *, port: int = 0) -> AsyncIterator[Service]:
+    """Run a service in this process until the block ends, by default on any free port."""
     app = create_app(settings)
     app.on_response_prepare.append(_record)
     runner = Runner(app)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         port = runner.addresses[0][1]
         await asyncio.wait_for(app[LIFECYCLE].started.wait(), HANG_SECONDS)

@@ -20,7 +20,7 @@ from playwright.async_api import Page
 from tests.paths import ROOT
 from tests.waiting import HANG_SECONDS, until
 
-_FOLDER = ROOT / "tests/process/providers"
+_FOLDER = ROOT / "tests/providers"
 # The oldest one that has all that the provider uses.
 _NODE_VERSION = (20, 12)
 CLIENT_ID, CLIENT_SECRET = "flagstone", "a secret of the client, in clear"
@@ -35,9 +35,12 @@ class IdentityProvider:
     """
 
     scopes: str
+    # The origins of its pages, as a pattern.
+    origins: str
 
     def __init__(self, port: int, accounts: Mapping[str, Claims]) -> None:
         self.port = port
+        self.origins = f"{self.issuer}/"
         self.accounts = dict(accounts)
         self._child: asyncio.subprocess.Process | None = None
 
@@ -84,6 +87,10 @@ class IdentityProvider:
         """Fill the form of the open page of the provider."""
         raise NotImplementedError
 
+    async def sign_out(self, page: Page) -> None:
+        """Confirm the sign-out on the open page of the provider."""
+        raise NotImplementedError
+
     def _command(self, service_url: str) -> tuple[str, ...]:
         raise NotImplementedError
 
@@ -120,13 +127,16 @@ class NodeProvider(IdentityProvider):
         await page.get_by_label("Login").fill(account)
         await page.get_by_role("button", name="Continue").click()
 
+    async def sign_out(self, page: Page) -> None:
+        await page.get_by_role("button", name="Sign out at the provider").click()
+
     def _command(self, service_url: str) -> tuple[str, ...]:
         client = {
             "client_id": CLIENT_ID,
             "client_secret": CLIENT_SECRET,
-            "redirect_uris": [f"{service_url}/console/sign-in/callback"],
+            "redirect_uris": [f"{service_url}/console/sign-in/oidc/callback"],
             "post_logout_redirect_uris": [f"{service_url}/console/signed-out"],
-            "backchannel_logout_uri": f"{service_url}/console/sign-out/provider",
+            "backchannel_logout_uri": f"{service_url}/console/oidc/back-channel-logout",
             "backchannel_logout_session_required": True,
         }
         settings = {"port": self.port, "client": client, "accounts": self.accounts}
@@ -138,12 +148,20 @@ class MockProvider(IdentityProvider):
 
     scopes = "openid profile email"
 
+    def __init__(self, port: int, accounts: Mapping[str, Claims]) -> None:
+        super().__init__(port, accounts)
+        # Its pages have a style sheet of another host, which a test need not reach.
+        self.origins = f"({self.origins}|https://)"
+
     async def set_claims(self, account: str, claims: Claims) -> None:
         self.accounts[account] = claims
         await self._send("PUT", f"/users/{account}", claims)
 
     async def sign_in(self, page: Page, account: str) -> None:
         await page.get_by_role("button", name=account).click()
+
+    async def sign_out(self, page: Page) -> None:
+        await page.get_by_role("button", name="End session").click()
 
     def _command(self, service_url: str) -> tuple[str, ...]:
         del service_url

@@ -25,7 +25,7 @@ let answer = provider.callback();
 function create() {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const jwk = { ...privateKey.export({ format: "jwk" }), use: "sig", alg: "ES256" };
-  return new Provider(issuer, {
+  const created = new Provider(issuer, {
     adapter: (model) => adapter(model),
     clients: [{
       token_endpoint_auth_method: "client_secret_basic",
@@ -63,9 +63,11 @@ function create() {
     issueRefreshToken: (_, registered) => registered.grantTypeAllowed("refresh_token"),
     rotateRefreshToken: () => true,
     interactions: { url: (_, { uid }) => `/interaction/${uid}` },
-    // The default refuses loopback addresses, which the service of a test has.
-    fetch: (url, options) => fetch(url, options),
+    // The given dispatcher refuses loopback addresses, which the service of a test has.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   });
+  created.on("backchannel.error", (_, error) => console.error(error));
+  return created;
 }
 
 async function interact(request, response) {
