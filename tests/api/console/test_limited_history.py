@@ -174,3 +174,28 @@ async def test_compared_environment_needs_its_own_rights(service: Service) -> No
     token = await service.token(Scope.READ, environments=("local",), prefixes=("payments/",))
 
     await Reader(service, token).get("/compare?against=staging", 403)
+
+
+async def test_revert_of_a_foreign_change_set_is_not_found(reader: Reader) -> None:
+    for path in ("/revert/2", "/revert/4", "/revert/99"):
+        assert "no such revision" in await reader.get(path, 404)
+
+
+async def test_write_back_of_foreign_keys_is_refused(reader: Reader) -> None:
+    for path in ("/revert/3", "/restore/0", "/restore/2"):
+        assert "Forbidden" in await reader.get(path, 403)
+
+
+async def test_revert_shows_later_changes_of_own_keys(reader: Reader) -> None:
+    text = await reader.get("/revert/1")
+
+    assert OWN in text
+    assert "Both" in text
+
+
+async def test_write_back_of_own_keys_is_shown(service: Service, reader: Reader) -> None:
+    await write(service, "Less", own=(2, rollout(20), "flag"))
+
+    for path in ("/revert/5", "/restore/4"):
+        text = await reader.get(path)
+        assert "Rollout of on changes from 20 % to 60 %" in text
