@@ -43,10 +43,13 @@ async def post_back_channel_logout(request: web.Request) -> web.Response:
         logout = await oidc.read_logout(form.get("logout_token", ""))
         await request.app[DATABASE].transact(lambda c: oidc.end(c, log, logout, origin=origin_))
     except ProviderFault as fault:
+        oidc.provider.results["logout", "provider_failed"] += 1
         raise Unavailable("provider_failed", str(fault), retry_after_seconds=10) from None
     except Unauthenticated as error:
+        oidc.provider.results["logout", "refused"] += 1
         refusal = refuse_credential(request, error, "logout token")
         # The specification asks for 400.
         raise Malformed(refusal.code, refusal.message) from None
+    oidc.provider.results["logout", "ok"] += 1
     await request.app[TOKENS].refresh_if_possible()
     return web.Response(headers={"Cache-Control": "no-store"})

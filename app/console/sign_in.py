@@ -71,9 +71,7 @@ async def post_sign_in(request: web.Request) -> web.Response:
         if isinstance(error, Unauthenticated):
             refusal = refuse_credential(request, error, code or text)
         message = _TOKEN_REFUSED if refusal.code == "token_refused" else refusal.message
-        return sign_in_form(
-            request, next_=next_, error=refusal, message=message, is_link=bool(code)
-        )
+        return sign_in_form(request, next_=next_, error=refusal, message=message, is_token=not code)
     response = redirect(next_)
     set_cookie(request, response, session)
     return response
@@ -193,9 +191,9 @@ def sign_in_form(
     code: str = "",
     error: AppError | None = None,
     message: str = "",
-    is_link: bool = False,
+    is_token: bool = False,
 ) -> web.Response:
-    """Show the ways to sign in, with the reason of a refusal."""
+    """Show the ways to sign in, with the reason of a refusal. `is_token`: the token was refused."""
     settings = request.app[SETTINGS]
     return page(
         request,
@@ -203,7 +201,7 @@ def sign_in_form(
         status=problems.STATUS[type(error)] if error is not None else 200,
         headers=problems.headers_of(error) if error is not None else None,
         errors=FormErrors(message),
-        is_link=is_link,
+        is_token=is_token,
         code=code,
         next=next_,
         token_file=_token_file(settings) if settings.tier is Tier.LOCAL else "",

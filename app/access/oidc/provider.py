@@ -169,7 +169,7 @@ class Provider(Component):
             float(self._metadata is not None and self.failure is None),
         )
         yield counters(
-            "flagstone_oidc",
+            "flagstone_oidc_actions",
             "Sign-ins, refreshes of claims and logouts with the OpenID Connect provider.",
             "action result",
             self.results,

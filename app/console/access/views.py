@@ -136,12 +136,18 @@ class SessionRow:
         return Keys.below(self.view.prefixes)
 
 
+def _way(view: SessionView) -> str:
+    if view.actor.startswith("person:"):
+        return "provider"
+    return "one-time link" if view.token_id is None else "token"
+
+
 def session_row(request: web.Request, view: SessionView) -> SessionRow:
     return SessionRow(
         view=view,
         actor=actor_of(request, view.actor, view.name),
         browser=browser_words(view.user_agent),
-        way="one-time link" if view.token_id is None else "token",
+        way=_way(view),
         is_current=view.id == request[CALLER].session_id,
     )
 
