@@ -18,7 +18,7 @@ audit/          proof of the history: hash chain and signed heads
 configuration/  the versioned store: `entries/`, `changes/`, `proposals/`, `snapshots/`, `transfer/`
                 (import and export), `json_schema/` (validation in processes with limits)
 secrets/        key ring, data keys, sealing
-access/         tokens, sessions, authorization of requests, rate limit, access log
+access/         tokens, sessions, sign-in with a provider, authorization of requests, access log
 schema/         drift of the database schema, and who changed it
 environments/   name, tier and properties of an environment
 http/           decoding, problems, idempotency, OpenAPI; knows no feature
@@ -72,6 +72,9 @@ scope          what a caller may do: evaluate, read, write, propose, approve, re
 grant          scopes in environments, for the keys below prefixes; a token has one
 session        a person who is signed in to the console; ends with its token
 principal      who a session belongs to: an actor, a display name and a grant
+provider       the OpenID Connect provider that signs people in; its issuer names it
+claims         what the provider says of a person, in a signed ID token or at an endpoint
+attempt        a sign-in on its way to the provider and back
 sign-in code   the credential in the URL of a one-time link to the console
 ticket         the credential in the URL of one event stream, for browsers
 actor          who made a change: a token, an operator at the command line, or the system

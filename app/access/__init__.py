@@ -4,5 +4,6 @@
 `credentials.py` holds in memory. `directory.py` reads them from the database, and `last_used.py`
 writes when tokens and sessions were used.
 `tokens.py` creates, rotates and revokes tokens; `token_views.py` has the bodies of their requests
-and responses. `sessions/` has the people who are signed in to the console.
+and responses. `sessions/` has the people who are signed in to the console. `oidc/` signs them in
+with a provider.
 """

@@ -64,7 +64,7 @@ def with_pages(handler: Handler) -> Handler:
     return handle
 
 
-def _is_new(request: web.Request) -> bool:
+def _has_no_rights(request: web.Request) -> bool:
     """Return whether a person has signed in who may not do anything yet."""
     caller = request.get(CALLER)
     if caller is None or caller.session is None or caller.session.person_id is None:
@@ -80,7 +80,7 @@ def is_fragment(request: web.Request) -> bool:
 def error_page(request: web.Request, error: AppError) -> web.Response:
     """Return an error as a page, or for htmx as a notice above the unchanged page."""
     status = problems.STATUS[type(error)]
-    if isinstance(error, Forbidden) and _is_new(request):
+    if isinstance(error, Forbidden) and _has_no_rights(request) and not is_fragment(request):
         return page(request, "access/no_grants.html", status=status)
     violations = [v for v in error.violations if str(v) != error.message]
     text = message_of(error) + _result(request, error)

@@ -82,15 +82,15 @@ class Provider(Component):
     async def close(self) -> None:
         await self._client.close()
 
-    async def metadata(self, *, age_max: float = REFRESH_SECONDS) -> Metadata:
-        """Return the metadata, read again if it is older. Raises ProviderFault.
+    async def metadata(self, *, age_max: float | None = None) -> Metadata:
+        """Return the metadata. Raises ProviderFault if it was never read.
 
-        Below an hour, the provider must be up: it is asked again after a failure.
+        With `age_max`, the provider must be up: it is asked again if the metadata is older, or
+        after a failure.
         """
         async with self._reading:
-            is_new = time.monotonic() - self._read_at < age_max
-            is_good = self.failure is None or age_max >= REFRESH_SECONDS
-            if self._metadata is not None and is_new and is_good:
+            is_new = self.failure is None and time.monotonic() - self._read_at < (age_max or 0.0)
+            if self._metadata is not None and (age_max is None or is_new):
                 return self._metadata
             if self.failure is not None and time.monotonic() - self._failed_at < PAUSE_SECONDS:
                 raise ProviderFault(self.failure)
