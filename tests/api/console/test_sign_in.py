@@ -443,6 +443,12 @@ async def test_sign_out_ends_the_session_and_clears_the_browser(
     assert "session_expired" in {row[0] for row in await logged(service, cleaner)}
 
 
+@pytest.mark.parametrize("page", ["tokens", "sessions", "environments/local/flags", "health"])
+async def test_each_page_offers_the_sign_out(console: ClientSession, page: str) -> None:
+    async with console.get(f"{START}/{page}") as answer:
+        assert f'action="{SIGN_OUT}"' in await answer.text()
+
+
 async def test_link_of_another_site_finds_the_session(
     service: Service, console: ClientSession
 ) -> None:
