@@ -227,6 +227,13 @@ def test_relay_has_its_token_and_nothing_of_the_database(results: Results) -> No
     assert "token create" not in results["relay"]["notes"]
 
 
+def test_pods_may_reach_the_provider_of_the_sign_in(results: Results) -> None:
+    policy = _one(results["restricted"]["manifests"], "NetworkPolicy")
+    ports = policy["spec"]["egress"][0]["ports"]
+
+    assert [port["port"] for port in ports] == [53, 53, 5432, 6432, 443]
+
+
 def test_port_of_flagd_sync_is_that_of_the_settings(results: Results) -> None:
     manifests = results["restricted"]["manifests"]
     pod = _one(manifests, "Deployment")["spec"]["template"]["spec"]
