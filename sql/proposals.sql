@@ -109,7 +109,7 @@ set state = :state,
     updated_at = current_timestamp
 where id = :id;
 
--- name: list_proposals(before, states, environment, author, own_environments, own_prefixes, page_size)
+-- name: list_proposals(before, states, environment, author, ids, own_environments, own_prefixes, page_size)
 -- The latest first. Null filters match all. `own_environments` and `own_prefixes` are pairs: the keys
 -- that the caller may read, null for all. Properties of an environment have no key, and belong to all
 -- keys. A proposal for a deleted environment is not for another one of the same name, so as in
@@ -151,6 +151,7 @@ where proposals.id < :before
   and (:states::text[] is null or proposals.state = any(:states::text[]))
   and (:environment::text is null or :environment = any(own.environments))
   and (:author::text is null or proposals.author = :author)
+  and (:ids::bigint[] is null or proposals.id = any(:ids::bigint[]))
   and own.operations > 0
   and (
       :own_environments::text[] is null
@@ -165,6 +166,117 @@ where proposals.id < :before
   )
 order by proposals.id desc
 limit :page_size;
+
+-- name: list_proposals_in_review(page_size)
+-- The latest first, with the keys that need approvals, who wrote each proposal, and the approvals of
+-- its version. Earlier releases stored no keys: then each one needs approvals.
+select
+    proposals.id,
+    case
+        when proposals.covered <> '{}' then proposals.covered
+        else (
+            select coalesce(jsonb_object_agg(proposed.environment, proposed.keys), '{}')
+            from (
+                select
+                    operation.content ->> 'environment' as environment,
+                    jsonb_agg(coalesce(operation.content ->> 'key', '')) as keys
+                from jsonb_array_elements(proposals.operations) as operation (content)
+                where proposals.required ? (operation.content ->> 'environment')
+                group by operation.content ->> 'environment'
+            ) as proposed
+        )
+    end as covered,
+    array(
+        select distinct actor
+        from proposal_events
+        where proposal_id = proposals.id
+          and event in ('created', 'edited')
+    ) as authors,
+    (
+        select
+            coalesce(
+                jsonb_agg(
+                    jsonb_build_object(
+                        'actor', actor,
+                        'environments', environments,
+                        'approved_keys', approved_keys
+                    )
+                    order by id
+                ),
+                '[]'
+            )
+        from proposal_events
+        where proposal_id = proposals.id
+          and event = 'approved'
+          and version = proposals.version
+    ) as approvals
+from proposals
+where proposals.state in ('open', 'approved', 'scheduled')
+  and proposals.required <> '{}'
+  and (
+      select count(*) = cardinality(proposals.environments)
+      from environments
+      where environments.name = any(proposals.environments)
+        and environments.deleted_at is null
+        and environments.created_at <= proposals.created_at
+  )
+order by proposals.id desc
+limit :page_size;
+
+-- name: list_proposal_news(actor, own_environments, own_prefixes, page_size)
+-- What others did to the proposals of an author since the author last looked, at most 30 days ago.
+-- A schedule acts in the name of its author, so its results are news too. `own_environments` and
+-- `own_prefixes` are as in list_proposals.
+select
+    proposals.id,
+    array_agg(distinct proposal_events.event) as events
+from proposals
+join proposal_events on proposal_events.proposal_id = proposals.id
+left join proposal_visits
+    on proposal_visits.proposal_id = proposals.id
+    and proposal_visits.actor = :actor
+where proposals.id in (
+    select written.proposal_id
+    from proposal_events as written
+    where written.actor = :actor
+      and written.event in ('created', 'edited')
+)
+  and (
+      :own_environments::text[] is null
+      or exists (
+          select
+          from jsonb_array_elements(proposals.operations) as operation (content)
+          join unnest(:own_environments::text[], :own_prefixes::text[])
+              as pair (environment, prefix)
+              on pair.environment in ('*', operation.content ->> 'environment')
+              and starts_with(coalesce(operation.content ->> 'key', ''), pair.prefix)
+      )
+  )
+  and proposal_events.id > coalesce(proposal_visits.event_id, 0)
+  and proposal_events.at > current_timestamp - interval '30 days'
+  and proposal_events.event in ('approved', 'rejected', 'commented', 'applied', 'failed')
+  and (
+      proposal_events.actor <> :actor
+      or proposal_events.event = 'failed'
+      or (proposal_events.event = 'applied' and proposals.apply_at is not null)
+  )
+group by proposals.id
+order by max(proposal_events.id) desc
+limit :page_size;
+
+-- name: upsert_proposal_visit(actor, proposal_id)!
+-- Does nothing for those who have not written the proposal.
+insert into proposal_visits (actor, proposal_id, event_id)
+select
+    :actor,
+    :proposal_id,
+    max(id)
+from proposal_events
+where proposal_id = :proposal_id
+having bool_or(actor = :actor and event in ('created', 'edited'))
+on conflict on constraint proposal_visits_pkey do update
+set event_id = excluded.event_id
+where proposal_visits.event_id < excluded.event_id;
 
 -- name: count_proposals()
 -- For the metrics.

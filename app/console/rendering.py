@@ -79,6 +79,11 @@ class Frame:
         """Return whether changes of an environment that the caller sees need approvals."""
         return any(environment.protection is not None for environment in self.environments)
 
+    @property
+    def has_proposals(self) -> bool:
+        """Return whether the caller may have an inbox of proposals."""
+        return self.has_protection or not self.may("write")
+
     def may(self, scope: str) -> bool:
         """Return whether the caller has a scope for the key or the environment of the page.
 

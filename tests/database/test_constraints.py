@@ -314,6 +314,11 @@ def _proposal_secret(**given: str) -> str:
     return _insert("proposal_secrets", row | given)
 
 
+def _visit(**given: str) -> str:
+    row = {"actor": "''", "proposal_id": "1", "event_id": "1"}
+    return _insert("proposal_visits", row | given)
+
+
 def _fingerprint(**given: str) -> str:
     row = {
         "action": "'migrated'",
@@ -877,6 +882,8 @@ BAD = {
     "proposal_secrets_pkey": [_all(_PROPOSAL, _proposal_secret(), _proposal_secret())],
     "proposal_secrets_proposal_fkey": [_proposal_secret(proposal_id="0")],
     "proposal_secrets_version_positive": [_all(_PROPOSAL, _proposal_secret(version="0"))],
+    "proposal_visits_pkey": [_all(_PROPOSAL, _visit(), _visit())],
+    "proposal_visits_proposal_fkey": [_visit(proposal_id="0")],
     "idempotency_keys_pkey": [_all(_answer(), _answer())],
     "idempotency_keys_key_well_formed": [
         _answer(key=key) for key in ("''", "'a b'", "'é'", r"E'a\t'", f"'{'a' * 201}'")

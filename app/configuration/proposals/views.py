@@ -179,6 +179,7 @@ async def summaries(
     before: int = wire.LATEST,
     environment: str | None = None,
     author: str | None = None,
+    ids: Sequence[int] | None = None,
 ) -> list[ProposalSummary]:
     """Return the proposals that a caller may read in part, the latest first. None matches all."""
     own_environments, own_prefixes = readable_prefixes(rights)
@@ -188,6 +189,7 @@ async def summaries(
         states=states,
         environment=environment,
         author=author,
+        ids=ids,
         own_environments=own_environments,
         own_prefixes=own_prefixes,
         page_size=page_size,

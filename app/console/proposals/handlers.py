@@ -1,19 +1,24 @@
 """The pages of proposals: the inbox, the review, and the number of those that wait."""
 
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
-from app.access.guard import CALLER
+from app.access.guard import CALLER, TOKENS
 from app.configuration.proposals import steps, store
 from app.configuration.proposals.handlers import read_id
+from app.configuration.proposals.inbox import Inbox, mark_read, read_inbox
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.states import IN_REVIEW, UNDECIDED, ProposalState
 from app.configuration.proposals.views import ProposalSummary, ProposalView, summaries
+from app.configuration.snapshots.reading import FOLLOWER
 from app.console.forms import FormErrors
 from app.console.proposals.views import (
+    InboxRows,
     conversation,
     environment_review,
+    inbox_rows,
     may_apply_in_emergency,
     possible_actions,
     proposal_row,
@@ -26,7 +31,6 @@ from app.http.keys import DATABASE
 from app.threads import in_turn
 
 _PAGE_SIZE = 50
-_COUNT_MAX = 99
 FILTERS = {
     "review": ("To review", tuple(IN_REVIEW)),
     "mine": ("Mine", tuple(UNDECIDED)),
@@ -43,6 +47,7 @@ async def get_proposals(request: web.Request) -> web.Response:
     before = wire.before(request.query)
     try:
         items = await _list(request, FILTERS[shown][1], author, before, _PAGE_SIZE + 1)
+        inbox = await _inbox(request)
     except Unavailable as error:
         return page(
             request, "proposals/list.html", status=503, problem=error.message, rows=(), shown=shown
@@ -54,6 +59,7 @@ async def get_proposals(request: web.Request) -> web.Response:
         "proposals/list.html",
         problem="",
         shown=shown,
+        inbox=inbox,
         filters={name: text for name, (text, _) in FILTERS.items()},
         rows=[proposal_row(request, item) for item in items],
         next_before=items[-1].id if more else None,
@@ -61,19 +67,25 @@ async def get_proposals(request: web.Request) -> web.Response:
 
 
 async def get_waiting_count(request: web.Request) -> web.Response:
-    """Get the number of proposals in review that others have written, for the menu."""
+    """Get the number of proposals in the inbox of the caller, for the menu."""
     try:
-        items = await _list(request, tuple(IN_REVIEW), None, wire.LATEST, _COUNT_MAX)
+        inbox = await _read_inbox(request)
     except Unavailable:
         return web.Response(status=204)
-    actor = request[CALLER].actor
-    count = sum(item.author != actor for item in items)
-    return page(request, "proposals/count.html", count=count)
+    return page(request, "proposals/count.html", count=inbox.count)
 
 
 async def get_proposal(request: web.Request) -> web.Response:
-    """Show a proposal: what it would change, who approved it, and the conversation."""
-    return await proposal_page(request)
+    """Show a proposal: what it would change, who approved it, and the conversation.
+
+    Its authors have read its news then.
+    """
+    response = await proposal_page(request)
+    if request.method == "GET":
+        actor, id_ = request[CALLER].actor, read_id(request)
+        with suppress(Unavailable):
+            await request.app[DATABASE].transact(lambda c: mark_read(c, actor, id_))
+    return response
 
 
 async def proposal_page(
@@ -114,6 +126,32 @@ async def _reviews(
     return await in_turn(
         "words", lambda: [environment_review(item) for item in previewed.environments]
     ), ""
+
+
+async def _read_inbox(request: web.Request) -> Inbox:
+    caller, key = request[CALLER], request.app[TOKENS].key
+    protections = {
+        environment.name: environment.protection
+        for environment in request.app[FOLLOWER].environments().values()
+        if environment.protection is not None
+    }
+    async with request.app[DATABASE].connection() as connection:
+        return await read_inbox(connection, key, caller.actor, caller.rights, protections)
+
+
+async def _inbox(request: web.Request) -> InboxRows:
+    """Return what waits for the caller, and the news of their own proposals, for the page."""
+    inbox = await _read_inbox(request)
+    ids = [*inbox.waiting, *inbox.news]
+    async with request.app[DATABASE].connection() as connection:
+        shown = await summaries(
+            *(connection, request[CALLER].rights),
+            states=tuple(ProposalState),
+            page_size=len(ids),
+            ids=ids,
+        )
+    rows = {item.id: proposal_row(request, item) for item in shown}
+    return inbox_rows(inbox, rows)
 
 
 async def _list(

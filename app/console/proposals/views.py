@@ -1,13 +1,15 @@
 """Plain data of proposals for the templates."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
+from app.configuration.changes.authority import name_of
 from app.configuration.changes.views import EntryView
+from app.configuration.proposals.inbox import Inbox
 from app.configuration.proposals.models import authors_of, key_of
 from app.configuration.proposals.states import IN_REVIEW, Action, ProposalState, possible
 from app.configuration.proposals.views import ProposalSummary, ProposalView
@@ -31,6 +33,8 @@ _LOOKS = {
     ProposalState.REJECTED: ("danger", "circle-x"),
     ProposalState.WITHDRAWN: ("", "undo-2"),
 }
+# Keys of an environment in the inbox.
+_KEYS_SHOWN = 3
 _EVENTS = {
     "created": "created it",
     "edited": "edited it",
@@ -54,6 +58,20 @@ class ProposalRow:
     author: NamedActor
     look: str
     image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxRow:
+    """A proposal that waits for the caller, or an own one with news. `text` says what for."""
+
+    row: ProposalRow
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxRows:
+    waiting: Sequence[InboxRow]
+    news: Sequence[InboxRow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +112,32 @@ def proposal_row(request: web.Request, view: ProposalSummary) -> ProposalRow:
     return ProposalRow(
         view=view, author=actor_of(request, view.author, view.author_name), look=look, image=image
     )
+
+
+def inbox_rows(inbox: Inbox, rows: Mapping[int, ProposalRow]) -> InboxRows:
+    """Return the inbox for the page. `rows` has the proposals that the caller may read."""
+    return InboxRows(
+        waiting=[
+            InboxRow(row=rows[id_], text=_keys_text(keys))
+            for id_, keys in inbox.waiting.items()
+            if id_ in rows
+        ],
+        news=[
+            InboxRow(row=rows[id_], text=", ".join(events))
+            for id_, events in inbox.news.items()
+            if id_ in rows
+        ],
+    )
+
+
+def _keys_text(keys: Mapping[str, Sequence[str]]) -> str:
+    """Return the first keys of each environment, such as "payments/a and 2 more in production"."""
+    texts = []
+    for environment, names in keys.items():
+        shown = ", ".join(map(name_of, names[:_KEYS_SHOWN]))
+        more = len(names) - _KEYS_SHOWN
+        texts.append(f"{shown}{f' and {more} more' if more > 0 else ''} in {environment}")
+    return "; ".join(texts)
 
 
 def conversation(request: web.Request, proposal: ProposalView) -> list[ConversationRow]:

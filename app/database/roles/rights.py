@@ -39,6 +39,7 @@ TABLES = {
     "proposals": "select, insert, update",
     "proposal_events": "select, insert",
     "proposal_secrets": "select, insert, delete",
+    "proposal_visits": "select, insert, update",
     "schema_fingerprints": "select",
 }
 SEQUENCES = {"health_check_id_seq": "usage"}

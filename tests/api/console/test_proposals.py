@@ -75,7 +75,7 @@ async def test_save_in_a_protected_environment_is_proposed(
     assert buttons(other) == {"Approve", "Reject", "Comment"}
     assert "needs 1 more approval" in other.text
     assert "10,000 of 10,000 keys changed" in other.text
-    assert [item.text.strip() for item in waiting] == ["", "1to review"]
+    assert [item.text.strip() for item in waiting] == ["", "1in your inbox"]
 
 
 async def test_approved_proposal_is_applied_from_its_page(

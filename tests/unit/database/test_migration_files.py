@@ -28,6 +28,7 @@ RIGHTS = {
     "1795943050000-CreatePlanStepsTable": "6a53b7ae118b1f89",
     "1795953227229-CreatePeopleTables": "93306ad00cffae91",
     "1795954003846-CreateOidcTables": "c63b68aa0bd7ce3b",
+    "1795956000001-AddProposalAuthorsIndex": "b0ec9f5d3ea6fc38",
 }
 
 

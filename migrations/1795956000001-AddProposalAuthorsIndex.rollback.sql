@@ -1,0 +1,1 @@
+drop index concurrently if exists proposal_events_author_index;

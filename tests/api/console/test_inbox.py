@@ -1,0 +1,152 @@
+"""The inbox of proposals: what waits for a person, and the news of their own proposals."""
+
+import pytest
+
+from app.access.models import Scope
+from app.access.sessions.cookie import PLAIN_NAME
+from app.http.keys import DATABASE
+from tests.api.configuration.proposal_calls import Person, person, protect, put
+from tests.api.console.test_proposals import INBOX, visit
+from tests.conftest import Service
+from tests.people import SignedIn, give, sign_in_person
+
+READ, PROPOSE, APPROVE = Scope.READ, Scope.PROPOSE, Scope.APPROVE
+WAITING, NEWS = "Waiting for your approval", "News of your proposals"
+
+
+@pytest.fixture
+async def author(service: Service) -> Person:
+    await protect(service, approvals=1)
+    return await person(service, READ, Scope.WRITE)
+
+
+@pytest.fixture
+async def payer(service: Service) -> Person:
+    return await person(service, READ, APPROVE, prefixes=("payments/",))
+
+
+@pytest.fixture
+async def searcher(service: Service) -> Person:
+    return await person(service, READ, APPROVE, prefixes=("search/",))
+
+
+async def section(caller: Person, name: str) -> list[str]:
+    """Return the lines of a section of the page, none if it is not shown."""
+    page = await visit(caller, INBOX)
+    sections = page.all("section", **{"aria-label": name})
+    return [" ".join(item.text.split()) for part in sections for item in part.all("li")]
+
+
+async def count(caller: Person) -> str:
+    return (await visit(caller, f"{INBOX}/waiting")).text.strip().partition("in your")[0]
+
+
+async def test_proposal_waits_for_those_who_may_approve_a_key(
+    author: Person, payer: Person, searcher: Person
+) -> None:
+    both = await author.propose(put("payments/a", 1), put("search/b", 1), title="Both")
+    await author.propose(put("payments/c", 1), title="Payments")
+
+    assert await section(payer, WAITING) == [
+        "Payments open payments/c in staging",
+        "Both open payments/a in staging",
+    ]
+    assert await section(searcher, WAITING) == ["Both open search/b in staging"]
+    assert [await count(caller) for caller in (author, payer, searcher)] == ["", "2", "1"]
+
+    await payer.act(both, "approve")
+
+    assert await section(payer, WAITING) == ["Payments open payments/c in staging"]
+    assert await section(searcher, WAITING) == ["Both open search/b in staging"]
+
+
+async def test_revoked_approval_waits_again(
+    service: Service, author: Person, payer: Person
+) -> None:
+    other = await person(service, READ, APPROVE, prefixes=("payments/",))
+    proposal = await author.propose(put("payments/a", 1), title="One")
+    await other.act(proposal, "approve")
+    approved = await count(payer)
+
+    await service.revoke(other.token)
+
+    assert (approved, await count(payer)) == ("", "1")
+
+
+async def test_author_sees_news_until_they_look(
+    author: Person, payer: Person, searcher: Person
+) -> None:
+    proposal = await author.propose(put("payments/a", 1), put("search/b", 1), title="Both")
+    before = await count(author)
+    await payer.act(proposal, "approve")
+    await searcher.act(proposal, "comment", text="Why?")
+
+    news, counted = await section(author, NEWS), await count(author)
+    await visit(author, f"{INBOX}/{proposal['id']}")
+    read = await count(author)
+    await searcher.act(proposal, "reject", reason="No")
+
+    assert (before, counted, read) == ("", "1", "")
+    assert news == ["Both open approved, commented"]
+    assert await section(author, NEWS) == ["Both rejected rejected"]
+    assert await section(payer, NEWS) == []
+
+
+async def test_news_of_a_foreign_proposal_are_not_counted(service: Service, payer: Person) -> None:
+    await protect(service, approvals=1)
+    wide = await person(service, READ, PROPOSE)
+    proposal = await wide.propose(put("search/b", 1), title="Search")
+    reviewer = await person(service)
+    await reviewer.act(proposal, "approve")
+
+    assert await count(wide) == "1"
+    assert await count(payer) == ""
+
+
+async def browse(
+    service: Service, reviewer: SignedIn, method: str, path: str, **fields: str
+) -> str:
+    """Return the status, or the text of a page, for a person in a browser."""
+    headers = {"Cookie": f"{PLAIN_NAME}={reviewer.text}", "Origin": service.url}
+    async with service.stranger.request(
+        method, path, headers=headers, data=fields or None, allow_redirects=False
+    ) as answer:
+        text = await answer.text()
+        assert answer.status in {200, 303}, text
+        return text
+
+
+async def test_group_that_loses_its_grant_no_longer_approves(
+    service: Service, author: Person
+) -> None:
+    """Two people of two groups with a prefix each; the grant of one group ends in the middle."""
+    lost = await give(service, "seniors", "reviewer", prefix="payments/")
+    await give(service, "searchers", "reviewer", prefix="search/")
+    asha = await sign_in_person(service, "asha", "seniors")
+    ben = await sign_in_person(service, "ben", "searchers")
+    proposal = await author.propose(put("payments/a", 1), put("search/b", 1), title="Both")
+    page = f"{INBOX}/{proposal['id']}"
+
+    seen = await browse(service, asha, "GET", INBOX)
+    for reviewer in (asha, ben):
+        await browse(service, reviewer, "POST", f"{page}/approve", version="1")
+    approved = await author.read(proposal)
+    async with service.app[DATABASE].connection() as connection:
+        await connection.execute("delete from grants where id = $1", lost.id)
+    refused = await author.act(proposal, "apply")
+    after = await author.read(proposal)
+
+    assert "payments/a in staging" in seen
+    assert "search/b" not in seen
+    assert approved["state"] == "approved"
+    assert sorted(approved["approvals"][0]["approver_names"]) == ["Asha", "Ben"]
+    assert (refused.status, refused.body["code"]) == (409, "approvals_missing")
+    assert [item["keys"] for item in after["approvals"][0]["lacking"]] == [["payments/a"]]
+    assert after["approvals"][0]["approver_names"] == ["Ben"]
+
+    await give(service, "newcomers", "reviewer", prefix="payments/")
+    chidi = await sign_in_person(service, "chidi", "newcomers")
+    assert "payments/a in staging" in await browse(service, chidi, "GET", INBOX)
+    assert "group newcomers" in str((await author.read(proposal))["approvals"])
+    await browse(service, chidi, "POST", f"{page}/approve", version="1")
+    assert (await author.act(proposal, "apply")).status == 200
