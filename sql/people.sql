@@ -220,3 +220,151 @@ order by name;
 -- Held until the end of the transaction by every change of roles, grants, projects and suspensions.
 -- So the second of two administrators who remove each other sees what the first one did.
 select pg_advisory_xact_lock(1885695075)::text;
+
+-- name: delete_grant(id)!
+delete from grants
+where id = :id;
+
+-- name: narrow_grant(id, mac, environments)!
+update grants
+set
+    mac = :mac,
+    environments = :environments
+where id = :id;
+
+-- name: insert_role(name, mac, description, scopes, created_by, at)!
+insert into roles (name, mac, description, scopes, created_by, created_at, updated_at)
+values (:name, :mac, :description, :scopes, :created_by, :at, :at);
+
+-- name: update_role(name, mac, description, scopes)!
+update roles
+set
+    mac = :mac,
+    description = :description,
+    scopes = :scopes,
+    version = version + 1,
+    updated_at = current_timestamp
+where name = :name;
+
+-- name: delete_role(name)!
+delete from roles
+where name = :name;
+
+-- name: insert_project(name, mac, prefix, owner_group, description, created_by, at)!
+insert into projects (
+    name,
+    mac,
+    prefix,
+    owner_group,
+    description,
+    created_by,
+    created_at,
+    updated_at
+)
+values (
+    :name,
+    :mac,
+    :prefix,
+    :owner_group,
+    :description,
+    :created_by,
+    :at,
+    :at
+);
+
+-- name: update_project(name, mac, owner_group, description)!
+update projects
+set
+    mac = :mac,
+    owner_group = :owner_group,
+    description = :description,
+    version = version + 1,
+    updated_at = current_timestamp
+where name = :name;
+
+-- name: delete_project(name)!
+delete from projects
+where name = :name;
+
+-- name: sign_people(ids, macs)!
+update people
+set mac = signed.mac
+from unnest(:ids::text[], :macs::bytea[]) as signed (id, mac)
+where people.id = signed.id;
+
+-- name: sign_roles(ids, macs)!
+update roles
+set mac = signed.mac
+from unnest(:ids::text[], :macs::bytea[]) as signed (id, mac)
+where roles.name = signed.id;
+
+-- name: sign_grants(ids, macs)!
+update grants
+set mac = signed.mac
+from unnest(:ids::text[], :macs::bytea[]) as signed (id, mac)
+where grants.id = signed.id;
+
+-- name: sign_projects(ids, macs)!
+update projects
+set mac = signed.mac
+from unnest(:ids::text[], :macs::bytea[]) as signed (id, mac)
+where projects.name = signed.id;
+
+-- name: insert_access_change(actor, event, subject, environments, prefix, reason, before, after)!
+insert into access_history (
+    actor,
+    event,
+    subject,
+    environments,
+    prefix,
+    reason,
+    before,
+    after
+)
+values (
+    :actor,
+    :event,
+    :subject,
+    :environments,
+    :prefix,
+    :reason,
+    :before::jsonb,
+    :after::jsonb
+);
+
+-- name: list_access_changes(before, event, subject, own_environments, own_prefixes, page_size)
+-- The latest first. Null `own_environments` selects all. Otherwise it has pairs with `own_prefixes`,
+-- and each environment of a change must be in a pair whose prefix begins that of the change.
+select
+    id,
+    at,
+    actor,
+    event,
+    subject,
+    environments,
+    prefix,
+    reason,
+    before as old,
+    after as new
+from access_history
+where id < :before
+  and (:event::text is null or event = :event)
+  and (:subject::text is null or subject = :subject)
+  and (
+      :own_environments::text[] is null
+      or environments is not null
+      and prefix is not null
+      and not exists (
+          select
+          from unnest(environments) as named (environment)
+          where not exists (
+              select
+              from unnest(:own_environments::text[], :own_prefixes::text[])
+                  as own (environment, prefix)
+              where own.environment in ('*', named.environment)
+                and starts_with(access_history.prefix, own.prefix)
+          )
+      )
+  )
+order by id desc
+limit :page_size;

@@ -12,7 +12,7 @@ from app.access.people.rows import insert_grant
 from app.access.people.service import PersonIdentity, sign_in
 from app.access.people.signatures import RowSigner
 from app.access.sessions import service as sessions
-from app.database import Connection
+from app.database import Connection, sql
 from app.http.keys import DATABASE
 from tests.conftest import Service
 
@@ -77,3 +77,22 @@ async def give(
     await service.app[DATABASE].transact(lambda c: insert_grant(c, signed))
     await service.app[TOKENS].refresh()
     return signed
+
+
+async def store_person(service: Service, person: Person) -> None:
+    """Store a person who has signed in before."""
+    signed = RowSigner(service.app[TOKENS].key).signed(person)
+    await service.app[DATABASE].transact(
+        lambda c: sql.insert_person(
+            c,
+            id=signed.id,
+            mac=signed.mac,
+            issuer=signed.issuer,
+            subject=signed.subject,
+            name=signed.name,
+            email=signed.email,
+            groups=list(signed.groups),
+            seen_at=signed.last_seen_at,
+        )
+    )
+    await service.app[TOKENS].refresh()

@@ -42,6 +42,12 @@ def check_within(own: Rights, requested: Grant) -> None:
                 raise Forbidden.of("scope_missing", [Violation("scopes", _RULE)])
 
 
+def reaches(own: Rights, environments: Iterable[str], prefixes: Iterable[str]) -> bool:
+    """Return whether the caller administers all these keys."""
+    keys = Keys.below(prefixes)
+    return all(own.keys(Scope.ADMIN, name).includes(keys) for name in environments)
+
+
 def check_reach(own: Rights, environments: Iterable[str], prefixes: Iterable[str]) -> None:
     """Check that the caller administers these keys. Raises Forbidden, naming the field."""
     keys = Keys.below(prefixes)

@@ -109,10 +109,11 @@ def _operation(route: "Route", operation_id: str, texts: ApiTexts) -> dict[str, 
         "parameters": list(_parameters(route, examples)),
         "responses": responses(route, examples),
     }
+    if route.needs_token:
+        operation["security"] = [{"bearer": []}, {"apiKey": []}]
     if route.scope is not None:
         scopes = [str(scope) for scope in (route.scope, *route.also)]
         operation["description"] = f"{description}\n\nScope: `{'` and `'.join(scopes)}`.".strip()
-        operation["security"] = [{"bearer": []}, {"apiKey": []}]
         operation["x-scope"] = " ".join(scopes)
     if route.body is not None:
         bodies = (
@@ -148,7 +149,8 @@ def _parameters(route: "Route", examples: Sequence[Example]) -> Iterator[dict[st
     query = ChainMap(*(example.query for example in examples))
     conditions = ChainMap(*(example.headers for example in examples))
     yield from _described("path", _PARAMETER.findall(route.path), PATH, examples[0].path)
-    yield from _described("query", route.query, QUERY, query)
+    for parameter in _described("query", route.query, QUERY, query):
+        yield parameter | ({"required": True} if parameter["name"] in route.required else {})
     yield from _described("header", route.conditions, REQUEST_HEADERS, conditions)
 
 

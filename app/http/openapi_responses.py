@@ -17,6 +17,8 @@ _COMMON_HEADERS = ("X-Request-ID", "Cache-Control")
 # CORS headers of answers and of preflight answers.
 _CORS_HEADERS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
 # Headers of problems by status, and whether they are always present. A deleted entry has no ETag.
+# Query parameters with the name of something that may not exist.
+_NAMES_OF_OTHERS = frozenset({"project", "scope"})
 _PROBLEM_HEADERS = {
     401: {"WWW-Authenticate": True},
     412: {"ETag": False},
@@ -53,12 +55,14 @@ def responses(route: "Route", examples: Sequence[Example]) -> dict[str, Any]:
 def error_statuses(route: "Route") -> list[int]:
     """Return the statuses of problems that a route can answer with."""
     statuses = {400, 417, 431, 500}
-    if route.scope is not None:
+    if route.needs_token:
         statuses |= {401, 403, 429, 503}
     if "{" in route.path:
         statuses |= {404, 422}
     if "Flagd-Selector" in route.conditions:
         # It names an environment, as a path does.
+        statuses |= {404}
+    if _NAMES_OF_OTHERS & {*route.query}:
         statuses |= {404}
     if route.failure is not None:
         # On these routes every malformed request is 400, and nothing is written.

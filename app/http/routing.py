@@ -19,12 +19,14 @@ class Route:
     """One method of one path.
 
     `scope`: the scope that the guard requires; None allows every caller.
+    `any_scope`: the guard requires a valid token, and no scope.
     `also`: further scopes that it requires.
     `by_key`: the handler filters by the keys of the caller. Without it, the guard refuses callers
     whose scopes do not hold for all keys.
     `answers`, `body`: the types of answers and request bodies.
     `gives`, `takes`: the media types of successful answers and request bodies.
     `query`, `conditions`: the query parameters and request headers that the handler reads.
+    `required`: the query parameters that must be given.
     `statuses`, `headers`: the statuses of success, and the headers that such answers add.
     `accepted`: the type of an answer 202, with a Location; None if there is none.
     `within`: a wrapper inside the guard.
@@ -43,6 +45,7 @@ class Route:
     answers: type[Any]
     body: type[Any] | None = None
     query: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     also: tuple[StrEnum, ...] = ()
@@ -51,6 +54,7 @@ class Route:
     within: Callable[[Handler], Handler] | None = None
     around: Callable[[Handler], Handler] | None = None
     failure: type[Any] | None = None
+    any_scope: bool = False
     has_cors: bool = False
     only_reads: bool = False
     takes: tuple[str, ...] = ("application/json",)
@@ -60,6 +64,10 @@ class Route:
     is_large: bool = False
     hot: HotAnswer | None = None
     around_hot: Callable[[HotAnswer], HotAnswer] = lambda answer: answer
+
+    @property
+    def needs_token(self) -> bool:
+        return self.scope is not None or self.any_scope
 
     @property
     def writes(self) -> bool:

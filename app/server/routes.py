@@ -16,6 +16,28 @@ from app.access import token_handlers as tokens
 from app.access.guard import guarded, hot_guarded
 from app.access.log_handlers import AccessPage
 from app.access.models import Scope
+from app.access.people import explain_handlers as explain
+from app.access.people import handlers as people
+from app.access.people.views import (
+    AccessCheck,
+    AccessHistoryPage,
+    GrantPage,
+    GrantView,
+    Me,
+    NewGrant,
+    NewProject,
+    NewRole,
+    PersonPage,
+    PersonView,
+    ProjectChange,
+    ProjectList,
+    ProjectView,
+    RoleChange,
+    RoleList,
+    RoleView,
+    SuspensionRequest,
+    WhoMay,
+)
 from app.access.token_views import IssuedToken, NewToken, RotationRequest, TokenPage, TokenView
 from app.configuration.changes import environment_handlers as environments
 from app.configuration.changes import handlers as changes
@@ -104,6 +126,11 @@ _CHANGES = _ENVIRONMENT + "/changes"
 _LIST = _ENVIRONMENT + r"/lists/{key:[\s\S]+(?<!/values)(?<!/export)}"
 _OF_LIST = _ENVIRONMENT + r"/lists/{key:[\s\S]+}"
 _ISSUED = "/v1/tokens/{id}"
+_PERSON = "/v1/people/{id}"
+_ROLE = "/v1/roles/{name}"
+_GRANT = "/v1/grants/{id}"
+_PROJECT = "/v1/projects/{name}"
+_QUESTION = ("scope", "environment", "key")
 _PROPOSAL = "/v1/proposals/{proposal:[0-9]{1,18}}"
 _CHANGE_SET = _CHANGES + "/{revision:[0-9]{1,18}}"
 
@@ -333,6 +360,46 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _ISSUED + "/rotate", tokens.rotate_token, Scope.ADMIN, IssuedToken,
           body=RotationRequest, statuses=(201,), conditions=_REPEATABLE, headers=("Location",),
           by_key=True),
+
+    Route("GET", "/v1/me", explain.get_me, None, Me, any_scope=True),
+    Route("GET", "/v1/people", people.list_people, Scope.ADMIN, PersonPage,
+          query=("search", "group", "after", "limit"), by_key=True),
+    Route("GET", _PERSON, people.get_person, Scope.ADMIN, PersonView, by_key=True),
+    Route("POST", _PERSON + "/suspend", people.suspend_person, Scope.ADMIN, PersonView,
+          body=SuspensionRequest, conditions=_REPEATABLE),
+    Route("POST", _PERSON + "/restore", people.restore_person, Scope.ADMIN, PersonView,
+          body=SuspensionRequest, conditions=_REPEATABLE),
+    Route("GET", "/v1/roles", people.list_roles, Scope.ADMIN, RoleList, by_key=True),
+    Route("POST", "/v1/roles", people.create_role, Scope.ADMIN, RoleView, body=NewRole,
+          statuses=(201,), conditions=_REPEATABLE, headers=("Location", "ETag")),
+    Route("GET", _ROLE, people.get_role, Scope.ADMIN, RoleView, headers=("ETag",), by_key=True),
+    Route("PUT", _ROLE, people.put_role, Scope.ADMIN, RoleView, body=RoleChange,
+          conditions=_DECISION, headers=("ETag",)),
+    Route("DELETE", _ROLE, people.delete_role, Scope.ADMIN, RoleView, query=("reason",),
+          conditions=_DECISION),
+    Route("GET", "/v1/grants", people.list_grants, Scope.ADMIN, GrantPage, by_key=True,
+          query=("person", "group", "role", "environment", "project", "after", "limit")),
+    Route("POST", "/v1/grants", people.create_grant, Scope.ADMIN, GrantView, body=NewGrant,
+          statuses=(201,), conditions=_REPEATABLE, headers=("Location",), by_key=True),
+    Route("GET", _GRANT, people.get_grant, Scope.ADMIN, GrantView, by_key=True),
+    Route("DELETE", _GRANT, people.revoke_grant, Scope.ADMIN, GrantView, query=("reason",),
+          required=("reason",), conditions=_REPEATABLE, by_key=True),
+    Route("GET", "/v1/projects", people.list_projects, Scope.ADMIN, ProjectList, by_key=True),
+    Route("POST", "/v1/projects", people.create_project, Scope.ADMIN, ProjectView,
+          body=NewProject, statuses=(201,), conditions=_REPEATABLE, headers=("Location", "ETag"),
+          by_key=True),
+    Route("GET", _PROJECT, people.get_project, Scope.ADMIN, ProjectView, headers=("ETag",),
+          by_key=True),
+    Route("PATCH", _PROJECT, people.patch_project, Scope.ADMIN, ProjectView, body=ProjectChange,
+          takes=wire.MERGE_PATCH, conditions=_DECISION, headers=("ETag",), by_key=True),
+    Route("DELETE", _PROJECT, people.delete_project, Scope.ADMIN, ProjectView, query=("reason",),
+          conditions=_DECISION, by_key=True),
+    Route("GET", "/v1/access/history", people.list_access_history, Scope.ADMIN, AccessHistoryPage,
+          query=(*_PAGE, "access_event", "subject"), by_key=True),
+    Route("GET", "/v1/access/who", explain.list_who_may, Scope.ADMIN, WhoMay, by_key=True,
+          query=(*_QUESTION, "after", "limit"), required=_QUESTION),
+    Route("GET", "/v1/access/check", explain.check_access, Scope.ADMIN, AccessCheck, by_key=True,
+          query=("actor", *_QUESTION), required=("actor", *_QUESTION)),
 )
 # fmt: on
 # The texts and examples of the API's documentation.
@@ -370,7 +437,7 @@ def add_route(
     handler = route.handler if route.within is None else route.within(route.handler)
     invite = partial(expect, bytes_max=route.body_bytes_max)
     scopes = [Scope(scope) for scope in (route.scope, *route.also) if scope is not None]
-    if scopes:
+    if route.needs_token:
         handler = guarded(handler, scopes, by_key=route.by_key)
     if route.is_large:
         handler = with_large_data(handler)

@@ -7,7 +7,9 @@ from app.access import tokens
 from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.access.models import Scope
-from app.access.permissions import Rights
+from app.access.people import grants
+from app.access.people.edit import AccessEdit
+from app.access.permissions import OPERATOR_RIGHTS, Rights
 from app.configuration.changes import writes
 from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets
 from app.database import Connection
@@ -90,11 +92,18 @@ async def delete_environment(
     message: str,
     origin: Origin,
 ) -> Environment:
-    """Delete an environment, also from its tokens. Raises as `writes.delete_environment` does."""
+    """Delete an environment, also from tokens and grants.
+
+    Raises as `writes.delete_environment` does.
+    """
     closed = await writes.delete_environment(
         connection, name, expected=expected, actor=origin.actor, message=message
     )
     await tokens.lapse(connection, log, key, name, origin=origin)
+    edit = AccessEdit(
+        connection=connection, log=log, key=key, rights=OPERATOR_RIGHTS, origin=origin
+    )
+    await grants.lapse(edit, name)
     await _record(connection, log, name, f"deleted, revision {closed.revision}", origin)
     return closed
 

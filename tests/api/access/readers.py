@@ -88,6 +88,23 @@ REQUESTS: Mapping[str, Requests] = {
     ),
     "GET /v1/tokens": queries("limit=1"),
     "GET /v1/tokens/{id}": queries(),
+    "GET /v1/people": queries("limit=1", "search=zqx"),
+    "GET /v1/people/{id}": queries(),
+    "GET /v1/roles": queries(),
+    "GET /v1/roles/{name}": queries(),
+    "GET /v1/grants": queries("limit=1", "role=viewer", "environment=local"),
+    "GET /v1/grants/{id}": queries(),
+    "GET /v1/projects": queries(),
+    "GET /v1/projects/{name}": queries(),
+    "GET /v1/access/history": queries("limit=1"),
+    "GET /v1/access/who": tuple(
+        (f"scope={scope}&environment=local&key={key}", None)
+        for scope, key in (("write", "shop/flag"), ("read", "shop/"), ("read", "zqx/flag"))
+    ),
+    "GET /v1/access/check": (
+        ("actor=operator:a&scope=read&environment=local&key=shop/flag", None),
+        ("actor=operator:a&scope=read&environment=local&key=zqx/flag", None),
+    ),
 }
 # Those that are not for callers of some keys.
 CLOSED = {

@@ -91,7 +91,7 @@ async def test_token_stays_in_its_environments(service: Service) -> None:
 
 
 async def test_every_route_declares_its_scope() -> None:
-    open_to_all = {route.path for route in ROUTES if route.scope is None}
+    open_to_all = {route.path for route in ROUTES if not route.needs_token}
 
     assert open_to_all == {
         "/",

@@ -117,6 +117,7 @@ async def filled(service: Service) -> Filled:
             # Of an own change set that is not the last one.
             "revision": str(PADDING),
             "path": "unknown",
+            "name": "viewer",
         }
         readers.append(Reader(service, token, values, epoch))
     return Filled(other=other, readers=tuple(readers))

@@ -102,6 +102,7 @@ _PLANNED = flag(
     plan={"name": "launch", "steps": [{"at": "2099-01-01T00:00:00Z", "defaultVariant": "on"}]}
 )
 _TOKENS = "They change no environment."
+_ACCESS = "They change who may do what, and no environment."
 _PROPOSALS = "The gate counts the approvals of a proposal: see tests/api/proposals/."
 # Routes that a protection does not refuse, with the reason.
 NOT_COVERED = {
@@ -112,6 +113,15 @@ NOT_COVERED = {
     "POST /v1/tokens": _TOKENS,
     "DELETE /v1/tokens/{id}": _TOKENS,
     "POST /v1/tokens/{id}/rotate": _TOKENS,
+    **dict.fromkeys(
+        (
+            *("POST /v1/people/{id}/suspend", "POST /v1/people/{id}/restore"),
+            *("POST /v1/roles", "PUT /v1/roles/{name}", "DELETE /v1/roles/{name}"),
+            *("POST /v1/grants", "DELETE /v1/grants/{id}"),
+            *("POST /v1/projects", "PATCH /v1/projects/{name}", "DELETE /v1/projects/{name}"),
+        ),
+        _ACCESS,
+    ),
     "POST /v1/proposals/{proposal}/evaluate": "It writes nothing.",
     "POST /v1/proposals": _PROPOSALS,
     "PATCH /v1/proposals/{proposal}": _PROPOSALS,

@@ -7,6 +7,7 @@ An example starts with the sample data of `make run`, after the examples that it
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from aiohttp import ClientResponse
 
 from app.access import rate_limit
+from app.access.people.models import Person
 from app.configuration.snapshots.reading import FOLLOWER
 from app.flags.handlers import USAGE
 from app.health.heartbeat import Heartbeat
@@ -23,6 +25,7 @@ from app.server.routes import API_TEXTS, describe
 from app.server.sample_data import add_test_data
 from tests.api.sse import Stream
 from tests.conftest import Service
+from tests.people import store_person
 
 TEXTS = ApiTexts(API_TEXTS)
 FIRST = {example.operation: example for example in reversed(TEXTS.examples)} | {
@@ -42,12 +45,26 @@ _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TOKEN_ID = "[0-9A-Za-z]{13}"
 _SECRET_TEXT = r"[\w=-]+"
 _NUMBER = r"\d+(?:\.\d+)?"
+# The person of the examples.
+PERSON = Person(
+    id="8fKc2QwXyZ1Rt",
+    issuer="https://login.example.com",
+    subject="00u1a2b3",
+    name="Asha Patel",
+    email="asha@example.com",
+    groups=("payments", "staff"),
+    first_seen_at=datetime.now(UTC),
+    last_seen_at=datetime.now(UTC),
+    claims_at=datetime.now(UTC),
+    suspended_at=None,
+)
 # The form of each value that differs between runs, by the name of its property. A later request
 # gets the real value of a group in place of that of the example.
 VARYING = {
     **dict.fromkeys(
         ("at", "last_at", "created_at", "updated_at", "expires_at", "revoked_at"), _TIME
     ),
+    **dict.fromkeys(("first_seen_at", "last_seen_at", "claims_at", "suspended_at"), _TIME),
     **dict.fromkeys(("last_evaluated_at", "time", "checked_at", "applied_at"), _TIME),
     **dict.fromkeys(("latency_ms", "ageSeconds", "observedValue", "lastModified"), _NUMBER),
     **dict.fromkeys(("hash", "checksum"), "[0-9a-f]{64}"),
@@ -58,6 +75,7 @@ VARYING = {
     "id": rf"({_TOKEN_ID})|{_UUID}|(\d+)",
     "proposal": r"\d+",
     "token_id": _TOKEN_ID,
+    **dict.fromkeys(("grant", "subject"), _TOKEN_ID),
     "replaced_by": _TOKEN_ID,
     "resource": _TOKEN_ID,
     "text": rf"(fs_srv_{_TOKEN_ID}_{_SECRET_TEXT})",
@@ -82,6 +100,7 @@ async def test_example_gets_its_answer(
     await add_test_data(service.app[SETTINGS], service.app[DATABASE])
     await service.app[FOLLOWER].refresh()
     await service.component(Heartbeat).run_once()
+    await store_person(service, PERSON)
     if example.status == 429:
         monkeypatch.setattr(rate_limit, "ATTEMPTS_MAX", 0)
 
@@ -119,8 +138,9 @@ class Reader:
         headers = {} if data is None else {"Content-Type": "application/json"}
         headers |= {name: self.real(value) for name, value in example.headers.items()}
         url = self.real(path.format(**example.path))
+        query = {name: self.real(value) for name, value in example.query.items()}
         return await self.service.client.request(
-            method, url, params=example.query, headers=headers, data=data
+            method, url, params=query, headers=headers, data=data
         )
 
     def real(self, text: str) -> str:

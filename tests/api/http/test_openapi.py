@@ -52,7 +52,7 @@ async def test_every_route_is_in_it_with_its_scope(described: dict[str, Any]) ->
         assert operation["summary"]
         scopes = [str(needed) for needed in (route.scope, *route.also) if needed is not None]
         assert operation.get("x-scope", "").split() == scopes
-        assert ("security" in operation) is (route.scope is not None)
+        assert ("security" in operation) is route.needs_token
         assert ("requestBody" in operation) is (route.body is not None)
         if route.has_cors:
             assert "security" not in described["paths"][path]["options"]

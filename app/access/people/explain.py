@@ -1,0 +1,293 @@
+"""Say who may do what where, and why: from the database, for people and not for requests."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from app.access import tokens
+from app.access.actors import actor_names
+from app.access.caller import Caller
+from app.access.delegation import reaches
+from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
+from app.access.people.book import GrantBook
+from app.access.people.grants import is_visible
+from app.access.people.models import Person, RoleGrant
+from app.access.people.rows import person_of, read_book
+from app.access.people.signatures import RowSigner
+from app.access.people.views import AccessCheck, AccessHolder, AccessReason, Me, OwnRight, WhoMay
+from app.access.permissions import OPERATOR_RIGHTS, Rights
+from app.database import Connection, sql
+from app.errors import Forbidden, NotFound, Violation
+from app.settings import Secret
+
+_KINDS = ("person", "token", "operator", "group")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A scope for a key of an environment."""
+
+    scope: Scope
+    environment: str
+    key: str
+
+    def is_met_by(self, rights: Rights) -> bool:
+        return self.key in rights.keys(self.scope, self.environment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Explainer:
+    """The grants in force, for one question of a caller with these rights."""
+
+    book: GrantBook
+    own: Rights
+    question: Question
+
+    def reasons(self, held: Iterable[RoleGrant]) -> list[AccessReason]:
+        """Return the grants among these that answer the question with yes."""
+        return [
+            self._reason(grant)
+            for grant in held
+            if self.question.is_met_by(self.book.union([grant]))
+        ]
+
+    def _reason(self, grant: RoleGrant) -> AccessReason:
+        """Return the reason in words, such as "editor via group platform, all keys in local"."""
+        is_visible_here = is_visible(self.own, grant)
+        is_own = grant.project is None and is_visible_here
+        given = self.book.given(grant)
+        if not is_visible_here:
+            # Its other environments are not for this administrator.
+            given = replace(given, environments=frozenset({self.question.environment}))
+        text = grant.role
+        via = None
+        if grant.project is not None:
+            via = f"project {grant.project}"
+        elif grant.group_name is not None:
+            via = f"group {grant.group_name}"
+        if via is not None:
+            text += f" via {via}"
+        text += f", {place_words(given)}"
+        if is_own:
+            text += f", because {grant.reason}"
+        return AccessReason(
+            text=text,
+            via=via,
+            grant=grant.id if is_own else None,
+            role=grant.role,
+            environments=sorted(given.environments),
+            prefixes=[grant.prefix],
+            reason=grant.reason if is_own else None,
+        )
+
+    def holder(self, token: Token) -> AccessHolder:
+        """Return a token that answers the question with yes."""
+        actor, reach = f"token:{token.id}", token.reach
+        if reaches(self.own, reach.environments, reach.prefixes):
+            return AccessHolder(actor=actor, name=token.name, reasons=[_of_token(reach)])
+        question = self.question
+        here = replace(
+            reach,
+            environments=frozenset({question.environment}),
+            prefixes=frozenset({question.key}),
+        )
+        return AccessHolder(actor=actor, name=actor, reasons=[_of_token(here)])
+
+
+def check_question(own: Rights, question: Question) -> None:
+    """Check that an administrator may ask about this key. Raises Forbidden."""
+    keys = own.keys(Scope.ADMIN, question.environment)
+    if not keys:
+        raise Forbidden("environment_foreign", "The token is not for this environment.")
+    if question.key not in keys:
+        raise Forbidden("key_foreign", "The token has the scope admin, but not for this key.")
+
+
+async def who_may(
+    connection: Connection, key: Secret, own: Rights, question: Question, *, after: str, limit: int
+) -> WhoMay:
+    """Return every principal that may do this, with each reason. Raises Forbidden."""
+    check_question(own, question)
+    signer = RowSigner(key)
+    book = await read_book(connection, signer)
+    explainer = _Explainer(book=book, own=own, question=question)
+    groups = {group: explainer.reasons(book.of_group(group)) for group in sorted(book.groups)}
+    groups = {group: reasons for group, reasons in groups.items() if reasons}
+    ids = [id_ for id_ in book.people if explainer.reasons(book.held_by(id_, ()))]
+    rows = sql.list_people_with(
+        connection, ids=ids, groups=list(groups), after=after, page_size=limit + 1
+    )
+    found = [person_of(row) async for row in rows]
+    people = await signer.genuine(found[:limit])
+    return WhoMay(
+        scope=question.scope,
+        environment=question.environment,
+        key=question.key,
+        groups=[
+            AccessHolder(actor=f"group:{group}", name=group, reasons=reasons)
+            for group, reasons in groups.items()
+        ],
+        tokens=[
+            explainer.holder(token)
+            for token in await _tokens(connection)
+            if question.is_met_by(Rights([token.reach]))
+        ],
+        people=[
+            AccessHolder(
+                actor=person.actor,
+                name=person.name,
+                reasons=explainer.reasons(book.held_by(person.id, person.groups)),
+            )
+            for person in people
+        ],
+        next=found[limit - 1].id if len(found) > limit else None,
+    )
+
+
+async def check(
+    connection: Connection, key: Secret, own: Rights, question: Question, *, actor: str
+) -> AccessCheck:
+    """Return whether an actor may do this, and why. Raises NotFound and Forbidden."""
+    check_question(own, question)
+    signer = RowSigner(key)
+    book = await read_book(connection, signer)
+    explainer = _Explainer(book=book, own=own, question=question)
+    kind, _, name = actor.partition(":")
+    reasons: list[AccessReason] = []
+    refusal: str | None = None
+    if kind == "person":
+        person = await _person(connection, name)
+        held = book.held_by(person.id, person.groups)
+        rights = book.union(held)
+        refusal = _refusal_of_person(person, signer)
+        reasons = [] if refusal else explainer.reasons(held)
+        name = person.name
+    elif kind == "token":
+        token = next((t for t in await _tokens(connection) if t.id == name), None)
+        if token is None:
+            raise _unknown()
+        rights = Rights([token.reach])
+        holder = explainer.holder(token)
+        reasons = holder.reasons if question.is_met_by(rights) else []
+        name = holder.name
+    elif kind == "group" and name:
+        held = book.of_group(name)
+        rights = book.union(held)
+        reasons = explainer.reasons(held)
+    elif kind == "operator" and name:
+        rights = OPERATOR_RIGHTS
+        reasons = [_of_operator()]
+    else:
+        raise _unknown()
+    text = "; ".join(reason.text for reason in reasons)
+    return AccessCheck(
+        actor=actor,
+        actor_name=name,
+        scope=question.scope,
+        environment=question.environment,
+        key=question.key,
+        allowed=bool(reasons),
+        text=text or refusal or _missing(name, rights, question, own),
+        reasons=reasons,
+    )
+
+
+async def me(connection: Connection, caller: Caller) -> Me:
+    """Return who a caller is, and its rights in words."""
+    names = await actor_names(connection, [caller.actor])
+    holder = caller.session or caller.token
+    return Me(
+        actor=caller.actor,
+        actor_name=names[caller.actor],
+        expires_at=holder.grant.expires_at if holder is not None else None,
+        rights=[own_right(grant) for grant in caller.rights.grants],
+    )
+
+
+def own_right(grant: Grant) -> OwnRight:
+    scopes = [scope for scope in Scope if scope in grant.scopes]
+    text = f"{joined_words(scopes)}: {place_words(grant)}"
+    return OwnRight(
+        scopes=list(scopes),
+        environments=sorted(grant.environments),
+        prefixes=sorted(grant.prefixes),
+        text=text,
+    )
+
+
+def place_words(grant: Grant) -> str:
+    """Return the keys and environments of a grant for people."""
+    keys = (
+        f"keys {joined_words(sorted(grant.prefixes))}" if "" not in grant.prefixes else "all keys"
+    )
+    if EVERY_ENVIRONMENT in grant.environments:
+        return f"{keys} in all environments"
+    return f"{keys} in {joined_words(sorted(grant.environments))}"
+
+
+def joined_words(words: Sequence[str]) -> str:
+    """Return a list for people, such as "a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _missing(name: str, rights: Rights, question: Question, own: Rights) -> str:
+    """Return why an actor may not do this, without grants that the caller may not manage."""
+    known = [g for g in rights.grants if reaches(own, g.environments, g.prefixes)]
+    elsewhere = [grant for grant in known if Rights([grant]).has(question.scope)]
+    if elsewhere:
+        places = "; ".join(map(place_words, elsewhere))
+        return f"{name} has the scope {question.scope}, but not for this key: {places}."
+    return f"{name} has no grant with the scope {question.scope} for this key."
+
+
+def _refusal_of_person(person: Person, signer: RowSigner) -> str | None:
+    if not signer.accepts(person):
+        return f"The row of {person.name} was changed outside of the service, and is ignored."
+    if person.suspended_at is not None:
+        return f"{person.name} is suspended since {person.suspended_at:%Y-%m-%d}."
+    return None
+
+
+async def _person(connection: Connection, person_id: str) -> Person:
+    rows = sql.list_people(
+        connection, ids=[person_id], after="", search=None, group_name=None, page_size=1
+    )
+    async for row in rows:
+        return person_of(row)
+    raise _unknown()
+
+
+async def _tokens(connection: Connection) -> Sequence[Token]:
+    """Return the valid tokens by name."""
+    now = await connection.fetchval("select current_timestamp")
+    valid = [token for token in await tokens.list_usable(connection) if not token.is_over(now)]
+    return sorted(valid, key=lambda token: (token.name, token.id))
+
+
+def _of_token(reach: Grant) -> AccessReason:
+    return AccessReason(
+        text=f"the token itself, {place_words(reach)}",
+        via=None,
+        grant=None,
+        role=None,
+        environments=sorted(reach.environments),
+        prefixes=sorted(reach.prefixes),
+        reason=None,
+    )
+
+
+def _of_operator() -> AccessReason:
+    return AccessReason(
+        text="an operator has access to the database",
+        via=None,
+        grant=None,
+        role=None,
+        environments=[EVERY_ENVIRONMENT],
+        prefixes=[""],
+        reason=None,
+    )
+
+
+def _unknown() -> NotFound:
+    rule = "must be person:ID, token:ID, group:NAME or operator:NAME"
+    return NotFound("actor_unknown", "There is no such actor.", [Violation("actor", rule)])

@@ -1,0 +1,263 @@
+"""Create, list and revoke grants. Administrators see and manage those within their own rights."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from app.access import tokens
+from app.access.actors import actor_names
+from app.access.delegation import reaches
+from app.access.format import generate_secret
+from app.access.models import EVERY_ENVIRONMENT
+from app.access.people.edit import AccessEdit, AccessEventName, check_reason, check_text
+from app.access.people.models import RoleGrant
+from app.access.people.rows import grant_of, insert_grant
+from app.access.people.signatures import RowSigner
+from app.access.people.views import GROUP_MAX, GrantPage, GrantView, NewGrant
+from app.access.permissions import Rights
+from app.database import Connection, sql
+from app.errors import Conflict, NotFound, Violation, invalid
+from app.names import is_stored_key
+from app.settings import Secret
+
+# Each instance has all grants in memory.
+GRANTS_MAX = 5_000
+PREFIX_RULE = (
+    "must be empty, or begin with a letter, a digit or _, and hold only letters, digits and . _ / -"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantFilter:
+    """The grants to list. None selects all."""
+
+    person: str | None = None
+    group: str | None = None
+    role: str | None = None
+    environment: str | None = None
+    project: str | None = None
+
+    def accepts(self, grant: RoleGrant) -> bool:
+        """Return whether the grant is listed, apart from its project."""
+        return (
+            self.person in {None, grant.person_id}
+            and self.group in {None, grant.group_name}
+            and self.role in {None, grant.role}
+            and not (
+                self.environment
+                and grant.environments.isdisjoint({self.environment, EVERY_ENVIRONMENT})
+            )
+        )
+
+
+async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
+    """Store a grant. Raises Invalid, Forbidden and Conflict, naming the field."""
+    check_reason(new.reason)
+    if (new.person is None) == (new.group is None):
+        raise invalid("person", "must be given, or group, but not both")
+    if new.group is not None:
+        check_text("group", new.group, GROUP_MAX)
+    if new.prefix and not is_stored_key(new.prefix):
+        raise invalid("prefix", PREFIX_RULE)
+    environments = frozenset(new.environments)
+    grant = edit.signer.signed(
+        RoleGrant(
+            id=generate_secret().id,
+            person_id=new.person,
+            group_name=new.group,
+            role=new.role,
+            environments=environments,
+            prefix=new.prefix,
+            reason=new.reason,
+            created_by=edit.origin.actor,
+            created_at=datetime.now(UTC),
+        )
+    )
+    # In this order: the deletion of an environment locks it before it removes it from grants.
+    book = await edit.book()
+    if grant.role not in book.roles:
+        raise invalid("role", "must be the name of a role")
+    edit.check_own(book.given(grant))
+    await tokens.check_environments(edit.connection, environments)
+    if new.person is not None:
+        await _check_person(edit.connection, new.person)
+    await edit.lock()
+    # A change that was committed while this one waited counts.
+    book = await edit.book()
+    if grant.role not in book.roles:
+        raise invalid("role", "must be the name of a role")
+    edit.check_own(book.given(grant))
+    stored = [grant_of(row) async for row in sql.list_grants(edit.connection)]
+    if len(stored) >= GRANTS_MAX:
+        raise Conflict(
+            "grants_full", f"The limit of {GRANTS_MAX} grants is reached. Revoke some first."
+        )
+    _check_new(grant, book.grants)
+    await insert_grant(edit.connection, grant)
+    await edit.record(
+        AccessEventName.GRANT_CREATED,
+        grant.id,
+        reason=grant.reason,
+        after=described(grant),
+        environments=sorted(grant.environments),
+        prefix=grant.prefix,
+    )
+    return grant
+
+
+async def revoke(edit: AccessEdit, grant_id: str, *, reason: str) -> RoleGrant:
+    """Delete a grant, and return it. Raises NotFound, Invalid, and Conflict for the last admin."""
+    check_reason(reason)
+    async with edit.retaining_an_administrator():
+        grant = await find(edit.connection, edit.rights, grant_id)
+        await sql.delete_grant(edit.connection, id=grant_id)
+    await edit.record(
+        AccessEventName.GRANT_REVOKED,
+        grant.id,
+        reason=reason,
+        before=described(grant),
+        environments=sorted(grant.environments),
+        prefix=grant.prefix,
+    )
+    return grant
+
+
+async def lapse(edit: AccessEdit, environment: str) -> None:
+    """Remove a deleted environment from every grant. Delete the grants that have no other one.
+
+    A later environment of the same name is a different one, so no old grant may reach it.
+    """
+    await edit.lock()
+    async for row in sql.list_grants(edit.connection):
+        grant = grant_of(row)
+        if environment not in grant.environments:
+            continue
+        is_genuine = edit.signer.accepts(grant)
+        remaining = grant.environments - {environment}
+        narrowed = edit.signer.signed(replace(grant, environments=remaining))
+        if not remaining:
+            await sql.delete_grant(edit.connection, id=grant.id)
+        else:
+            await sql.narrow_grant(
+                edit.connection,
+                id=grant.id,
+                # A row that was changed by hand must not become valid.
+                mac=narrowed.mac if is_genuine else grant.mac,
+                environments=sorted(remaining),
+            )
+        await edit.record(
+            AccessEventName.GRANT_NARROWED if remaining else AccessEventName.GRANT_REVOKED,
+            grant.id,
+            reason=f"the environment {environment} was deleted",
+            before=described(grant),
+            after=described(narrowed) if remaining else None,
+            environments=sorted(grant.environments),
+            prefix=grant.prefix,
+        )
+
+
+async def find(connection: Connection, rights: Rights, grant_id: str) -> RoleGrant:
+    """Return a grant within these rights. Raises NotFound for any other."""
+    async for row in sql.list_grants(connection):
+        grant = grant_of(row)
+        if grant.id == grant_id and is_visible(rights, grant):
+            return grant
+    raise NotFound("grant_unknown", "There is no such grant.")
+
+
+async def list_page(
+    connection: Connection,
+    key: Secret,
+    rights: Rights,
+    filters: GrantFilter,
+    *,
+    after: str = "",
+    limit: int,
+) -> GrantPage:
+    """Return the grants within these rights. Raises NotFound for an unknown project."""
+    within = "" if filters.project is None else await _prefix_of(connection, filters.project)
+    grants = [
+        grant
+        async for row in sql.list_grants(connection)
+        if (grant := grant_of(row)).id > after
+        and filters.accepts(grant)
+        and grant.prefix.startswith(within)
+        and is_visible(rights, grant)
+    ]
+    grants.sort(key=lambda grant: grant.id)
+    page = grants[:limit]
+    views = await grant_views(connection, key, page)
+    return GrantPage(items=views, next=page[-1].id if len(grants) > limit else None)
+
+
+async def grant_views(
+    connection: Connection, key: Secret, grants: list[RoleGrant]
+) -> list[GrantView]:
+    """Return grants with the names of their holders and authors."""
+    signer = RowSigner(key)
+    actors = [grant.created_by for grant in grants]
+    holders = [f"person:{grant.person_id}" for grant in grants if grant.person_id is not None]
+    names = await actor_names(connection, actors + holders)
+    return [
+        GrantView(
+            id=grant.id,
+            person=grant.person_id,
+            group=grant.group_name,
+            holder=grant.group_name or names[f"person:{grant.person_id}"],
+            role=grant.role,
+            environments=sorted(grant.environments),
+            prefix=grant.prefix,
+            reason=grant.reason,
+            created_by=grant.created_by,
+            created_by_name=names[grant.created_by],
+            created_at=grant.created_at,
+            remarks=remarks(is_genuine=signer.accepts(grant)),
+        )
+        for grant in grants
+    ]
+
+
+def is_visible(rights: Rights, grant: RoleGrant) -> bool:
+    """Return whether an administrator with these rights may see and revoke a grant."""
+    return reaches(rights, grant.environments, [grant.prefix])
+
+
+def remarks(*, is_genuine: bool) -> list[str]:
+    return [] if is_genuine else ["changed outside of the service, and ignored"]
+
+
+def described(grant: RoleGrant) -> dict[str, object]:
+    """Return a grant for the history."""
+    holder = {"group": grant.group_name} if grant.group_name else {"person": grant.person_id}
+    return {
+        **holder,
+        "role": grant.role,
+        "environments": sorted(grant.environments),
+        "prefix": grant.prefix,
+        "reason": grant.reason,
+    }
+
+
+def _check_new(grant: RoleGrant, existing: tuple[RoleGrant, ...]) -> None:
+    for other in existing:
+        if described(other) | {"reason": ""} == described(grant) | {"reason": ""}:
+            raise Conflict("grant_exists", f"The grant {other.id} says the same.")
+
+
+async def _check_person(connection: Connection, person_id: str) -> None:
+    rows = sql.list_people(
+        connection, ids=[person_id], after="", search=None, group_name=None, page_size=1
+    )
+    if not [row async for row in rows]:
+        raise invalid("person", "must be the ID of a person who has signed in")
+
+
+async def _prefix_of(connection: Connection, project: str) -> str:
+    async for row in sql.list_projects(connection):
+        if row["name"] == project:
+            prefix: str = row["prefix"]
+            return prefix
+    raise NotFound(
+        "project_unknown",
+        "There is no such project.",
+        [Violation("project", "must be the name of a project")],
+    )
