@@ -64,6 +64,11 @@ class Frame:
         return self.may("propose") and not self.is_past
 
     @property
+    def sees_service(self) -> bool:
+        """Return whether the caller may open the pages of the service: not with some keys alone."""
+        return self.caller is not None and self.caller.rights.has_all_keys([Scope.READ], None)
+
+    @property
     def latest_revision(self) -> int:
         """The revision that the environment of the page has now, 0 without an environment."""
         name = self.environment.name if self.environment is not None else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.access.permissions import Keys
 from app.configuration.changes.flag_checks import newly_uncompilable
+from app.configuration.changes.foreign_entries import without_foreign
 from app.configuration.changes.models import Content, Kind
 from app.configuration.changes.prerequisites import (
     added_needs,
@@ -151,7 +152,7 @@ def find_reference_error(draft: Draft) -> AppError | None:
         _check_references(draft)
         _check_prerequisites(draft)
     except AppError as error:
-        return seen_part(error, draft)
+        return without_foreign(error, draft.keys)
     return None
 
 
@@ -166,16 +167,8 @@ def find_compile_error(draft: Draft, is_over: Callable[[], bool]) -> AppError | 
     violations = list(islice(found, _VIOLATIONS_MAX))
     if not violations:
         return None
-    return seen_part(Invalid("flag_not_compiling", as_sentence(violations), violations), draft)
-
-
-def seen_part(error: AppError, draft: Draft) -> AppError:
-    """Return an error without the names of entries that the reader of the draft does not see."""
-    seen = [item for item in error.violations if draft.sees(item.field)]
-    if len(seen) == len(error.violations):
-        return error
-    text = f"{as_sentence(seen)[:-1]}; and others." if seen else "Other entries depend on this."
-    return type(error)(error.code, text, seen)
+    error = Invalid("flag_not_compiling", as_sentence(violations), violations)
+    return without_foreign(error, draft.keys)
 
 
 def guarded_flags(draft: Draft) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from app.access.permissions import Keys
 from app.configuration.changes.content_checks import ContentChecks, find_format_error
 from app.configuration.changes.flag_checks import GuardResult, guard_results
+from app.configuration.changes.foreign_entries import without_foreign
 from app.configuration.changes.models import Content
 from app.configuration.json_schema.pool import RequestCheck
 from app.configuration.snapshots.snapshot import Snapshot
@@ -21,7 +22,6 @@ from app.flags.drafts import (
     find_entry_errors,
     find_reference_error,
     guarded_flags,
-    seen_part,
 )
 from app.flags.flag_pair import FlagPair
 from app.flags.preview_views import (
@@ -142,12 +142,12 @@ def _evaluate_guards(draft: Draft, now: int) -> tuple[Sequence[GuardResult], App
     try:
         results += guard_results(guarded_flags(draft), draft.flag_set, now)
     except Invalid as error:
-        return results, seen_part(error, draft)
+        return results, without_foreign(error, draft.keys)
     violations = [result.violation for result in results if not result.holds][:_VIOLATIONS_MAX]
     if not violations:
         return results, None
     broken = Invalid("guard_broken", as_sentence(violations), violations)
-    return results, seen_part(broken, draft)
+    return results, without_foreign(broken, draft.keys)
 
 
 def refusal_of(error: AppError, key: str | None = None) -> Refusal:

@@ -1,7 +1,8 @@
 """The pages of health, the doctor and the schema."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -43,7 +44,7 @@ def add_health(app: web.Application) -> None:
 
 async def get_health(request: web.Request) -> web.Response:
     """Show the health of this instance. The page refreshes itself."""
-    report = request.app[HEALTH].report(request[CALLER].grant.covers)
+    report = request.app[HEALTH].report(_is_visible(request))
     strips, problem = await _strips(request)
     return page(
         request,
@@ -81,7 +82,7 @@ async def get_doctor(request: web.Request) -> web.Response:
 
 async def get_schema(request: web.Request) -> web.Response:
     """Show the ledger of migrations, and for administrators the recorded schema changes."""
-    may_audit = request[CALLER].grant.allows(Scope.ADMIN)
+    may_audit = request[CALLER].rights.has_all_keys([Scope.ADMIN], None)
     before = wire.before({name: text for name, text in request.query.items() if text})
     ledger, audit, problem = MigrationList(items=[]), None, ""
     try:
@@ -93,7 +94,7 @@ async def get_schema(request: web.Request) -> web.Response:
         if is_fragment(request):
             raise
         problem = error.message
-    checks = request.app[HEALTH].report(request[CALLER].grant.covers).checks
+    checks = request.app[HEALTH].report(_is_visible(request)).checks
     return page(
         request,
         "health/_schema_changes.html" if is_fragment(request) else "health/schema.html",
@@ -116,8 +117,13 @@ async def _strips(request: web.Request) -> tuple[Sequence[Strip], str]:
 
 
 def _may_examine(request: web.Request) -> bool:
-    grant = request[CALLER].grant
-    return grant.allows(Scope.ADMIN) and EVERY_ENVIRONMENT in grant.environments
+    rights = request[CALLER].rights
+    return EVERY_ENVIRONMENT in rights.environments(Scope.ADMIN, all_keys=True)
+
+
+def _is_visible(request: web.Request) -> Callable[[str], bool]:
+    """Return whether the caller sees the checks of an environment: who may read all its keys."""
+    return partial(request[CALLER].rights.covers_all, Scope.READ)
 
 
 def _examine(settings: Settings) -> list[Finding]:

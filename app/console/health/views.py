@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from app.access.guard import readable_keys
 from app.components import HealthCheck, Status
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.health.rates import RATES
@@ -102,6 +103,8 @@ async def environment_rows(request: web.Request, around: Frame) -> list[Environm
     rows = []
     for environment in around.environments:
         name = environment.name
+        if not readable_keys(request, name).is_all:
+            continue
         recent = rates.of(name)
         revisions = {
             str(worker): int(value)

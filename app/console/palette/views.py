@@ -57,10 +57,13 @@ def destinations(around: Frame) -> Mapping[str, Destination]:
     of_service = [
         ("Access tokens", "key-round", "tokens"),
         ("Sessions", "monitor", "sessions"),
-        ("Access log", "list", "access-log"),
-        ("Database schema", "database", "schema"),
-        ("Health", "activity", "health"),
     ]
+    if around.sees_service:
+        of_service += [
+            ("Access log", "list", "access-log"),
+            ("Database schema", "database", "schema"),
+            ("Health", "activity", "health"),
+        ]
     listed = [
         *(
             Destination(name=n, kind="page", icon=i, url=around.url(p))
