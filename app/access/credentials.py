@@ -114,11 +114,10 @@ class Credentials(PolledCopy):
         Raises Unauthenticated for a token that is absent, malformed, unknown, expired or revoked.
         The client cannot see which. Raises Unavailable before the first refresh.
         """
-        known = self._loaded()
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
         checked = self._checked.get(digest)
         if checked is None:
-            token = self._check(text, digest, known)
+            token = self._check(text, digest, self._loaded())
             checked = token, self._caller(token)
         token, caller = checked
         # Most tokens never end, and the clock takes a third of the time.

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from app.access.models import EVERY_ENVIRONMENT, EVERY_KEY, Grant, Scope
 
+_ALL_PREFIXES = (EVERY_KEY,)
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -30,7 +32,7 @@ class Keys:
 
     @property
     def is_all(self) -> bool:
-        return self.prefixes == (EVERY_KEY,)
+        return self.prefixes == _ALL_PREFIXES
 
     @property
     def filter(self) -> list[str] | None:
@@ -70,10 +72,19 @@ class Rights:
     The scope write includes propose. No other scope includes another.
     """
 
-    __slots__ = ("_everywhere", "_named", "_of_all_keys", "grants")
+    __slots__ = (
+        "_environments",
+        "_everywhere",
+        "_named",
+        "_of_all_keys",
+        "grants",
+        "have_prefixes",
+    )
 
     def __init__(self, grants: Iterable[Grant]) -> None:
         self.grants = tuple(grants)
+        # Without a prefix, each scope holds for all keys of an environment or for none.
+        self.have_prefixes = any(grant.prefixes != {EVERY_KEY} for grant in self.grants)
         # The keys in every environment, and those in each named one, with the former.
         self._everywhere: dict[Scope, Keys] = {}
         self._named: dict[Scope, dict[str, Keys]] = {}
@@ -90,6 +101,7 @@ class Rights:
         }
         self._of_all_keys[None] = every.union(*self._of_all_keys.values())
         self._of_all_keys[EVERY_ENVIRONMENT] = every
+        self._environments: dict[tuple[Scope, bool], frozenset[str]] = {}
 
     def keys(self, scope: Scope, environment: str) -> Keys:
         """Return the keys of the environment that the scope holds for."""
@@ -122,11 +134,14 @@ class Rights:
 
     def environments(self, scope: Scope, *, all_keys: bool = False) -> frozenset[str]:
         """Return where the scope holds for a key, or for all keys. `*` is every environment."""
-        found = {EVERY_ENVIRONMENT: self._everywhere.get(scope, NO_KEYS)}
-        found |= self._named.get(scope, {})
-        return frozenset(
-            name for name, keys in found.items() if (keys.is_all if all_keys else keys)
-        )
+        known = self._environments.get((scope, all_keys))
+        if known is None:
+            found = {EVERY_ENVIRONMENT: self._everywhere.get(scope, NO_KEYS)}
+            found |= self._named.get(scope, {})
+            known = self._environments[scope, all_keys] = frozenset(
+                name for name, keys in found.items() if (keys.is_all if all_keys else keys)
+            )
+        return known
 
     def prefixes(self, scope: Scope) -> list[tuple[str, str]]:
         """Return each environment with each prefix for which the scope holds."""

@@ -6,6 +6,7 @@ if they are not in the cache of the processor. Here only the sections with chang
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, takewhile
 from typing import Any, Protocol, TypeVar, overload
 
 Value = TypeVar("Value")
@@ -18,8 +19,10 @@ _INSERTED_KEYS_MAX = 20
 
 
 class KeySet(Protocol):
-    """Some of all keys, which need not exist."""
+    """The keys that begin with one of some prefixes."""
 
+    @property
+    def prefixes(self) -> tuple[str, ...]: ...
     def __contains__(self, key: str, /) -> bool: ...
 
 
@@ -77,7 +80,16 @@ class SharedMapping(Mapping[str, Value]):
 
     def limited_to(self, keys: KeySet) -> "SharedMapping[Value]":
         """Return the items of these keys."""
-        return SharedMapping[Value]().changed({key: self[key] for key in self if key in keys})
+        own = sorted(key for prefix in keys.prefixes for key in self._below(prefix))
+        sections: list[dict[str, Value]] = [{} for _ in range(_section_count(len(own)))]
+        mask = len(sections) - 1
+        for key in own:
+            sections[hash(key) & mask][key] = self[key]
+        return SharedMapping(sections, own)
+
+    def _below(self, prefix: str) -> Iterator[str]:
+        start = bisect_left(self.sorted_keys, prefix)
+        return takewhile(lambda key: key.startswith(prefix), islice(self.sorted_keys, start, None))
 
     def updated_part(
         self,
@@ -86,6 +98,8 @@ class SharedMapping(Mapping[str, Value]):
         keys: KeySet,
     ) -> "SharedMapping[Value]":
         """Return `limited_to(keys)`, made of that part of an earlier mapping."""
+        if self is before:
+            return part
         changes = self.changes_since(before)
         if changes is None:
             return self.limited_to(keys)
@@ -126,7 +140,7 @@ class SharedMapping(Mapping[str, Value]):
 
     def _copied_sections(self, size: int) -> tuple[list[dict[str, Value]], int]:
         """Return sections for a number of items, shared with this mapping unless that grew."""
-        count = 1 << (size // _SECTION_ITEMS).bit_length()
+        count = _section_count(size)
         if count == len(self.sections):
             return list(self.sections), self._mask
         sections: list[dict[str, Value]] = [{} for _ in range(count)]
@@ -134,3 +148,8 @@ class SharedMapping(Mapping[str, Value]):
             for key, value in section.items():
                 sections[hash(key) & (count - 1)][key] = value
         return sections, count - 1
+
+
+def _section_count(size: int) -> int:
+    """Return the number of sections for a number of items, a power of two."""
+    return 1 << (size // _SECTION_ITEMS).bit_length()

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from app.access.guard import readable_keys
+from app.access.guard import CALLER, readable_keys
 from app.configuration.snapshots.snapshot import Snapshot
 from app.configuration.snapshots.source import SnapshotSource
 from app.errors import NotFound, Unavailable
@@ -33,7 +33,7 @@ async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snaps
     snapshot = await (
         follower.read(environment) if revision is None else follower.at_least(environment, revision)
     )
-    return snapshot.limited_to(readable_keys(request, environment))
+    return _own(request, snapshot)
 
 
 async def load_snapshot(request: web.Request, environment: str) -> Snapshot:
@@ -46,7 +46,14 @@ def peek_snapshot(request: web.Request) -> Snapshot | None:
     """Return the snapshot in memory, None if it must be loaded. Raises NotFound, Unavailable."""
     environment = request.match_info["environment"]
     snapshot = request.app[FOLLOWER].peek(environment)
-    return None if snapshot is None else snapshot.limited_to(readable_keys(request, environment))
+    return None if snapshot is None else _own(request, snapshot)
+
+
+def _own(request: web.Request, snapshot: Snapshot) -> Snapshot:
+    """Return what the caller may read of the environment in the path, which the guard checked."""
+    if not request[CALLER].rights.have_prefixes:
+        return snapshot
+    return snapshot.limited_to(readable_keys(request, snapshot.environment.name))
 
 
 def own_snapshot(request: web.Request, environment: str) -> Snapshot:

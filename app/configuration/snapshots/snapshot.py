@@ -188,13 +188,14 @@ class Snapshot:
         """Store the parts in use of the snapshot before, with the changes since."""
         if "_parts" not in before.__dict__:
             return
+        same_rules = self.rules is before.rules
         for part, used_at in before._parts.in_use():  # noqa: SLF001 - same class
             keys = part.limits
             recent = [*part.recent, *(event.limited_to(keys) for event in events)] if events else []
             updated = Snapshot(
                 self.environment.without_hash(),
                 self.entries.updated_part(part.entries, before.entries, keys),
-                self.rules.limited_to(keys, part.rules),
+                part.rules if same_rules else self.rules.limited_to(keys, part.rules),
                 tuple(recent[-RECENT_MAX:]),
                 keys,
             )

@@ -108,8 +108,10 @@ def peek_snapshot(request: web.Request) -> Snapshot | None:
 
 def _limited(request: web.Request, snapshot: Snapshot) -> Snapshot:
     """Return the snapshot with the flags that the caller may evaluate."""
-    keys = request[CALLER].rights.keys(Scope.EVALUATE, snapshot.environment.name)
-    return snapshot.limited_to(keys)
+    rights = request[CALLER].rights
+    if not rights.have_prefixes:
+        return snapshot
+    return snapshot.limited_to(rights.keys(Scope.EVALUATE, snapshot.environment.name))
 
 
 def environment_of(request: web.Request) -> str:
