@@ -6,4 +6,5 @@ writes when tokens and sessions were used.
 `tokens.py` creates, rotates and revokes tokens; `token_views.py` has the bodies of their requests
 and responses. `sessions/` has the people who are signed in to the console. `oidc/` signs them in
 with a provider.
+`proxy_identity.py` reads the person whom an identity-aware proxy names.
 """

@@ -26,8 +26,8 @@ GROUPS_MAX = 1_000
 _LENGTH_MAX = 255
 # The reasons of refusals, for the access log.
 _NAMED_ELSEWHERE = "the proxy names another person"
-_NOT_NAMED = "the proxy names no person"
-_ENDINGS = frozenset({_NAMED_ELSEWHERE, _NOT_NAMED})
+NOT_NAMED = "the proxy names no person"
+_ENDINGS = frozenset({_NAMED_ELSEWHERE, NOT_NAMED})
 
 
 def read_identity(request: web.Request) -> PersonIdentity | None:
@@ -67,7 +67,7 @@ def check_session(request: web.Request, caller: Caller) -> None:
         return
     identity = read_identity(request)
     if identity is None:
-        raise refused(_NOT_NAMED)
+        raise refused(NOT_NAMED)
     if identity.subject != subject:
         raise refused(_NAMED_ELSEWHERE)
 

@@ -6,10 +6,11 @@ site can begin one.
 
 from aiohttp import hdrs, web
 
-from app.access.guard import ACCESS_LOG, TOKENS, origin
+from app.access.events import AccessEvent
+from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin
 from app.access.people import service as people
 from app.access.people.service import PersonIdentity
-from app.access.proxy_identity import read_identity
+from app.access.proxy_identity import NOT_NAMED, read_identity
 from app.access.sessions import service as sessions
 from app.access.sessions.cookie import check_transport, safe_next, set_cookie
 from app.console.forms import read_form
@@ -31,6 +32,7 @@ async def post_proxy_sign_in(request: web.Request) -> web.Response:
         check_transport(request)
         identity = read_identity(request)
         if identity is None:
+            log_refusal(request, AccessEvent.LOGIN_FAIL, NOT_NAMED)
             raise Forbidden(
                 "proxy_silent", "The proxy names no person. Sign in at the proxy, then try again."
             )

@@ -281,13 +281,16 @@ async def test_header_without_the_setting_is_ignored(
     del service
 
 
-async def test_button_without_the_header_says_why(proxied: Service, browser: ClientSession) -> None:
+async def test_button_without_the_header_says_why(
+    proxied: Service, browser: ClientSession, cleaner: Admin
+) -> None:
     async with browser.post(BUTTON, data={"next": ""}, allow_redirects=False) as answer:
         page = await answer.text()
 
     assert answer.status == 403
     assert "The proxy names no person." in page
-    del proxied
+    rows = await logged(proxied, cleaner)
+    assert ("authn_login_fail", "refused", "anonymous", "the proxy names no person") in rows
 
 
 async def test_api_knows_tokens_alone(proxied: Service) -> None:
