@@ -170,9 +170,11 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
 
 
 def _principal(holder: Caller) -> Principal:
-    if not holder.grant.allows(Scope.READ):
+    if not holder.rights.has(Scope.READ):
         raise Forbidden("scope_missing", "The console needs a token with the scope read.")
-    grant = replace(holder.grant, scopes=holder.grant.scopes & SESSION_SCOPES)
+    # A token has one grant.
+    (held,) = holder.rights.grants
+    grant = replace(held, scopes=held.scopes & SESSION_SCOPES)
     return Principal(actor=holder.actor, name=holder.name, grant=grant, token_id=holder.token_id)
 
 

@@ -149,7 +149,7 @@ class OidcSignIn:
         # OpenID Connect Core 1.0, section 5.3.2.
         if more.get("sub") != subject_of(claims):
             raise TokenError("the userinfo endpoint answers for another person")
-        return {**more, **claims}
+        return {**claims, **more}
 
     def identity(self, person: PersonClaims) -> PersonIdentity:
         return PersonIdentity(
@@ -180,7 +180,9 @@ class OidcSignIn:
     async def logout_address(self, connection: Connection, session_id: str) -> str | None:
         """Return the address that signs out at the provider, None for other sessions."""
         tokens = await self.store.get(connection, session_id)
-        return None if tokens is None else logout_address(self.provider, self.public_url, tokens)
+        if tokens is None or tokens.issuer != self.provider.audience.issuer:
+            return None
+        return logout_address(self.provider, self.public_url, tokens)
 
     async def _check_issuer(self, query: MultiMapping[str]) -> None:
         """Refuse a callback of another provider, which could steal the code (RFC 9207)."""

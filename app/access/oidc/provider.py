@@ -88,9 +88,11 @@ class Provider(Component):
         With `age_max`, the provider must be up: it is asked again if the metadata is older, or
         after a failure.
         """
+        if self._metadata is not None and age_max is None:
+            return self._metadata
         async with self._reading:
             is_new = self.failure is None and time.monotonic() - self._read_at < (age_max or 0.0)
-            if self._metadata is not None and (age_max is None or is_new):
+            if self._metadata is not None and is_new:
                 return self._metadata
             if self.failure is not None and time.monotonic() - self._failed_at < PAUSE_SECONDS:
                 raise ProviderFault(self.failure)

@@ -45,7 +45,7 @@ class ClaimsRefresh(Component):
         self._sign_in = sign_in
         self._provider = sign_in.provider
         self._access_log = access_log
-        self._store = sign_in.store
+        self.store = sign_in.store
 
     async def run(self) -> None:
         await repeat(lambda: POLL_SECONDS, self.run_once)
@@ -71,9 +71,13 @@ class ClaimsRefresh(Component):
             self._count("database_away")
 
     async def _refresh(self, session_id: str, sealed: bytes) -> None:
-        tokens = self._store.open(session_id, sealed)
+        tokens = self.store.open(session_id, sealed)
         if tokens is None or tokens.refresh_token is None:
             await self._end(session_id, "oidc: stored tokens cannot be opened")
+            return
+        if tokens.issuer != self._provider.audience.issuer:
+            # The token of one provider is not for another one.
+            await self._end(session_id, "oidc: OIDC_ISSUER has changed")
             return
         form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh_token}
         status, answer = await self._provider.exchange(form)
@@ -100,7 +104,7 @@ class ClaimsRefresh(Component):
         while True:
             try:
                 return await self._database.transact(
-                    lambda c: self._store.update(c, session_id, tokens)
+                    lambda c: self.store.update(c, session_id, tokens)
                 )
             except Unavailable:
                 if time.monotonic() > limit:
@@ -120,7 +124,7 @@ class ClaimsRefresh(Component):
                 await people.sign_in(
                     connection, self._access_log, self._sign_in.key, identity, origin=_ORIGIN
                 )
-            await self._store.update(connection, session_id, tokens, refresh_seconds=next_refresh())
+            await self.store.update(connection, session_id, tokens, refresh_seconds=next_refresh())
 
         await self._database.transact(work)
         self._count("ok")

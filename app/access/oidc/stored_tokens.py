@@ -42,6 +42,7 @@ class SignedIn:
 class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
     """`hint` is the ID token for the logout, empty if it is too long for an address."""
 
+    issuer: str
     subject: str
     nonce: str
     hint: str
@@ -60,6 +61,7 @@ class TokenStore:
         self, connection: Connection, session_id: str, audience: Audience, signed_in: SignedIn
     ) -> None:
         tokens = StoredTokens(
+            issuer=audience.issuer,
             subject=signed_in.person.subject,
             nonce=signed_in.nonce,
             hint=hint_of(signed_in.id_token),

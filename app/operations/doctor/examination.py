@@ -49,6 +49,7 @@ CHECKS = (
     DoctorCheck("proof", "schema", database_checks.check_schema),
     DoctorCheck("proof", "history", database_checks.check_history, seconds=HISTORY_SECONDS),
     DoctorCheck("entries", "keys of entries", database_checks.check_entry_keys),
+    DoctorCheck("access", "sign-in provider", host_checks.check_provider, needs_database=False),
     DoctorCheck("keys", "key ring", host_checks.check_key_ring, needs_database=False),
     DoctorCheck("keys", "data keys", database_checks.check_data_keys),
     DoctorCheck("keys", "token key", host_checks.check_token_key, needs_database=False),

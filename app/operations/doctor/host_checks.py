@@ -105,6 +105,25 @@ async def check_token_key(installation: Installation) -> Sequence[Finding]:
     return [warned("token key", _FIRST_START)]
 
 
+async def check_provider(installation: Installation) -> Sequence[Finding]:
+    """Check whether the OpenID Connect provider can be reached, and its document is usable."""
+    settings = installation.settings.oidc
+    if settings.issuer is None:
+        return []
+    # Few services need it.
+    from app.access.oidc.client import ProviderFault  # noqa: PLC0415
+    from app.access.oidc.provider import Provider  # noqa: PLC0415
+
+    provider = Provider(settings)
+    try:
+        await provider.metadata()
+    except ProviderFault as fault:
+        return [warned("sign-in provider", f"cannot sign people in. {fault}")]
+    finally:
+        await provider.close()
+    return [passed("sign-in provider", "answers, and its keys can be used")]
+
+
 async def check_backups(installation: Installation) -> Sequence[Finding]:
     """Check the age of the newest backup, and of the last verification."""
     settings = installation.settings

@@ -1,6 +1,7 @@
 """Refreshing the claims of sessions: groups that are lost, tokens that rotate, providers away."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from app.access.guard import ACCESS_LOG
 from app.access.oidc.refresh import ClaimsRefresh
 from app.access.oidc.stored_tokens import REFRESH_SECONDS, next_refresh
+from app.errors import Unavailable
 from app.http.keys import DATABASE
 from tests.api.access.oidc.conftest import Browser, Installation
 from tests.api.access.oidc.test_provider_faults import text_of
@@ -243,3 +245,51 @@ async def test_ended_and_idle_sessions_are_not_refreshed(
     await installation.refresh_now()
 
     assert installation.provider.calls.count("/token") == 1
+
+
+async def test_session_of_another_issuer_ends_without_a_call(
+    installation: Installation, browser: Browser
+) -> None:
+    """OIDC_ISSUER has changed: the refresh token of one provider is not sent to another."""
+    await browser.sign_in()
+    component = installation.sign_in.provider
+    component.audience = replace(component.audience, issuer="https://other.example")
+    await installation.refresh_now()
+
+    assert not await browser.is_signed_in()
+    assert installation.provider.calls.count("/token") == 1
+
+
+async def test_person_whose_row_was_changed_loses_the_session(
+    installation: Installation, browser: Browser
+) -> None:
+    await browser.sign_in()
+    installation.cleaner.execute("update flagstone.people set suspended_at = current_timestamp")
+    await installation.refresh_now()
+
+    assert installation.rows("select 1 from flagstone.sessions where revoked_at is null") == []
+    assert not await browser.is_signed_in()
+
+
+async def test_rotated_token_is_stored_after_the_database_is_back(
+    installation: Installation, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await browser.sign_in()
+    store, failures = installation.refresh.store, 3
+    update = store.update
+
+    async def fail_first(*arguments: Any, **named: Any) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise Unavailable("database_away", "away")
+        await update(*arguments, **named)
+
+    monkeypatch.setattr(store, "update", fail_first)
+    await installation.refresh_now()
+    monkeypatch.undo()
+    await installation.refresh_now()
+
+    assert failures < 0
+    assert installation.provider.calls.count("/token") == 3
+    assert await browser.is_signed_in()

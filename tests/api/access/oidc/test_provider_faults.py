@@ -10,10 +10,13 @@ from aiohttp import web
 from app.access.oidc.client import ANSWER_BYTES_MAX
 from app.access.oidc.keys import OIDC
 from app.components import ReportScope, Status
+from app.operations.doctor.findings import FindingVerdict
+from app.operations.doctor.host_checks import check_provider
+from app.operations.doctor.installation import Installation as DoctorInstallation
 from app.settings import OidcSettings, Settings
 from tests.api.access.oidc.conftest import START, Browser, Installation
 from tests.conftest import serving
-from tests.oidc_provider import CLIENT_ID
+from tests.oidc_provider import CLIENT_ID, OidcProvider
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -231,3 +234,24 @@ async def test_sign_in_after_a_failure_asks_the_provider_first(
     assert (await browser.sign_in()).status == 503
 
     assert (await browser.get(START)).status == 503
+
+
+async def test_doctor_says_whether_the_provider_is_usable(
+    provider: OidcProvider, settings: Settings
+) -> None:
+    oidc = OidcSettings(
+        issuer=provider.issuer,
+        client_id=CLIENT_ID,
+        client_secret=None,
+        scopes=("openid",),
+        groups_claim="groups",
+    )
+    doctor = DoctorInstallation(settings=replace(settings, oidc=oidc))
+    (good,) = await check_provider(doctor)
+    provider.metadata_changes = {"issuer": "https://other.example"}
+    (bad,) = await check_provider(doctor)
+
+    assert good.verdict is FindingVerdict.PASS
+    assert bad.verdict is FindingVerdict.WARN
+    assert "another issuer than OIDC_ISSUER" in bad.text
+    assert await check_provider(DoctorInstallation(settings=settings)) == []

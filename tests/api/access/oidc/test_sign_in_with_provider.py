@@ -400,6 +400,7 @@ async def test_groups_come_from_userinfo_if_the_id_token_has_none(
     installation: Installation, browser: Browser
 ) -> None:
     installation.provider.userinfo_only = frozenset({"groups", "email"})
+    installation.provider.id_token_changes = {"email": None}
     await browser.sign_in()
 
     assert installation.rows("select email, groups from flagstone.people") == [
