@@ -1,14 +1,18 @@
 """The inbox of proposals: what waits for a person, and the news of their own proposals."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from app.access.models import Scope
 from app.access.sessions.cookie import PLAIN_NAME
+from app.configuration.proposals.watch import WATCH
 from app.http.keys import DATABASE
 from tests.api.configuration.proposal_calls import Person, person, protect, put
 from tests.api.console.test_proposals import INBOX, visit
-from tests.conftest import Service
+from tests.conftest import Admin, Service
 from tests.people import SignedIn, give, sign_in_person
+from tests.waiting import until
 
 READ, PROPOSE, APPROVE = Scope.READ, Scope.PROPOSE, Scope.APPROVE
 WAITING, NEWS = "Waiting for your approval", "News of your proposals"
@@ -150,3 +154,35 @@ async def test_group_that_loses_its_grant_no_longer_approves(
     assert "group newcomers" in str((await author.read(proposal))["approvals"])
     await browse(service, chidi, "POST", f"{page}/approve", version="1")
     assert (await author.act(proposal, "apply")).status == 200
+
+
+async def test_schedule_fails_if_its_person_may_no_longer_write_a_key(
+    service: Service, author: Person, cleaner: Admin
+) -> None:
+    await give(service, "writers", "reviewer", prefix="search/")
+    lost = await give(service, "writers", "editor", prefix="payments/")
+    asha = await sign_in_person(service, "asha", "writers")
+    proposal = await author.propose(put("payments/a", 1), put("search/b", 1), title="Both")
+    page, tomorrow = f"{INBOX}/{proposal['id']}", f"{datetime.now(UTC) + timedelta(days=1):%FT%RZ}"
+    await (await person(service)).act(proposal, "approve")
+    await browse(service, asha, "POST", f"{page}/schedule", version="1", apply_at=tomorrow)
+    scheduled = await author.read(proposal)
+
+    cleaner.execute("delete from flagstone.grants where id = %s", [lost.id])
+    cleaner.execute(
+        "update flagstone.proposals set apply_at = clock_timestamp() where id = %s",
+        [proposal["id"]],
+    )
+    service.app[WATCH].hint()
+
+    async def is_decided() -> bool:
+        return bool((await author.read(proposal))["state"] != "scheduled")
+
+    await until(is_decided)
+    failed = await author.read(proposal)
+    assert (scheduled["state"], scheduled["scheduled_by_name"]) == ("scheduled", "Asha")
+    assert failed["state"] == "failed"
+    assert failed["reason"] == (
+        "Who scheduled it may no longer write payments/a in staging. Schedule it again."
+    )
+    assert await author.value("search/b") is None
