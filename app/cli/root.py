@@ -32,6 +32,11 @@ _PANELS = {
     },
     "Access and secrets": {
         "token": "token:cli",
+        "person": "person:cli",
+        "role": "role:cli",
+        "grant": "grant:cli",
+        "project": "project:cli",
+        "access": "access:cli",
         "console": "console:cli",
         "key": "key:cli",
         "seal": "seal:cli",
@@ -80,9 +85,9 @@ cli = Commands(
     `serve` runs the service. The other commands work beside it, on the same database. They read
     the same settings, from the environment and the file .env.
 
-    With --url, the commands `flag`, `list`, `configuration`, `environment`, `proposal` and `token`
-    call a server instead, and need no database and no settings. The history then names the token
-    as the actor.
+    With --url, the commands `flag`, `list`, `configuration`, `environment`, `proposal`, `token`,
+    `person`, `role`, `grant`, `project` and `access` call a server instead, and need no database
+    and no settings. The history then names the token as the actor.
 
     {_CHECKOUT_NOTE if IS_CHECKOUT else ""}Exit codes:
         0    The command succeeded.

@@ -7,10 +7,10 @@ request after a lost connection or a 503. That is safe: a write has an Idempoten
 import asyncio
 import secrets
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -25,6 +25,14 @@ from app.configuration.proposals.views import ProposalView
 
 Answer = TypeVar("Answer")
 
+
+class _Page(Protocol):
+    @property
+    def next(self) -> str | None: ...
+
+
+AnyPage = TypeVar("AnyPage", bound=_Page)
+
 CONNECT_SECONDS = 10.0
 # The server limits a write to 20 s. A large export takes longer over a slow line.
 ANSWER_SECONDS = 120.0
@@ -35,6 +43,7 @@ _PART_BYTES = 64 * 1024
 # An export of 10,000 entries of 8 KiB fits.
 ANSWER_BYTES_MAX = 128 * 1024 * 1024
 ATTEMPTS = 3
+_PAGE = 500
 _PAUSE_SECONDS = 0.5
 _PAUSE_SECONDS_MAX = 5.0
 # The server, or a proxy before it, could not answer for now.
@@ -77,6 +86,19 @@ class HttpClient:
     async def get(self, path: str, answer: type[Answer], **query: Any) -> Answer:
         """Read a document. A parameter that is None or False is left out."""
         return self._decode(await self.send("GET", path, query=query), answer)
+
+    async def pages(self, path: str, answer: type[AnyPage], **query: Any) -> AsyncIterator[AnyPage]:
+        """Yield all pages. Raises ServerError for a page that was read before."""
+        after: str | None = None
+        seen: set[str | None] = set()
+        while after not in seen:
+            seen.add(after)
+            page = await self.get(path, answer, **query, after=after, limit=_PAGE)
+            yield page
+            after = page.next
+            if after is None:
+                return
+        raise ServerError(f"{path}: the server repeats a page. Check the URL and the proxy.")
 
     async def query(self, path: str, answer: type[Answer], body: Any) -> Answer:
         """Send a body to a path that writes nothing."""

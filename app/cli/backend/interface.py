@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, Protocol
 
 from app.access.token_views import IssuedToken, NewToken, TokenView
+from app.cli.backend.people_interface import PeopleBackend
 from app.configuration.changes.models import Kind
 from app.configuration.changes.past import Moment
 from app.configuration.changes.plan_control import PlanCommand
@@ -49,7 +50,7 @@ class ListUpload(NamedTuple):
     message: str
 
 
-class Backend(Protocol):
+class Backend(PeopleBackend, Protocol):
     """The operations of commands. A `version` is the expected one, and nothing is overwritten."""
 
     async def list_environments(self) -> list[Environment]: ...

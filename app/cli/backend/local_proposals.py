@@ -7,7 +7,7 @@ import msgspec
 from app.access.local_credentials import token_key
 from app.access.permissions import OPERATOR_RIGHTS
 from app.cli.actor import operator, origin
-from app.cli.backend.local_administration import LocalAdministration
+from app.cli.backend.local_people import LocalPeople
 from app.configuration.changes.intents import intents_of
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import AnyOperation, NewChangeSet
@@ -29,7 +29,7 @@ from app.scripts import Resources
 _LIMIT = 500
 
 
-class LocalProposals(LocalAdministration):
+class LocalProposals(LocalPeople):
     """The operations on proposals. The actor is the operator's account, with every scope."""
 
     def __init__(self, resources: Resources) -> None:

@@ -1,7 +1,7 @@
 """The operations of commands on a server, by its HTTP API."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -10,7 +10,6 @@ import msgspec
 
 from app.access.token_views import IssuedToken, NewToken, RotationRequest, TokenPage, TokenView
 from app.cli.backend.http_client import HttpClient
-from app.cli.backend.http_errors import ServerError
 from app.cli.backend.interface import Backend, Export
 from app.cli.backend.remote_lists import RemoteLists
 from app.cli.protected_writes import is_emergency
@@ -49,7 +48,6 @@ from app.flags.preview_views import Preview, PreviewRequest
 from app.flags.views import EvaluationQuery, ExplainedEvaluation, FlagUsage, FlagUse
 
 Result = TypeVar("Result")
-Page = TypeVar("Page", ConfigurationPage, Difference, TokenPage)
 _PAGE = 500
 
 
@@ -114,7 +112,7 @@ class RemoteBackend(RemoteLists):
     ) -> list[Configuration]:
         path = f"{_environment(environment)}/configurations"
         query = {**_moment(moment), "prefix": prefix or None, "kind": kind}
-        pages = self._pages(path, ConfigurationPage, query)
+        pages = self._client.pages(path, ConfigurationPage, **query)
         return [entry async for page in pages for entry in page.items]
 
     async def put_entry(
@@ -176,7 +174,7 @@ class RemoteBackend(RemoteLists):
 
     async def _compare(self, environment: str, query: Mapping[str, Any]) -> Difference:
         path = f"{_environment(environment)}/diff"
-        pages = [page async for page in self._pages(path, Difference, query)]
+        pages = [page async for page in self._client.pages(path, Difference, **query)]
         changes = [change for page in pages for change in page.changes]
         return msgspec.structs.replace(pages[-1], changes=changes)
 
@@ -301,7 +299,7 @@ class RemoteBackend(RemoteLists):
         return await self._client.query(path, Preview, request)
 
     async def list_tokens(self) -> list[TokenView]:
-        pages = self._pages("/v1/tokens", TokenPage, {})
+        pages = self._client.pages("/v1/tokens", TokenPage)
         return [token async for page in pages for token in page.items]
 
     async def get_token(self, token_id: str) -> TokenView:
@@ -318,21 +316,6 @@ class RemoteBackend(RemoteLists):
 
     async def revoke_token(self, token_id: str) -> None:
         await self._client.write("DELETE", _token(token_id), TokenView)
-
-    async def _pages(
-        self, path: str, answer: type[Page], query: Mapping[str, Any]
-    ) -> AsyncIterator[Page]:
-        """Yield all pages. Raises ServerError for a page that was read before."""
-        after: str | None = None
-        seen: set[str | None] = set()
-        while after not in seen:
-            seen.add(after)
-            page = await self._client.get(path, answer, **query, after=after, limit=_PAGE)
-            yield page
-            after = page.next
-            if after is None:
-                return
-        raise ServerError(f"{path}: the server repeats a page. Check the URL and the proxy.")
 
 
 def _environment(name: str) -> str:

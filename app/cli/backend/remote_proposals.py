@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.cli.backend.http_client import HttpClient
+from app.cli.backend.remote_people import RemotePeople
 from app.configuration.proposals.requests import (
     Comment,
     NewProposal,
@@ -19,11 +19,8 @@ _PATH = "/v1/proposals"
 _PAGE = 500
 
 
-class RemoteProposals:
+class RemoteProposals(RemotePeople):
     """The operations as requests. The actor is the token."""
-
-    def __init__(self, client: HttpClient) -> None:
-        self._client = client
 
     async def list_proposals(
         self, states: Sequence[ProposalState], environment: str | None

@@ -2,13 +2,14 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from app.cli.help import help_text, subcommands
 from app.cli.reference import PAGE, commands, outputs_of, page
 from app.program import PROGRAM
 from tests.paths import ROOT
-from tests.process.cli.conftest import Run
+from tests.process.cli.conftest import NewPerson, Run
 
 EXAMPLES = {
     context.command_path.removeprefix(f"{PROGRAM} "): help_text(context).notes.get("Example", "")
@@ -74,7 +75,27 @@ def _draft(run: Run, folder: Path) -> None:
     assert run(*words).code == 0
 
 
-def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) -> None:
+def _access(example: Callable[[str], str], values: dict[str, str], person: str) -> None:
+    values["ID"] = example("token create").split("_")[2]
+    for name in ("list", "show", "rotate", "revoke"):
+        example(f"token {name}")
+    values |= {"ID": person, "person:ID": f"person:{person}"}
+    for name in ("list", "show", "suspend", "restore"):
+        example(f"person {name}")
+    for name in ("create", "set", "list", "show", "delete"):
+        example(f"role {name}")
+    for name in ("create", "set", "list", "show"):
+        example(f"project {name}")
+    values["ID"] = example("grant create").partition(":")[0]
+    for name in ("grant list", "access who", "access check", "access sign", "grant revoke"):
+        example(name)
+    example("grant history")
+    example("project delete")
+
+
+def test_examples_work_and_print_what_the_page_says(
+    run: Run, new_person: NewPerson, tmp_path: Path
+) -> None:
     _write_files(tmp_path)
     values: dict[str, str] = {"flagstone": "examples"}
     ran: set[str] = set()
@@ -131,9 +152,7 @@ def test_examples_work_and_print_what_the_page_says(run: Run, tmp_path: Path) ->
     examples("proposal", "submit", "reject", "withdraw")
 
     example("console link")
-    token = example("token create")
-    values["ID"] = token.split("_")[2]
-    examples("token", "list", "show", "rotate", "revoke")
+    _access(example, values, new_person("asha", "platform"))
 
     example("seal keygen")
     host = {"IDENTITY_FILE": "identity"}

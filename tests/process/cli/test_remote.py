@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,13 +11,9 @@ import pytest
 import trustme
 from aiohttp import web
 
-from app.cli.actor import operator
-from tests.commands import CommandResult
 from tests.ports import free_port
-from tests.process.cli.conftest import Run
-from tests.process.conftest import Process
+from tests.process.cli.conftest import Call, Run, comparable
 
-Call = Callable[..., CommandResult]
 CONTEXT = ("--context", '{"email": "a@example.org", "targetingKey": "u1"}')
 # In this order on an environment with the sample data.
 COMMANDS: tuple[tuple[str, ...], ...] = (
@@ -185,37 +180,6 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("token", "create", "ci"),
     ("token", "show", "nope"),
 )
-# The parts of an output that differ: IDs, hashes, times, actors and the text of a token.
-VARIABLE = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{64}|(?:token|operator):\w+"
-    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?Z?)?|fs_\w+"
-    # The names of the two actors: the account of the tests, and the token of the server.
-    rf"|\b(?:{re.escape(operator().removeprefix('operator:'))}|local admin)\b"
-)
-
-
-@pytest.fixture
-async def call(
-    launch_beside: Callable[..., Process], run: Run, tmp_path: Path
-) -> AsyncIterator[Call]:
-    """Yield a function that runs a command on a server, in a process without a database."""
-    service = launch_beside()
-    await service.start()
-    await service.ready()
-    nowhere = {"DATABASE_URL": "postgresql://a@127.0.0.1:9/none", "DATA_DIR": str(tmp_path / "no")}
-    server = {"FLAGSTONE_URL": service.url, "FLAGSTONE_TOKEN_FILE": str(service.token_file)}
-
-    def call(*words: str, **environ: Any) -> CommandResult:
-        return run(*words, **{**nowhere, **server, **environ})
-
-    yield call
-    assert await service.stop() == 0
-
-
-def _comparable(result: CommandResult) -> tuple[int, str, str]:
-    # The width of an actor decides the width of its column.
-    output, errors = (re.sub(r" +\n|  +", "  ", VARIABLE.sub("…", text)) for text in result[1:])
-    return result.code, output, errors
 
 
 async def test_commands_print_the_same_on_a_server(run: Run, call: Call, tmp_path: Path) -> None:
@@ -233,7 +197,7 @@ async def test_commands_print_the_same_on_a_server(run: Run, call: Call, tmp_pat
 
     for words in COMMANDS:
         local, remote = run(*words, COLUMNS="300"), call(*words, COLUMNS="300")
-        assert _comparable(local) == _comparable(remote), (words, local, remote)
+        assert comparable(local) == comparable(remote), (words, local, remote)
 
 
 async def test_token_commands_work_on_a_server(call: Call) -> None:
