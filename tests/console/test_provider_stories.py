@@ -147,6 +147,11 @@ async def _refresh_claims(site: Site) -> None:
         await service.app[TOKENS].refresh()
 
 
+async def _administer(service: Service, path: str, *, reason: str) -> None:
+    async with service.client.post(path, json={"reason": reason}) as answer:
+        assert answer.status == 200, await answer.text()
+
+
 async def _logged(site: Site, event: str) -> list[tuple[object, ...]]:
     """Return the actors and the details of an event in the access log."""
     for service in site.instances:
@@ -236,6 +241,32 @@ async def test_sign_out_at_the_provider_ends_the_session_here(
         await expect(visit.page.locator("#signed-out")).to_be_visible()
     ended = await _logged(node_site, "session_expired")
     assert "oidc: signed out at the provider" in [detail for _, detail in ended]
+
+
+async def test_suspended_person_is_out_at_once(site: Site, browser: Browser) -> None:
+    async with _visiting(browser, site) as visit, _visiting(browser, site) as another:
+        await _sign_in(site, visit, "juma")
+        query = "select id from flagstone.people where subject = 'juma'"
+        (person_id,) = site.database.execute(query).fetchone() or ("",)
+        await _administer(site.other, f"/v1/people/{person_id}/suspend", reason="left the company")
+
+        # The open page has a stream of events, which ends too.
+        await expect(visit.page.locator("#signed-out")).to_be_visible()
+        await _until_signed_out(visit, site)
+
+        another.expect_fault("status of 403")
+        page = another.page
+        await page.goto(another.url + FLAGS)
+        await page.get_by_role("link", name="Sign in with localhost").click()
+        await site.provider.sign_in(page, "juma")
+        await expect(page.get_by_role("alert")).to_contain_text("Your account is suspended.")
+        assert await _status(another, site.one) == 303
+
+    await _administer(site.one, f"/v1/people/{person_id}/restore", reason="is back")
+    async with _visiting(browser, site) as visit:
+        await _sign_in(site, visit, "juma")
+    refused = await _logged(site, "authn_login_fail")
+    assert (f"person:{person_id}", "person_suspended") in refused
 
 
 async def test_rotated_keys_disturb_nobody(
