@@ -12,11 +12,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from prometheus_client import Metric
+
 from app.access import tokens
 from app.access.credentials import Credentials
 from app.access.mac import relay_key, relay_mac
 from app.access.models import Token
 from app.access.sessions import service as sessions
+from app.components import HealthCheck, ReportScope
 from app.database import Database, sql
 from app.settings import Secret
 
@@ -84,6 +87,13 @@ class TokenDirectory(Credentials):
         for token in self.usable.values():
             if token.relay_mac is not None:
                 yield replace(token, name="", mac=token.relay_mac, relay_mac=None)
+
+    def checks(self, scope: ReportScope) -> Mapping[str, HealthCheck]:
+        return {**super().checks(scope), "people": self.people.check()}
+
+    def metrics(self) -> Iterable[Metric]:
+        yield from super().metrics()
+        yield from self.people.metrics()
 
     def use(self, usable: Sequence[Token]) -> None:
         super().use(usable)

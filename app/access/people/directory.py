@@ -4,16 +4,20 @@
 after a change, and not for each request.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+from prometheus_client import Metric
 
 from app.access.people.book import GrantBook
 from app.access.people.models import PROXY_ISSUER, Person, SignedRow
 from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.permissions import Rights
+from app.components import HealthCheck, Status, gauge
 from app.database import Connection, sql
 from app.log import logger
+from app.names import counted
 from app.settings import Secret
 
 log = logger(__name__)
@@ -75,6 +79,28 @@ class PeopleDirectory:
         """The rows that are ignored, because their MAC is not that of their content."""
         people = [row for part in self._parts.values() for row in part.unsigned]
         return [*self._unsigned_granting, *people]
+
+    def check(self) -> HealthCheck:
+        """Warn of rows that are ignored, since they were changed outside of the service."""
+        unsigned = counted(len(self.unsigned), "row")
+        remark = f"{unsigned} changed outside of the service, and ignored: see access_rows_unsigned"
+        return HealthCheck(
+            status=Status.WARN if self.unsigned else Status.PASS,
+            component_type="datastore",
+            observed_value=self.people_count,
+            observed_unit="people",
+            output=remark if self.unsigned else None,
+        )
+
+    def metrics(self) -> Iterable[Metric]:
+        yield gauge("flagstone_people", "People who may sign in.", self.people_count)
+        yield gauge("flagstone_grants", "Grants to people and groups in force.", self.grants_count)
+        yield gauge(
+            "flagstone_access_rows_unsigned",
+            "Rows of people, roles, grants and projects that were changed outside of the service, "
+            "and are ignored.",
+            len(self.unsigned),
+        )
 
     def rights(self, person_id: str) -> Rights | None:
         """Return what a person may do now. None for one who is suspended or unknown."""

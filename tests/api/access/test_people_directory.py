@@ -6,11 +6,18 @@ import pytest
 
 from app.access.caller import Caller
 from app.access.directory import TokenDirectory
-from app.access.guard import TOKENS
+from app.access.events import Origin
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
+from app.access.people import signing
+from app.access.people.edit import AccessEdit
 from app.access.people.rights import rights_of
 from app.access.people.service import GROUPS_MAX
-from app.database import Database
+from app.access.people.signatures import RowSigner
+from app.access.people.signing import unsigned_rows
+from app.access.permissions import OPERATOR_RIGHTS
+from app.components import ReportScope
+from app.database import Connection, Database
 from app.errors import Forbidden, Invalid, Unauthenticated
 from app.http.keys import DATABASE
 from app.settings import Secret, Settings, Target
@@ -219,3 +226,75 @@ async def test_name_with_unprintable_characters_is_stored_without(service: Servi
     asha = await sign_in_person(service, name="A\x00sha\n\u202e" + "a" * 300)
 
     assert asha.person.name == "Asha" + "a" * 196
+
+
+async def test_health_warns_of_rows_changed_by_hand(service: Service, cleaner: Admin) -> None:
+    await sign_in_person(service, "asha", "platform")
+    await give(service, "platform", "viewer")
+    directory = service.app[TOKENS]
+    before = directory.checks(ReportScope())["people"]
+
+    cleaner.execute("update flagstone.grants set role = 'admin'")
+    cleaner.execute("update flagstone.people set groups = '{staff}'")
+    await refresh(service)
+
+    after = directory.checks(ReportScope())["people"]
+    assert (before.status, before.observed_value, before.output) == ("pass", 1, None)
+    assert (after.status, after.observed_value) == ("warn", 0)
+    assert str(after.output).startswith("2 rows changed outside of the service, and ignored")
+    values = {family.name: family.samples[0].value for family in directory.metrics()}
+    assert values["flagstone_access_rows_unsigned"] == 2
+    assert (values["flagstone_people"], values["flagstone_grants"]) == (0, 0)
+
+
+async def test_signed_rows_count_again(service: Service, cleaner: Admin) -> None:
+    """As after a change of TOKEN_KEY: an operator has seen the rows, and signs them."""
+    asha = await sign_in_person(service, "asha", "platform")
+    await give(service, "platform", "viewer")
+    cleaner.execute("update flagstone.grants set role = 'editor'")
+    cleaner.execute("update flagstone.people set groups = '{platform,staff}'")
+    signer, database = RowSigner(service.app[TOKENS].key), service.app[DATABASE]
+
+    async def sign(connection: Connection) -> list[tuple[str, ...]]:
+        shown = await unsigned_rows(connection, signer)
+        edit = AccessEdit(
+            connection=connection,
+            log=service.app[ACCESS_LOG],
+            key=service.app[TOKENS].key,
+            rights=OPERATOR_RIGHTS,
+            origin=Origin(actor="operator:ben"),
+        )
+        await signing.sign(edit, shown)
+        return sorted(row.signed[:1] for row in shown)
+
+    assert await database.transact(sign) == [("grants",), ("people",)]
+    await refresh(service)
+
+    assert caller(service, asha).rights.has(Scope.WRITE)
+    assert not service.app[TOKENS].people.unsigned
+
+
+async def test_row_that_changed_after_it_was_shown_is_not_signed(
+    service: Service, cleaner: Admin
+) -> None:
+    await give(service, "platform", "viewer")
+    cleaner.execute("update flagstone.grants set role = 'editor'")
+    key = service.app[TOKENS].key
+    async with service.app[DATABASE].connection() as connection:
+        shown = await unsigned_rows(connection, RowSigner(key))
+    cleaner.execute("update flagstone.grants set role = 'admin'")
+
+    async def sign(connection: Connection) -> None:
+        edit = AccessEdit(
+            connection=connection,
+            log=service.app[ACCESS_LOG],
+            key=key,
+            rights=OPERATOR_RIGHTS,
+            origin=Origin(actor="operator:ben"),
+        )
+        await signing.sign(edit, shown)
+
+    await service.app[DATABASE].transact(sign)
+    await refresh(service)
+
+    assert [row.signed[0] for row in service.app[TOKENS].people.unsigned] == ["grants"]
