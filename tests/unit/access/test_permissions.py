@@ -93,3 +93,10 @@ def test_write_alone_includes_another_scope(scope: Scope) -> None:
     assert {other for other in Scope if rights.has(other)} == expected
     assert all(rights.keys(other, "dev") == Keys(("a/",)) for other in expected)
     assert rights.grants == (held,)
+
+
+@given(st.sets(st.text("ab/", min_size=1, max_size=5), min_size=17), st.text("ab/", max_size=6))
+def test_many_prefixes_contain_the_same_keys_as_each(prefixes: set[str], key: str) -> None:
+    keys = Keys.below(prefixes)
+
+    assert (key in keys) is any(key.startswith(prefix) for prefix in prefixes)
