@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from app.access.models import ConsoleSession, Grant, Token
+from app.access.models import ConsoleSession, Token
 from app.access.permissions import Rights
-
-_NO_GRANT = Grant(scopes=frozenset(), environments=frozenset(), expires_at=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +13,6 @@ class Caller:
     rights: Rights
     token: Token | None = None
     session: ConsoleSession | None = None
-
-    @property
-    def grant(self) -> Grant:
-        """The only grant of a token. Callers with several need `rights`."""
-        # A person may have none.
-        return self.rights.grants[0] if self.rights.grants else _NO_GRANT
 
     @property
     def actor(self) -> str:

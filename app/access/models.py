@@ -46,18 +46,11 @@ class Grant:
     def has_all_keys(self) -> bool:
         return EVERY_KEY in self.prefixes
 
-    def covers(self, environment: str) -> bool:
-        return EVERY_ENVIRONMENT in self.environments or environment in self.environments
-
     def overlaps(self, environments: frozenset[str]) -> bool:
         """Return whether the grant covers one of these environments."""
         if EVERY_ENVIRONMENT in self.environments or EVERY_ENVIRONMENT in environments:
             return True
         return not self.environments.isdisjoint(environments)
-
-    def allows(self, scope: Scope) -> bool:
-        """Return whether the grant has the scope. No scope implies another."""
-        return scope in self.scopes
 
 
 # That of the first administrator, and of operators who sign in.

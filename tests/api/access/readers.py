@@ -84,7 +84,7 @@ REQUESTS: Mapping[str, Requests] = {
     "GET /v1/proposals/{proposal}": queries(),
     "GET /v1/proposals/{proposal}/preview": queries("environment=local"),
     "POST /v1/proposals/{proposal}/evaluate": bodies(
-        {"environment": "local", "key": "shop/flag"}, {"environment": "local", "key": "zqx/flag"}
+        {"environment": "local", "flag": "shop/flag"}, {"environment": "local", "flag": "zqx/flag"}
     ),
     "GET /v1/tokens": queries("limit=1"),
     "GET /v1/tokens/{id}": queries(),

@@ -81,8 +81,8 @@ async def test_session_is_a_caller_with_actor_and_name(service: Service) -> None
     found = caller(service, await begin(service, Scope.READ, environment="local"))
 
     assert (found.actor, found.name, found.token_id) == ("operator:asha", "asha", None)
-    assert found.grant.scopes == {Scope.READ}
-    assert found.grant.environments == {"local"}
+    assert found.rights.grants[0].scopes == {Scope.READ}
+    assert found.rights.environments(Scope.READ) == {"local"}
     assert found.session_id
 
 

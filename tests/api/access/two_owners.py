@@ -152,13 +152,15 @@ async def fill(service: Service) -> Owner:
     await own.change("local", own.entry("referring", "flag", referring))
     dependent = flag(defaultVariant="off", targeting={"if": [{"$ref": f"{OWN}segment"}, "on"]})
     await other.change("local", other.entry("dependent", "flag", dependent))
-    await own.change("local", own.entry("referring", "flag", referring, 1))
     await own.change(
         "local",
         own.entry("setting", "setting", "both", 2),
         other.entry("setting", "setting", f"{MARKER}both", 2),
         message="Both",
     )
+    for version, variant in ((1, "on"), (2, "off")):
+        value = referring | {"defaultVariant": variant}
+        await own.change("local", own.entry("referring", "flag", value, version))
     await own.propose(
         "Both",
         "local",

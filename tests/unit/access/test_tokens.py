@@ -378,18 +378,6 @@ async def test_known_tokens_work_while_the_database_is_away() -> None:
 # The grant
 
 
-def test_grant_covers_its_environments_or_every_one() -> None:
-    every = replace(GRANT, environments=frozenset({EVERY_ENVIRONMENT}))
-
-    assert [GRANT.covers(name) for name in ("local", "staging", "production", "*")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert every.covers("production")
-
-
 def test_administrator_successor_expires_within_a_year() -> None:
     """Also the successor of a token from before the limit existed."""
     now = datetime.now(UTC)
@@ -398,10 +386,3 @@ def test_administrator_successor_expires_within_a_year() -> None:
     end = lives.expiry_of_successor(grant, created_at=now - timedelta(days=1), now=now)
 
     assert end == now + timedelta(days=365)
-
-
-@pytest.mark.parametrize("scope", list(Scope))
-def test_no_scope_implies_another(scope: Scope) -> None:
-    grant = replace(GRANT, scopes=frozenset({scope}))
-
-    assert [other for other in Scope if grant.allows(other)] == [scope]
