@@ -36,6 +36,19 @@ _RETRY_SECONDS, _RETRY_SECONDS_MAX = 5.0, 60.0
 # After a failure, sign-ins get the same answer without a call for this long.
 PAUSE_SECONDS = 2.0
 KEYS_PAUSE_SECONDS = 10.0
+# Action and result. A metric begins with 0, so that its first increase can be seen.
+RESULTS = (
+    ("sign_in", "ok"),
+    ("sign_in", "refused"),
+    ("sign_in", "provider_failed"),
+    ("refresh", "ok"),
+    ("refresh", "ended"),
+    ("refresh", "provider_failed"),
+    ("refresh", "database_away"),
+    ("logout", "ok"),
+    ("logout", "refused"),
+    ("logout", "provider_failed"),
+)
 
 
 class Provider(Component):
@@ -56,7 +69,7 @@ class Provider(Component):
         # Why the last call failed. None after a success.
         self.failure: str | None = None
         # For metrics: sign-ins, refreshes and logouts, by their result.
-        self.results = Counter[tuple[str, str]]()
+        self.results = Counter[tuple[str, str]](dict.fromkeys(RESULTS, 0))
 
     @property
     def host(self) -> str:

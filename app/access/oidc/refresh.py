@@ -152,11 +152,11 @@ class ClaimsRefresh(Component):
             return None
         if found.get("sub") != tokens.subject:
             raise TokenError("the userinfo endpoint answers for another person")
-        # The groups were in the ID token, and this answer has none.
+        # What only the ID token had is not lost: this answer does not contradict it.
         is_silent = tokens.has_groups and not has_groups(
             found, self._provider.settings.groups_claim
         )
-        return None if is_silent else found
+        return None if is_silent else {"name": tokens.name, "email": tokens.email, **found}
 
     async def _end(self, session_id: str, detail: str) -> None:
         await self._database.transact(

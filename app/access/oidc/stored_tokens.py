@@ -44,6 +44,8 @@ class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
 
     issuer: str
     subject: str
+    name: str
+    email: str
     nonce: str
     hint: str
     refresh_token: str | None
@@ -63,6 +65,8 @@ class TokenStore:
         tokens = StoredTokens(
             issuer=audience.issuer,
             subject=signed_in.person.subject,
+            name=signed_in.person.name,
+            email=signed_in.person.email,
             nonce=signed_in.nonce,
             hint=hint_of(signed_in.id_token),
             refresh_token=signed_in.refresh_token,

@@ -161,6 +161,19 @@ async def test_refresh_without_an_id_token_asks_userinfo(
     assert installation.rows(GROUPS) == [(["other"],)]
 
 
+async def test_userinfo_without_a_name_leaves_that_of_the_id_token(
+    installation: Installation, browser: Browser
+) -> None:
+    await browser.sign_in()
+    installation.provider.sends_id_token_at_refresh = False
+    installation.provider.answers["/userinfo"] = text_of('{"sub": "u-1", "groups": ["other"]}')
+    await installation.refresh_now()
+
+    assert installation.rows("select groups, name, email from flagstone.people") == [
+        (["other"], "Asha Otieno", "asha@example.org")
+    ]
+
+
 async def test_userinfo_without_groups_leaves_those_of_the_id_token(
     installation: Installation, browser: Browser
 ) -> None:

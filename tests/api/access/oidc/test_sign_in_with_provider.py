@@ -495,7 +495,8 @@ async def test_results_are_counted(installation: Installation, browser: Browser)
     await browser.sign_in()
     await browser.get(CALLBACK)
 
-    assert installation.sign_in.provider.results == {
+    results = installation.sign_in.provider.results
+    assert {counted: number for counted, number in results.items() if number} == {
         ("sign_in", "ok"): 1,
         ("sign_in", "refused"): 1,
     }
