@@ -5,6 +5,7 @@ from app.access.guard import TOKENS
 from app.access.models import Scope
 from tests.api.sse import Stream, streaming
 from tests.conftest import Service
+from tests.people import give, sign_in_person
 
 LIVE = "/console/environments/local/live"
 
@@ -70,6 +71,20 @@ async def test_live_page_hears_the_end_of_its_session(service: Service) -> None:
         await stream.end()
 
     assert message.name == "ended"
+
+
+async def test_live_page_ends_with_the_last_grant_of_its_person(service: Service) -> None:
+    asha = await sign_in_person(service, "asha")
+    grant = await give(service, asha.person, "viewer")
+    cookie = {"Cookie": f"flagstone={asha.text}"}
+    async with streaming(service.stranger, LIVE, cookie, "change", "ended") as stream:
+        path = f"/v1/grants/{grant.id}"
+        async with service.client.delete(path, params={"reason": "Left."}) as answer:
+            assert answer.status == 200, await answer.text()
+        await stream.end()
+
+    async with service.stranger.get(LIVE, headers=cookie, allow_redirects=False) as answer:
+        assert answer.status == 403
 
 
 async def test_live_page_of_a_stranger_is_sent_to_sign_in(service: Service) -> None:
