@@ -69,7 +69,11 @@ position       epoch, revision and digest of a snapshot
 token          the credential of a caller
 scope          what a caller may do: evaluate, read, write, propose, approve, reveal, admin, relay,
                publish
-grant          scopes in environments, for the keys below prefixes; a token has one
+grant          scopes in environments, for the keys below prefixes: a token has one, and a role
+               granted to a person or group is one
+person         who signs in with a provider: an issuer and a subject, with groups
+role           a named set of scopes
+project        a key prefix with a group that owns it
 session        a person who is signed in to the console; ends with its token
 principal      who a session belongs to: an actor, a display name and a grant
 provider       the OpenID Connect provider that signs people in; its issuer names it
@@ -77,7 +81,7 @@ claims         what the provider says of a person, in a signed ID token or at an
 attempt        a sign-in on its way to the provider and back
 sign-in code   the credential in the URL of a one-time link to the console
 ticket         the credential in the URL of one event stream, for browsers
-actor          who made a change: a token, an operator at the command line, or the system
+actor          who made a change: a token, a person, an operator at the command line, or the system
 head           the last hash of an environment's chain of change sets
 fact           one line of a description of the schema; a fingerprint is the hash of all facts
 superseded     said of a database host that was the primary, after another one was promoted
