@@ -368,3 +368,14 @@ where id < :before
   )
 order by id desc
 limit :page_size;
+
+-- name: list_groups(groups_max)
+-- The groups of people, with the number of people in each. The largest come first.
+select
+    member.name,
+    count(*) as people
+from people
+cross join lateral unnest(people.groups) as member (name)
+group by member.name
+order by people desc, member.name
+limit :groups_max;

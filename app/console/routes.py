@@ -10,7 +10,6 @@ from app.access.sessions.guard import guarded_page
 from app.configuration.snapshots.reading import with_snapshot
 from app.console import home, provider_sign_in, sign_in
 from app.console.access import session_pages, token_pages
-from app.console.actors import SHARED_NAMES, SharedNames
 from app.console.changes import handlers as changes
 from app.console.changes import plan_handlers as plan_pages
 from app.console.compare.handlers import get_compare, post_promote
@@ -34,6 +33,13 @@ from app.console.live.handlers import stream_page_changes
 from app.console.pages import with_pages
 from app.console.palette.handlers import search_palette
 from app.console.past_states import PastStates
+from app.console.people import (
+    check_pages,
+    grant_pages,
+    people_pages,
+    project_pages,
+    role_pages,
+)
 from app.console.plan.control import get_plan_control, post_plan_control
 from app.console.plan.handlers import post_plan_draft
 from app.console.proposals import actions as proposal_actions
@@ -59,6 +65,10 @@ from app.http.routing import expect
 
 _ENVIRONMENT = "/console/environments/{environment}"
 _ONE_TOKEN = "/console/tokens/{id}"  # noqa: S105 - a path
+_PERSON = "/console/people/{id}"
+_GRANT = "/console/grants/{id}"
+_ROLE = "/console/roles/{name}"
+_PROJECT = "/console/projects/{name}"
 _PROPOSAL = "/console/proposals/{proposal:[0-9]{1,18}}"
 _REVISION = "/{revision:[0-9]{1,18}}"
 _CHANGE_SET = _ENVIRONMENT + "/changes" + _REVISION
@@ -72,7 +82,8 @@ _READ = (Scope.READ,)
 class ConsolePage:
     """One method of one path of the console.
 
-    `scope`, `also`: the scopes that the guard requires; None allows every caller.
+    `scope`, `also`: the scopes that the guard requires; None allows every caller, also one who is
+    not signed in unless the page `is_personal`.
     `by_key`: the handler filters by the keys of the caller, as in `Route`.
     `is_large`: a request may need thousands of entries in memory.
     """
@@ -85,6 +96,14 @@ class ConsolePage:
     by_key: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
     is_large: bool = False
+    is_personal: bool = False
+
+    @property
+    def scopes(self) -> tuple[Scope, ...] | None:
+        """The scopes for the guard. Empty: it must be a caller, of any rights."""
+        if self.scope is None:
+            return () if self.is_personal else None
+        return (self.scope, *self.also)
 
 
 # fmt: off
@@ -129,6 +148,40 @@ PAGES: tuple[ConsolePage, ...] = (
     ConsolePage("POST", "/console/sessions/{id}/end", session_pages.post_session_end, Scope.READ,
                 by_key=True),
     ConsolePage("GET", "/console/access-log", session_pages.get_access_log, Scope.READ),
+
+    ConsolePage("GET", "/console/me", check_pages.get_me, None, is_personal=True),
+    ConsolePage("GET", "/console/people", people_pages.get_people, Scope.ADMIN, by_key=True),
+    ConsolePage("GET", _PERSON, people_pages.get_person, Scope.ADMIN, by_key=True),
+    ConsolePage("POST", _PERSON + "/suspend", people_pages.post_suspension, Scope.ADMIN),
+    ConsolePage("POST", _PERSON + "/restore", people_pages.post_restoration, Scope.ADMIN),
+    ConsolePage("GET", "/console/groups", people_pages.get_groups, Scope.ADMIN, by_key=True),
+    ConsolePage("GET", "/console/grants", grant_pages.get_grants, Scope.ADMIN, by_key=True),
+    ConsolePage("GET", "/console/grants/history", grant_pages.get_access_history, Scope.ADMIN,
+                by_key=True),
+    ConsolePage("GET", "/console/grants/new", grant_pages.get_new_grant, Scope.ADMIN,
+                by_key=True),
+    ConsolePage("POST", "/console/grants/new", grant_pages.post_new_grant, Scope.ADMIN,
+                by_key=True),
+    ConsolePage("GET", _GRANT, grant_pages.get_grant, Scope.ADMIN, by_key=True),
+    ConsolePage("POST", _GRANT + "/revoke", grant_pages.post_grant_revocation, Scope.ADMIN,
+                by_key=True),
+    ConsolePage("GET", "/console/roles", role_pages.get_roles, Scope.ADMIN, by_key=True),
+    ConsolePage("GET", "/console/roles/new", role_pages.get_new_role, Scope.ADMIN),
+    ConsolePage("POST", "/console/roles/new", role_pages.post_new_role, Scope.ADMIN),
+    ConsolePage("GET", _ROLE, role_pages.get_role, Scope.ADMIN, by_key=True),
+    ConsolePage("POST", _ROLE, role_pages.post_role, Scope.ADMIN),
+    ConsolePage("POST", _ROLE + "/delete", role_pages.post_role_deletion, Scope.ADMIN),
+    ConsolePage("GET", "/console/projects", project_pages.get_projects, Scope.ADMIN, by_key=True),
+    ConsolePage("GET", "/console/projects/new", project_pages.get_new_project, Scope.ADMIN,
+                by_key=True),
+    ConsolePage("POST", "/console/projects/new", project_pages.post_new_project, Scope.ADMIN,
+                by_key=True),
+    ConsolePage("GET", _PROJECT, project_pages.get_project, Scope.ADMIN, by_key=True),
+    ConsolePage("POST", _PROJECT, project_pages.post_project, Scope.ADMIN, by_key=True),
+    ConsolePage("POST", _PROJECT + "/delete", project_pages.post_project_deletion, Scope.ADMIN,
+                by_key=True),
+    ConsolePage("GET", "/console/access-check", check_pages.get_access_check, Scope.ADMIN,
+                by_key=True),
 
     ConsolePage("GET", _ENVIRONMENT + "/settings", settings.list_settings, Scope.READ,
                 is_large=True, by_key=True),
@@ -273,15 +326,13 @@ def add_console(app: web.Application) -> None:
     add_flag_list(app)
     health.add_health(app)
     app[PAST_STATES] = PastStates()
-    app[SHARED_NAMES] = SharedNames()
     # The provider's server calls it, and no browser: it has neither a session nor an origin.
     app.router.add_route("POST", BACK_CHANNEL, with_deadline(post_back_channel_logout))
     for entry in PAGES:
-        scopes = None if entry.scope is None else [entry.scope, *entry.also]
         handler = entry.handler
         if entry.path.startswith(_ENVIRONMENT):
             handler = with_snapshot(handler)
-        handler = guarded_page(handler, scopes, by_key=entry.by_key)
+        handler = guarded_page(handler, entry.scopes, by_key=entry.by_key)
         if entry.is_large:
             handler = with_large_data(handler)
         if entry.method != "GET":

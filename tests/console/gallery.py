@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from playwright.async_api import Page
 
+from tests.console.people_sample import PROJECT
 from tests.console.sample import ENVIRONMENT, FLAG, PLANNED, SECRET, SEGMENT, SETTING
 from tests.paths import ROOT
 
@@ -15,6 +16,9 @@ VIEWS = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
 FIRST_TOKEN = "/console/tokens/*"
 # So has a proposal.
 FIRST_PROPOSAL = "/console/proposals/*"
+# And so have a person and a grant.
+FIRST_PERSON = "/console/people/*"
+FIRST_GRANT = "/console/grants/*"
 
 _ENVIRONMENT = f"/console/environments/{ENVIRONMENT}"
 _OF_FLAG = f"{_ENVIRONMENT}/flags/{FLAG}"
@@ -64,6 +68,21 @@ PAGES = {
     "new-token": "/console/tokens/new",
     "sessions": "/console/sessions",
     "access-log": "/console/access-log",
+    "people": "/console/people",
+    "person": FIRST_PERSON,
+    "groups": "/console/groups",
+    "grants": "/console/grants",
+    "new-grant": "/console/grants/new?group=support&environments=production&prefix=home/",
+    "grant": FIRST_GRANT,
+    "access-history": "/console/grants/history",
+    "access-check": "/console/access-check?action=write&environment=production&key=checkout/limit",
+    "roles": "/console/roles",
+    "role": "/console/roles/on-call",
+    "new-role": "/console/roles/new",
+    "projects": "/console/projects",
+    "project": f"/console/projects/{PROJECT}",
+    "new-project": "/console/projects/new",
+    "me": "/console/me",
     "schema": "/console/schema",
     "health": "/console/health",
     "doctor": "/console/health/doctor",

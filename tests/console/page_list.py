@@ -26,6 +26,11 @@ NOT_PAGES = {
     "/console/proposals/{proposal:[0-9]{1,18}}/edit",
     # test_access.py opens it, with a token of its own.
     "/console/tokens/{id}",
+    # test_people.py opens them, with a sample of its own.
+    "/console/people/{id}",
+    "/console/grants/{id}",
+    "/console/projects/{name}",
+    "/console/roles/{name}",
     r"/console/environments/{environment}/flag-first-evaluation/{key:[\s\S]+}",
     # tests/api/access/oidc opens them, with a provider.
     "/console/sign-in/oidc",
@@ -45,6 +50,7 @@ _QUERIES = {
     "/settings/{key}": ["as=json", "revision=3"],
     "/settings-copy/{key}": ["to=staging"],
     "/segments/{key}": ["view=json", "revision=3"],
+    "/console/access-check": ["action=write&environment=local&key=none"],
     "/compare": ["against=staging", "from=3"],
 }
 # Pages that are nothing without a query.

@@ -12,7 +12,7 @@ from playwright.async_api import Browser
 from app.access.models import Scope
 from tests.api.configuration.proposal_calls import Person, protect, put
 from tests.conftest import Service
-from tests.console import gallery
+from tests.console import gallery, people_sample
 from tests.console.browser import ARTIFACTS, Visit, visiting
 from tests.console.conftest import sign_in
 from tests.console.page_list import PUBLIC, page_paths
@@ -20,6 +20,11 @@ from tests.console.sample import ENVIRONMENT, FLAG
 from tests.paths import ROOT
 
 _IMAGES = ROOT / "docs" / "images"
+# The pages that show people.
+_OF_PEOPLE = tuple(
+    f"/console/{name}"
+    for name in ("people", "groups", "grants", "access-check", "roles", "projects", "me")
+)
 _ENVIRONMENT = f"/console/environments/{ENVIRONMENT}"
 # Further pictures of the documentation, each with its page and its width.
 _SHOWN = {
@@ -69,6 +74,8 @@ async def test_picture_of_each_page(
     path = gallery.PAGES[name]
     if path.startswith("/console/proposals"):
         await _propose(request.getfixturevalue("filled"))
+    if path.startswith(_OF_PEOPLE):
+        await _add_people(request.getfixturevalue("filled"))
     visit = passer_by if path in PUBLIC else tour
     views = await _views(visit, path, name)
     async with await visit.context.new_page() as sheet:
@@ -96,6 +103,12 @@ async def _views(visit: Visit, path: str, name: str) -> list[gallery.View]:
     return views
 
 
+async def _add_people(service: Service) -> None:
+    """Add the sample of people, unless it is there."""
+    if not (await (await service.client.get("/v1/people")).json())["items"]:
+        await people_sample.fill(service)
+
+
 async def _propose(service: Service) -> None:
     """Protect staging, and propose a change there, unless there is a proposal."""
     if (await (await service.client.get("/v1/proposals")).json())["items"]:
@@ -114,12 +127,20 @@ async def _propose(service: Service) -> None:
 async def _open(visit: Visit, path: str) -> None:
     if path == gallery.FIRST_TOKEN:
         await visit.open_page("/console/tokens")
-        await visit.page.get_by_role("row").nth(1).get_by_role("link").click()
+        await visit.page.get_by_role("row").nth(1).get_by_role("link").first.click()
         await visit.page.wait_for_url("**/tokens/*")
     elif path == gallery.FIRST_PROPOSAL:
         await visit.open_page("/console/proposals")
         await visit.page.locator("tbody a").first.click()
         await visit.page.wait_for_url(re.compile(r"/proposals/\d+$"))
+    elif path == gallery.FIRST_PERSON:
+        await visit.open_page("/console/people")
+        await visit.page.get_by_role("link", name="Amina Otieno").click()
+        await visit.page.wait_for_url(re.compile(r"/people/\w{13}$"))
+    elif path == gallery.FIRST_GRANT:
+        await visit.open_page("/console/grants")
+        await visit.page.get_by_role("link", name=re.compile("^Revoke")).first.click()
+        await visit.page.wait_for_url(re.compile(r"/grants/\w{13}$"))
     else:
         await visit.open_page(path)
     await visit.page.wait_for_function(_IS_COMPLETE)

@@ -3,7 +3,15 @@
 import re
 from urllib.parse import urlsplit
 
-from tests.console.gallery import DOCUMENT, FIRST_PROPOSAL, FIRST_TOKEN, PAGES, PICTURES
+from tests.console.gallery import (
+    DOCUMENT,
+    FIRST_GRANT,
+    FIRST_PERSON,
+    FIRST_PROPOSAL,
+    FIRST_TOKEN,
+    PAGES,
+    PICTURES,
+)
 from tests.console.page_list import page_paths
 from tests.console.sample import ENVIRONMENT, FLAG, SECRET, SETTING
 
@@ -21,7 +29,7 @@ def test_gallery_has_a_picture_of_each_page() -> None:
     shown = {_page(path) for path in PAGES.values()}
     pages = {_page(path) for path in page_paths()} - _TABS
 
-    assert {FIRST_TOKEN, FIRST_PROPOSAL} <= shown
+    assert {FIRST_TOKEN, FIRST_PROPOSAL, FIRST_PERSON, FIRST_GRANT} <= shown
     assert not pages - shown, "add these pages to PAGES of gallery.py, and to the document"
 
 

@@ -93,6 +93,11 @@ class SessionDirectory:
             raise refused("session of a person who is suspended or unknown")
         return rights
 
+    def of(self, actor: str) -> ConsoleSession | None:
+        """Return a session of an actor, None without one."""
+        sessions = self._sessions.values()
+        return next((session for session in sessions if session.actor == actor), None)
+
     def take_seen(self) -> dict[str, datetime]:
         """Return when the sessions were seen that were used since the last call."""
         seen = {id_: self._last_seen[id_] for id_ in self._unwritten & self._last_seen.keys()}

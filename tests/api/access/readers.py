@@ -136,6 +136,14 @@ PAGE_QUERIES: Mapping[str, tuple[str, ...]] = {
     f"{_PAGE}/export": ("format=json", "format=yaml", "format=env", "format=flagd"),
     f"{_PAGE}/live": ("after=0",),
     "/console/proposals": ("show=mine", "show=all"),
+    "/console/grants": ("key=zqx/", "key=shop/", "who=zqx", "role=admin", "environment=local"),
+    "/console/grants/new": ("prefix=shop/", "group=shop"),
+    "/console/access-check": (
+        "action=write&environment=local&key=shop/flag",
+        "action=write&environment=local&key=zqx/flag",
+        "action=read&environment=local&key=shop/flag&actor=operator:a",
+    ),
+    "/console/people": ("q=a", "group=a"),
     "/console/sign-in": ("next=/console",),
 }
 # The kind of entry that a path names; any other path names a flag.

@@ -1,0 +1,77 @@
+"""Reading and editing of access by the pages: the same services and checks as the API."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.people import grants
+from app.access.people.edit import AccessEdit
+from app.access.people.grants import GrantFilter
+from app.access.people.views import GrantView
+from app.access.permissions import Rights
+from app.console.pages import is_fragment
+from app.console.rendering import page
+from app.database import Connection
+from app.errors import Unavailable, malformed
+from app.http.conditions import ExpectedVersion
+from app.http.keys import DATABASE
+
+ALL_GRANTS = GrantFilter()
+Result = TypeVar("Result")
+# Reads everything that a page shows, as names for its template.
+Read = Callable[[Connection], Awaitable[dict[str, Any]]]
+
+
+def own_rights(request: web.Request) -> Rights:
+    return request[CALLER].rights
+
+
+def is_full_administrator(request: web.Request) -> bool:
+    """Return whether the caller administers all keys of all environments."""
+    return own_rights(request).covers_all(Scope.ADMIN, EVERY_ENVIRONMENT)
+
+
+async def list_page(request: web.Request, template: str, read: Read) -> web.Response:
+    """Show a list. While the database is away, the page says so in its place."""
+    try:
+        async with request.app[DATABASE].connection() as connection:
+            data = await read(connection)
+    except Unavailable as error:
+        if is_fragment(request):
+            raise
+        return page(request, template, status=503, problem=error.message)
+    return page(request, template, problem="", **data)
+
+
+async def all_grants(
+    request: web.Request, connection: Connection, filters: GrantFilter = ALL_GRANTS
+) -> list[GrantView]:
+    """Return the grants that the caller may see, which are at most 5,000."""
+    key, limit = request.app[TOKENS].key, grants.GRANTS_MAX
+    found = await grants.list_page(connection, key, own_rights(request), filters, limit=limit)
+    return found.items
+
+
+def expected_version(text: str) -> ExpectedVersion:
+    """Return the version that a form began with. Raises Malformed for a form that is not ours."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise malformed("version", "must be a whole number")
+    return ExpectedVersion(int(text))
+
+
+async def edit(request: web.Request, work: Callable[[AccessEdit], Awaitable[Result]]) -> Result:
+    """Do the work in one transaction. Afterwards this instance has the new rights in memory."""
+    log, key = request.app[ACCESS_LOG], request.app[TOKENS].key
+    rights, author = own_rights(request), origin(request)
+
+    async def edit_access(connection: Connection) -> Result:
+        return await work(
+            AccessEdit(connection=connection, log=log, key=key, rights=rights, origin=author)
+        )
+
+    result = await request.app[DATABASE].transact(edit_access)
+    await request.app[TOKENS].refresh_if_possible()
+    return result

@@ -1,0 +1,204 @@
+"""The pages of people and groups."""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from app.access.actors import actor_names
+from app.access.guard import CALLER, TOKENS, readable_keys
+from app.access.people import grants, projects, suspension
+from app.access.people.models import Person, Project
+from app.access.people.rows import read_book
+from app.access.people.signatures import RowSigner
+from app.access.sessions import service as sessions
+from app.configuration.changes.history_search import ChangeSetFilter, find_revisions
+from app.console.access.views import session_row
+from app.console.actors import NamedActor, actor_of
+from app.console.forms import FormErrors, read_form
+from app.console.pages import redirect
+from app.console.people.access import all_grants, edit, is_full_administrator, list_page, own_rights
+from app.console.people.rows import GrantRow, RightsRow, grant_row, person_row, rights_row
+from app.console.rendering import frame, page
+from app.database import Connection, sql
+from app.errors import AppError
+from app.http import problems
+from app.http.keys import DATABASE, SETTINGS
+from app.http.wire import LATEST
+from app.settings import Settings
+
+_PAGE_SIZE = 100
+# For the choice of a form.
+_PEOPLE_MAX = 1_000
+_GROUPS_MAX = 500
+_CHANGES_MAX = 5
+_ENVIRONMENTS_MAX = 20
+# Suspends or restores a person, for a reason.
+Change = Callable[..., Awaitable[Person]]
+_DONE = {
+    "suspended": "Suspended. Their sessions have ended, on every instance within a second.",
+    "restored": "Restored. They may sign in again.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRow:
+    """A group: how many people are in it, and what it gives them."""
+
+    name: str
+    people: int
+    grants: Sequence[GrantRow]
+    projects: Sequence[Project]
+
+
+async def get_people(request: web.Request) -> web.Response:
+    """List the people who have signed in."""
+    search = request.query.get("q", "").strip()
+    group = request.query.get("group", "").strip()
+
+    async def read(connection: Connection) -> dict[str, Any]:
+        found = await suspension.list_page(
+            connection,
+            request.app[TOKENS].key,
+            search=search or None,
+            group=group or None,
+            after=request.query.get("after", ""),
+            limit=_PAGE_SIZE,
+        )
+        return {
+            "rows": [person_row(request, view) for view in found.items],
+            "next": found.next,
+            "groups": [name for name, _ in await _groups(connection)],
+            "is_filtered": bool(search or group or "after" in request.query),
+            "has_oidc": _has_oidc(request.app[SETTINGS]),
+        }
+
+    return await list_page(request, "people/people.html", read)
+
+
+async def all_people(request: web.Request, connection: Connection) -> list[NamedActor]:
+    """Return people by name, for the choice of a form: at most 1,000."""
+    found = await suspension.list_page(connection, request.app[TOKENS].key, limit=_PEOPLE_MAX)
+    people = [actor_of(request, view.actor, view.name) for view in found.items]
+    return sorted(people, key=lambda person: (person.name.casefold(), person.id))
+
+
+async def get_person(request: web.Request) -> web.Response:
+    """Show a person: rights with their reasons, sessions and the latest changes."""
+    return await _details(request)
+
+
+async def post_suspension(request: web.Request) -> web.Response:
+    """Suspend a person."""
+    return await _change(request, suspension.suspend, "suspended")
+
+
+async def post_restoration(request: web.Request) -> web.Response:
+    """Restore a suspended person."""
+    return await _change(request, suspension.restore, "restored")
+
+
+async def _change(request: web.Request, change: Change, done: str) -> web.Response:
+    person_id = request.match_info["id"]
+    reason = (await read_form(request)).get("reason", "").strip()
+    try:
+        await edit(request, lambda access: change(access, person_id, reason=reason))
+    except AppError as error:
+        return await _details(request, reason, error)
+    return redirect(frame(request).url_of("people", person_id, done=done))
+
+
+async def _details(
+    request: web.Request, reason: str = "", error: AppError | None = None
+) -> web.Response:
+    caller = request[CALLER]
+    async with request.app[DATABASE].connection() as connection:
+        person = await suspension.get(connection, request.match_info["id"])
+        rights = await held_rights(request, connection, person)
+        views = await sessions.list_visible(connection, caller)
+        changes = await _latest_changes(request, connection, person.actor)
+    return page(
+        request,
+        "people/person.html",
+        status=200 if error is None else problems.STATUS[type(error)],
+        person=person,
+        is_own=person.actor == caller.actor,
+        rights=rights,
+        sessions=[session_row(request, view) for view in views if view.actor == person.actor],
+        changes=changes,
+        may_suspend=is_full_administrator(request),
+        reason=reason,
+        done=_DONE.get(request.query.get("done", ""), ""),
+        errors=None if error is None else FormErrors.of(error),
+    )
+
+
+async def held_rights(
+    request: web.Request, connection: Connection, person: Person, *, is_own: bool = False
+) -> list[RightsRow]:
+    """Return the grants of a person, those that name them first.
+
+    An administrator sees those within their own rights; a person sees all of theirs.
+    """
+    signer = RowSigner(request.app[TOKENS].key)
+    book = await read_book(connection, signer)
+    held = book.held_by(person.id, person.groups) if signer.accepts(person) else []
+    visible = [grant for grant in held if is_own or grants.is_visible(own_rights(request), grant)]
+    names = await actor_names(connection, [grant.created_by for grant in visible])
+    return [rights_row(request, book, grant, names) for grant in visible]
+
+
+async def _latest_changes(
+    request: web.Request, connection: Connection, actor: str
+) -> list[tuple[str, Sequence[int]]]:
+    """Return the latest revisions of a person in the environments that the caller reads."""
+    matching = ChangeSetFilter(actors=[actor])
+    changes: list[tuple[str, Sequence[int]]] = []
+    for environment in frame(request).environments[:_ENVIRONMENTS_MAX]:
+        keys = readable_keys(request, environment.name)
+        revisions = await find_revisions(
+            connection, environment, matching, LATEST, _CHANGES_MAX, keys=keys
+        )
+        if revisions:
+            changes.append((environment.name, revisions))
+    return changes
+
+
+async def get_groups(request: web.Request) -> web.Response:
+    """List the groups of people and of grants, those that give something first."""
+
+    async def read(connection: Connection) -> dict[str, Any]:
+        members = dict(await _groups(connection))
+        given: Mapping[str, list[GrantRow]] = defaultdict(list)
+        for view in await all_grants(request, connection):
+            if view.group is not None:
+                given[view.group].append(grant_row(request, view))
+        owned: Mapping[str, list[Project]] = defaultdict(list)
+        for project in await projects.list_visible(connection, own_rights(request)):
+            owned[project.owner_group].append(project)
+        names = {*members, *given, *owned}
+        rows = [
+            GroupRow(
+                name=name,
+                people=members.get(name, 0),
+                grants=given.get(name, ()),
+                projects=owned.get(name, ()),
+            )
+            for name in names
+        ]
+        rows.sort(key=lambda row: (not (row.grants or row.projects), row.name.casefold()))
+        return {"rows": rows[:_GROUPS_MAX], "hidden": max(0, len(rows) - _GROUPS_MAX)}
+
+    return await list_page(request, "people/groups.html", read)
+
+
+async def _groups(connection: Connection) -> list[tuple[str, int]]:
+    """Return the groups of people, with the number of people in each."""
+    rows = sql.list_groups(connection, groups_max=_GROUPS_MAX)
+    return [(row["name"], row["people"]) async for row in rows]
+
+
+def _has_oidc(settings: Settings) -> bool:
+    return settings.oidc.issuer is not None
