@@ -186,3 +186,20 @@ async def test_schedule_fails_if_its_person_may_no_longer_write_a_key(
         "Who scheduled it may no longer write payments/a in staging. Schedule it again."
     )
     assert await author.value("search/b") is None
+
+
+async def test_page_says_who_may_approve_which_keys(
+    service: Service, author: Person, payer: Person
+) -> None:
+    await give(service, "seniors", "reviewer", prefix="search/")
+    proposal = await author.propose(put("payments/a", 1), put("search/b", 1), title="Both")
+    page = f"{INBOX}/{proposal['id']}"
+
+    whole = " ".join((await visit(author, page)).text.split())
+    part = " ".join((await visit(payer, page)).text.split())
+
+    assert "payments/a: token local admin, token test may approve" in whole
+    assert "search/b: group seniors, token local admin may approve" in whole
+    assert "payments/a: token local admin, token test may approve" in part
+    assert "keys that you may not read" in part
+    assert "search/" not in part
