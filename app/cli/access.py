@@ -86,8 +86,8 @@ def check(
     if as_json:
         print_json(checked)
     else:
-        answer = "yes" if checked.allowed else "no"
-        console.print(f"{answer}: {checked.actor_name} {scope} {key} in {environment}")
+        may = "may" if checked.allowed else "may not"
+        console.print(f"{checked.actor_name} {may} {scope} {key} in {environment}")
         for text in [reason.text for reason in checked.reasons] or [checked.text]:
             console.print(f"  {text}")
     if not checked.allowed:

@@ -119,12 +119,12 @@ def test_people_commands_say_what_they_did(run: Run, new_person: NewPerson) -> N
     assert re.search(r"editor +local +payments/ +group platform +on call", shown)
     check = ("access", "check", f"person:{person}", *WHERE, "--scope")
     allowed, refused = run(*check, "write"), run(*check, "publish")
-    assert allowed.output.startswith("yes: Asha write payments/limit in local\n")
+    assert allowed.output.startswith("Asha may write payments/limit in local\n")
     assert "via group platform" in allowed.output
     assert (refused.code, refused.output) == (
         1,
         (
-            "no: Asha publish payments/limit in local\n"
+            "Asha may not publish payments/limit in local\n"
             "  Asha has no grant with the scope publish for this key.\n"
         ),
     )
