@@ -1,7 +1,7 @@
-"""OpenID Connect providers of two makes, each as a process of its own.
+"""OpenID Connect providers of two makes, each as a process of its own, and trust in a proxy.
 
-They listen on `localhost`, and the service of a test on 127.0.0.1: for a browser, these are two
-sites. `make providers` installs the provider of Node.
+The providers listen on `localhost`, and the service of a test on 127.0.0.1: for a browser, these
+are two sites. `make providers` installs the provider of Node.
 """
 
 import asyncio
@@ -9,14 +9,18 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 from playwright.async_api import Page
 
+from app.http.keys import SETTINGS
+from app.settings import Network, TrustedHeaderSettings
+from tests.conftest import Service
 from tests.paths import ROOT
 from tests.waiting import HANG_SECONDS, until
 
@@ -178,6 +182,16 @@ async def started(provider: IdentityProvider, service_url: str) -> AsyncIterator
         yield
     finally:
         await provider.stop()
+
+
+@contextmanager
+def trusting(service: Service, *proxies: Network) -> Iterator[None]:
+    """Let these proxies name people in headers."""
+    before = service.app[SETTINGS]
+    headers = TrustedHeaderSettings(user="X-Forwarded-User", groups="X-Forwarded-Groups")
+    http = replace(before.http, trusted_proxies=proxies)
+    with service.using(SETTINGS, replace(before, http=http, trusted_headers=headers)):
+        yield
 
 
 async def require_node() -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -14,10 +12,9 @@ from yarl import URL
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from app.access.proxy_identity import GROUPS_MAX
-from app.http.keys import SETTINGS
-from app.settings import Network, TrustedHeaderSettings
 from tests.conftest import Admin, Service
 from tests.factories import flag
+from tests.identity_providers import trusting
 from tests.people import give, sign_in_person
 from tests.waiting import HANG_SECONDS
 
@@ -25,16 +22,6 @@ SIGN_IN, BUTTON = "/console/sign-in", "/console/sign-in/proxy"
 PAGE, SWITCH = "/console/environments/local/flags", "/console/environments/local/flag-switch/f"
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 ASHA = {"X-Forwarded-User": "asha", "X-Forwarded-Groups": "platform, shop"}
-
-
-@asynccontextmanager
-async def trusting(service: Service, *proxies: Network) -> AsyncIterator[None]:
-    """Let these proxies name people."""
-    before = service.app[SETTINGS]
-    headers = TrustedHeaderSettings(user="X-Forwarded-User", groups="X-Forwarded-Groups")
-    http = replace(before.http, trusted_proxies=proxies)
-    with service.using(SETTINGS, replace(before, http=http, trusted_headers=headers)):
-        yield
 
 
 @pytest.fixture
@@ -46,7 +33,7 @@ async def proxied(service: Service) -> AsyncIterator[Service]:
     body = {"kind": "flag", "value": flag(defaultVariant="on")}
     async with service.client.put(path, json=body, headers={"If-None-Match": "*"}) as answer:
         assert answer.status == 201
-    async with trusting(service, *LOOPBACK):
+    with trusting(service, *LOOPBACK):
         yield service
 
 
@@ -144,7 +131,7 @@ async def test_session_ends_when_the_proxy_names_another(
 async def test_session_without_the_setting_is_refused(
     service: Service, browser: ClientSession
 ) -> None:
-    async with trusting(service, *LOOPBACK):
+    with trusting(service, *LOOPBACK):
         await sign_in(browser)
 
     assert (await get(browser, **ASHA))[0] == 303
@@ -260,7 +247,7 @@ async def test_header_from_elsewhere_is_refused(
     service: Service, browser: ClientSession, cleaner: Admin, forwarded: dict[str, str]
 ) -> None:
     """The address of the connection decides, whatever X-Forwarded-For says."""
-    async with trusting(service, ip_network("10.0.0.0/24")):
+    with trusting(service, ip_network("10.0.0.0/24")):
         status, page = await get(browser, SIGN_IN, **ASHA, **forwarded)
         posted = await sign_in(browser, **ASHA, **forwarded)
         without = await get(browser, SIGN_IN)
@@ -301,11 +288,9 @@ async def test_api_knows_tokens_alone(proxied: Service) -> None:
     headers = {**ASHA, "Authorization": f"Bearer {token}"}
     async with proxied.stranger.get(path, headers=headers) as answer:
         assert answer.status == 200
-    async with (
-        trusting(proxied, ip_network("10.0.0.0/24")),
-        proxied.stranger.get(path, headers=headers) as answer,
-    ):
-        assert answer.status == 200
+    with trusting(proxied, ip_network("10.0.0.0/24")):
+        async with proxied.stranger.get(path, headers=headers) as answer:
+            assert answer.status == 200
 
 
 async def test_suspended_person_is_refused_in_words(
