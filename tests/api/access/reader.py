@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import ClientSession
@@ -13,10 +14,12 @@ from app.access.models import Scope
 from tests.api.access.readers import (
     REQUESTS,
     Request,
+    forms,
     name_of,
     pages,
     reads,
     requests_of,
+    requests_of_form,
     requests_of_page,
 )
 from tests.api.access.two_owners import MARKER, OWN, Owner, fill
@@ -32,6 +35,7 @@ _OTHER_HEADERS = frozenset({"Date", "Content-Length", "Last-Modified"})
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     status: int
+    sent: str
     text: str
     headers: str
 
@@ -52,8 +56,12 @@ class Reader:
             "X-Request-ID": _REQUEST_ID,
             "Last-Event-ID": f"{stream}:0",
         }
+        sent: dict[str, Any] = {"json": request.body}
+        if request.form is not None:
+            headers["Sec-Fetch-Site"] = "same-origin"
+            sent = {"data": request.form}
         async with self.client.request(
-            request.method, request.url, json=request.body, headers=headers, allow_redirects=False
+            request.method, request.url, **sent, headers=headers, allow_redirects=False
         ) as answer:
             if answer.content_type == "text/event-stream":
                 content = bytearray()
@@ -65,7 +73,7 @@ class Reader:
             else:
                 text = (await answer.read()).decode(errors="replace")
             shown = {n: v for n, v in answer.headers.items() if n not in _OTHER_HEADERS}
-            return Answer(status=answer.status, text=text, headers=str(shown))
+            return Answer(status=answer.status, sent=str(sent), text=text, headers=str(shown))
 
     def requests(self, prefix: str = OWN) -> Iterable[Request]:
         for route in reads():
@@ -73,6 +81,8 @@ class Reader:
                 yield from requests_of(route, self.values, prefix)
         for page in pages():
             yield from requests_of_page(page, self.values, prefix)
+        for page in forms():
+            yield requests_of_form(page, self.values, prefix)
 
     async def all(self, prefix: str = OWN) -> dict[str, Answer]:
         """Return each answer, by the request."""
@@ -121,7 +131,7 @@ def leaks(answers: Mapping[str, Answer]) -> dict[str, str]:
     for name, answer in answers.items():
         seen = unquote(unquote(answer.text + answer.headers))
         place = seen.find(MARKER)
-        if place >= 0 and not _only_repeats(name, seen):
+        if place >= 0 and not _only_repeats(f"{name} {answer.sent}", seen):
             found[name] = f"{answer.status} …{seen[max(place - 150, 0) : place + 50]}"
     return found
 

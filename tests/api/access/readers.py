@@ -3,6 +3,7 @@
 A new route that reads needs a line in `REQUESTS`, or in `CLOSED` if it is not for such callers.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -146,6 +147,31 @@ PAGE_QUERIES: Mapping[str, tuple[str, ...]] = {
     "/console/people": ("q=a", "group=a"),
     "/console/sign-in": ("next=/console",),
 }
+# Forms that only show something: drafts, previews and exports.
+FORM_PAGES = {
+    f"POST {_PAGE}/{name}"
+    for name in (
+        *("segments-draft", "segments-preview", "segments-draft/{key}", "segments-preview/{key}"),
+        *("flag-draft/{key}", "flag-preview/{key}", "flag-contexts/{key}", "flag-guard/{key}"),
+        *("flag-plan-draft/{key}", "export", "flag-actions"),
+    )
+} | {"POST /console/proposals/{proposal}/try"}
+_DEFINITION = {
+    "state": "ENABLED",
+    "variants": {"on": True, "off": False},
+    "defaultVariant": "off",
+    "targeting": {"if": [{"$ref": "zqx/segment"}, "on", {"$ref": "common/testers"}, "on"]},
+}
+_FORM = {
+    "view": "json",
+    "mode": "json",
+    "contexts": json.dumps(_CONTEXTS),
+    "format": "json",
+    "flag": "shop/flag",
+    "key": "shop/new",
+    "version": "1",
+    "message": "own",
+}
 # The kind of entry that a path names; any other path names a flag.
 _KINDS = {"lists": "list", "list": "list", "setting": "setting", "segment": "segment"}
 _PLANNED = ("/plan", "flag-plan-control")
@@ -161,6 +187,7 @@ class Request:
     path: str
     query: str = ""
     body: Any = None
+    form: Mapping[str, str] | None = None
 
     @property
     def url(self) -> str:
@@ -200,6 +227,11 @@ def requests_of(route: Route, values: Mapping[str, str], prefix: str) -> Iterato
         )
 
 
+def forms() -> list[ConsolePage]:
+    """Return the pages that get a form and change nothing."""
+    return [page for page in PAGES if name_of(page) in FORM_PAGES]
+
+
 def pages() -> list[ConsolePage]:
     return [page for page in PAGES if page.method == "GET" and page.scope is not None]
 
@@ -214,6 +246,17 @@ def requests_of_page(
             path=_filled(page.path, values, prefix),
             query=query,
         )
+
+
+def requests_of_form(page: ConsolePage, values: Mapping[str, str], prefix: str) -> Request:
+    definition = _SEGMENT["value"] if "/segments" in page.path else _DEFINITION
+    action = {"action": "switch-off"} if page.path.endswith("flag-actions") else {}
+    return Request(
+        method=page.method,
+        template=name_of(page),
+        path=_filled(page.path, values, prefix),
+        form=_FORM | action | {"json": json.dumps(definition)},
+    )
 
 
 def _filled(path: str, values: Mapping[str, str], prefix: str) -> str:

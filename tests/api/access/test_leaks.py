@@ -13,7 +13,7 @@ import pytest
 
 from app.configuration.snapshots.reading import FOLLOWER
 from tests.api.access.reader import Answer, Filled, filled_readers, leaks
-from tests.api.access.readers import CLOSED, REQUESTS, name_of, pages, reads
+from tests.api.access.readers import CLOSED, FORM_PAGES, REQUESTS, forms, name_of, pages, reads
 from tests.api.access.two_owners import OTHER
 from tests.conftest import Service
 
@@ -43,6 +43,7 @@ def test_every_read_is_tried_or_closed() -> None:
     assert unknown == []
     assert opened == []
     assert {*REQUESTS, *CLOSED} <= {name_of(route) for route in reads()}
+    assert {name_of(page) for page in forms()} == FORM_PAGES
 
 
 async def test_answers_contain_nothing_of_other_keys(filled: Filled) -> None:
@@ -53,8 +54,9 @@ async def test_answers_contain_nothing_of_other_keys(filled: Filled) -> None:
     assert not found, _lines(found)
 
 
-# The console leads on, and it answers any other path.
+# The console leads on, and it answers any other path. A form may lack a field.
 _ANSWERED = {200, 303, 404}
+_ANSWERED_FORM = {200, 303, 400, 422}
 
 
 async def test_every_open_route_and_page_answers(filled: Filled) -> None:
@@ -65,13 +67,13 @@ async def test_every_open_route_and_page_answers(filled: Filled) -> None:
             found = statuses.setdefault(request.template, set())
             found.add((await reader.get(request)).status)
     by_key = {name_of(route) for route in reads() if route.by_key}
-    by_key |= {name_of(page) for page in pages() if page.by_key}
+    by_key |= {name_of(page) for page in (*pages(), *forms()) if page.by_key}
 
-    wrong = {
-        name: found
-        for name, found in statuses.items()
-        if (name in by_key and not found & _ANSWERED) or (name not in by_key and found != {403})
-    }
+    wrong = {}
+    for name, found in statuses.items():
+        answered = _ANSWERED_FORM if name in FORM_PAGES else _ANSWERED
+        if (name in by_key and not found & answered) or (name not in by_key and found != {403}):
+            wrong[name] = found
     assert not wrong, _lines(wrong)
 
 
