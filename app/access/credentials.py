@@ -133,7 +133,7 @@ class Credentials(PolledCopy):
         Raises Unavailable before the first refresh.
         """
         token = self._loaded().get(token_id)
-        if token is None or token.is_over(self.now):
+        if token is None or (token.may_end and token.is_over(self.now)):
             return None
         self.used.add(token_id)
         return self._caller(token)

@@ -36,6 +36,8 @@ GOALS: Mapping[str, Mapping[str, Mapping[str, Goal]]] = {
         "10,000 flags, half splits": {PROCESSOR: at_most(1_500)},
         "100 flags of 20 rules, none met": {PROCESSOR: at_most(250)},
         "100 flags, 304": {FLOOR: at_least(1.1)},
+        "one flag, limited token": {"of the unlimited one": at_most(1.2)},
+        "1,000 flags, half splits, limited token": {"of the unlimited one": at_most(1.1)},
         "100 flags with plans": {"of those without": at_most(1.1)},
     },
     "requests": {

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from app.access.guard import TOKENS, permit, presented_token
+from app.access.guard import CALLER, TOKENS, permit, presented_token, readable_keys
 from app.access.models import Scope
 from app.configuration.snapshots.change_event import ChangeEvent, id_message, resync_message
 from app.configuration.snapshots.event_stream import serve_stream
-from app.configuration.snapshots.reading import (
-    FOLLOWER,
-    own_snapshot,
-    read_snapshot,
-    snapshot_headers,
-)
+from app.configuration.snapshots.reading import FOLLOWER, read_snapshot, snapshot_headers
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import AppError, malformed
 from app.http import wire
+
+# A position of no epoch: the client must read everything again.
+_OUTDATED = ("", -1)
 
 
 async def stream_events(request: web.Request) -> web.StreamResponse:
@@ -31,9 +29,10 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     if last_revision is not None and last_revision > snapshot.revision:
         # The client has read a later revision from another instance. It must not go back.
         await request.app[FOLLOWER].at_least(snapshot.environment.name, last_revision)
-        snapshot = own_snapshot(request, snapshot.environment.name)
+        snapshot = await read_snapshot(request, {})
     headers = snapshot_headers(request, snapshot)
     environment, keys = snapshot.environment.name, snapshot.limits
+    follower, tokens, caller = request.app[FOLLOWER], request.app[TOKENS], request[CALLER]
     position = (snapshot.epoch, snapshot.revision if last_revision is None else last_revision)
     # Send an ID at once, so that a client that disconnects before the first event can resume.
     first_message = id_message(*position) if last_revision is None else b""
@@ -42,12 +41,16 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     del snapshot
 
     def next_messages() -> bytes | None:
-        nonlocal position, keys
-        permit(request, request.app[TOKENS].authenticate(token), [Scope.READ], by_key=True)
-        snapshot = own_snapshot(request, environment)
-        if snapshot.limits != keys:
-            position, keys = (snapshot.epoch, snapshot.revision), snapshot.limits
-            return _messages(snapshot, [], prefix)
+        nonlocal position, keys, caller
+        present = tokens.authenticate(token)
+        if present is not caller:
+            # After a change of any token. Most often, the rights of this one are the same.
+            permit(request, present, [Scope.READ], by_key=True)
+            if (present_keys := readable_keys(request)) != keys:
+                position, keys = _OUTDATED, present_keys
+            # Not before: the next call must refuse a caller that this one has refused.
+            caller = present
+        snapshot = follower.get(environment).limited_to(keys)
         messages = _messages_in_memory(snapshot, position, prefix)
         if messages is not None:
             position = (snapshot.epoch, snapshot.revision)
@@ -55,12 +58,12 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
 
     async def read_missed() -> bytes:
         nonlocal position
-        snapshot = own_snapshot(request, environment)
+        snapshot = follower.get(environment)
         try:
-            missed = await request.app[FOLLOWER].events_since(position[1], snapshot.environment)
+            missed = await follower.events_since(position[1], snapshot.environment)
         except AppError:
             missed = []
-        events = [event.limited_to(snapshot.limits) for event in missed]
+        events = [event.limited_to(keys) for event in missed]
         position = (snapshot.epoch, snapshot.revision)
         return _messages(snapshot, events, prefix)
 

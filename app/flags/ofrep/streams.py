@@ -7,7 +7,6 @@ import msgspec
 from aiohttp import web
 from aiohttp_sse import sse_response
 
-from app.access.caller import Caller
 from app.access.guard import refuse_credential
 from app.access.models import Scope
 from app.configuration.snapshots.event_stream import RETRY_MESSAGE, serve_stream
@@ -42,7 +41,9 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     try:
         environment, token_id = tickets.open(request.match_info["ticket"])
         await follower.read(environment)
-        position = _position(tickets.holder(token_id, environment), follower.get(environment))
+        caller = tickets.holder(token_id, environment)
+        keys = caller.rights.keys(Scope.EVALUATE, environment)
+        position = _position(follower.get(environment).limited_to(keys))
     except Unauthenticated as error:
         raise refuse_credential(request, error, request.match_info["ticket"]) from None
     except Unavailable:
@@ -57,8 +58,11 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     del position
 
     def next_messages() -> bytes:
-        nonlocal sent, sent_at
-        position = _position(tickets.holder(token_id, environment), follower.get(environment))
+        nonlocal sent, sent_at, caller, keys
+        before, caller = caller, tickets.holder(token_id, environment)
+        if caller is not before:
+            keys = caller.rights.keys(Scope.EVALUATE, environment)
+        position = _position(follower.get(environment).limited_to(keys))
         is_due = position.is_timed and time.monotonic() - sent_at >= TICK_SECONDS
         is_changed = sent is None or sent.outcomes != position.outcomes or is_due
         sent = position
@@ -98,13 +102,8 @@ class _Position(NamedTuple):
         return f"{self.etag}:{self.turn}" if self.turn else self.etag
 
 
-def _position(caller: Caller, snapshot: Snapshot) -> _Position:
-    own = snapshot.limited_to(caller.rights.keys(Scope.EVALUATE, snapshot.environment.name))
-    transitions = own.rules.transitions
-    return _Position(
-        epoch=snapshot.epoch,
-        revision=snapshot.revision,
-        rules_digest=own.rules.outcomes_digest,
-        turn=transitions.latest(time.time() - TURN_DELAY_SECONDS),
-        is_timed=not transitions.is_known,
-    )
+def _position(snapshot: Snapshot) -> _Position:
+    rules = snapshot.rules
+    turn = rules.transitions.latest(time.time() - TURN_DELAY_SECONDS)
+    is_timed = not rules.transitions.is_known
+    return _Position(snapshot.epoch, snapshot.revision, rules.outcomes_digest, turn, is_timed)
