@@ -234,6 +234,8 @@ async def test_check_says_why(service: Service, console: ClientSession) -> None:
     no = await read(console, f"{question}&key=bank/tax")
     everyone = await read(console, "access-check?action=write&environment=local&key=shop/tax")
 
+    token = service.admin_token.split("_")[2]
+    assert f"access-check?actor=token%3A{token}" in await read(console, f"tokens/{token}")
     assert "Yes: Asha may write" in yes
     assert "via group platform" in yes
     assert "No: Asha may not write" in no
