@@ -67,20 +67,23 @@ async def _site(
             migrator=server.target(MIGRATOR, name),
         ),
     )
-    async with (
-        started(provider, url),
-        serving(chosen, port=port) as one,
-        serving(replace(chosen, instance="other")) as other,
-    ):
-        await give(one, "platform", "editor")
-        await give(one, "readers", "viewer")
-        path = f"/v1/environments/local/configurations/{FLAG}"
-        body = {"kind": "flag", "value": flag(defaultVariant="on")}
-        async with one.client.put(path, json=body, headers={"If-None-Match": "*"}) as answer:
-            assert answer.status == 201, await answer.text()
-        with server.admin(name) as database:
-            yield Site(provider=provider, one=one, other=other, database=database)
-    server.drop_database(name)
+    with pytest.MonkeyPatch.context() as patch:
+        # Tests refresh themselves: a run of an instance would take a session from them.
+        patch.setattr("app.access.oidc.refresh.POLL_SECONDS", 3_600.0)
+        async with (
+            started(provider, url),
+            serving(chosen, port=port) as one,
+            serving(replace(chosen, instance="other")) as other,
+        ):
+            await give(one, "platform", "editor")
+            await give(one, "readers", "viewer")
+            path = f"/v1/environments/local/configurations/{FLAG}"
+            body = {"kind": "flag", "value": flag(defaultVariant="on")}
+            async with one.client.put(path, json=body, headers={"If-None-Match": "*"}) as answer:
+                assert answer.status == 201, await answer.text()
+            with server.admin(name) as database:
+                yield Site(provider=provider, one=one, other=other, database=database)
+        server.drop_database(name)
 
 
 @pytest.fixture(scope="module")
