@@ -14,6 +14,7 @@ from app.access.format import token_id
 from app.access.guard import TOKENS
 from app.access.mac import mac
 from app.access.models import Scope
+from app.access.sessions.cookie import PLAIN_NAME
 from app.configuration.snapshots import snapshot as snapshots
 from app.configuration.snapshots.reading import FOLLOWER
 from app.http.keys import DATABASE
@@ -23,6 +24,7 @@ from tests.api.flags.grpc_client import Client, serving
 from tests.api.sse import Stream, streaming
 from tests.conftest import Service
 from tests.factories import flag
+from tests.people import give, sign_in_person
 from tests.waiting import HANG_SECONDS
 
 BULK = f"{LOCAL}/ofrep/v1/evaluate/flags"
@@ -226,3 +228,33 @@ async def _next(stream: Any) -> str:
         raise AssertionError("the stream has ended")
     document: str = message.flag_configuration
     return document
+
+
+async def test_live_page_follows_the_grants_of_its_person(service: Service) -> None:
+    await fill(service)
+    asha = await sign_in_person(service)
+    grants = [
+        await give(service, asha.person, "viewer", environments=("local",), prefix=prefix)
+        for prefix in ("shop/", "z-tresor/")
+    ]
+    headers = {"Cookie": f"{PLAIN_NAME}={asha.text}"}
+    async with streaming(service.stranger, f"{CONSOLE}/live", headers, "change") as stream:
+        await change(service, put("z-tresor/one", "setting", 1))
+        heard = await stream.next()
+        await _revoke(service, grants[1].id)
+        await change(service, put("z-tresor/two", "setting", 1))
+        is_silent = await stream.is_silent()
+        await change(service, put("shop/more", "setting", 1))
+        own = await stream.next()
+        await _revoke(service, grants[0].id)
+        await stream.end()
+
+    assert heard.data["keys"] == ["z-tresor/one"]
+    assert is_silent
+    assert own.data["keys"] == ["shop/more"]
+
+
+async def _revoke(service: Service, grant: str) -> None:
+    query = {"reason": "Left the team."}
+    async with service.client.delete(f"/v1/grants/{grant}", params=query) as answer:
+        assert answer.status in {200, 204}, await answer.text()
