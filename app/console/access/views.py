@@ -30,7 +30,7 @@ SCOPE_TEXTS = {
 # What these scopes allow for some of the keys only.
 _TEXTS_OF_KEYS = {
     Scope.WRITE: "Change them, and propose changes. Properties of environments need all keys.",
-    Scope.ADMIN: "Manage the tokens for these keys. The access log and environments need all keys.",
+    Scope.ADMIN: "Manage the tokens and grants for these keys. The rest needs all keys.",
 }
 EVENT_TEXTS = {
     AccessEvent.LOGIN_FAIL: "Credential refused",
