@@ -11,7 +11,7 @@ from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.access.people.book import GrantBook
 from app.access.people.grants import is_visible
 from app.access.people.models import Person, RoleGrant
-from app.access.people.rows import person_of, read_book
+from app.access.people.rows import find_person, person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.people.views import AccessCheck, AccessHolder, AccessReason, Me, OwnRight, WhoMay
 from app.access.permissions import OPERATOR_RIGHTS, Rights
@@ -155,7 +155,9 @@ async def check(
     reasons: list[AccessReason] = []
     refusal: str | None = None
     if kind == "person":
-        person = await _person(connection, name)
+        person = await find_person(connection, name)
+        if person is None:
+            raise _unknown()
         held = book.held_by(person.id, person.groups)
         rights = book.union(held)
         refusal = _refusal_of_person(person, signer)
@@ -246,15 +248,6 @@ def _refusal_of_person(person: Person, signer: RowSigner) -> str | None:
     if person.suspended_at is not None:
         return f"{person.name} is suspended since {person.suspended_at:%Y-%m-%d}."
     return None
-
-
-async def _person(connection: Connection, person_id: str) -> Person:
-    rows = sql.list_people(
-        connection, ids=[person_id], after="", search=None, group_name=None, page_size=1
-    )
-    async for row in rows:
-        return person_of(row)
-    raise _unknown()
 
 
 async def _tokens(connection: Connection) -> Sequence[Token]:

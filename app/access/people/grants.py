@@ -10,7 +10,7 @@ from app.access.format import generate_secret
 from app.access.models import EVERY_ENVIRONMENT
 from app.access.people.edit import AccessEdit, AccessEventName, check_reason, check_text
 from app.access.people.models import RoleGrant
-from app.access.people.rows import grant_of, insert_grant
+from app.access.people.rows import find_person, grant_of, insert_grant
 from app.access.people.signatures import RowSigner
 from app.access.people.views import GROUP_MAX, GrantPage, GrantView, NewGrant
 from app.access.permissions import Rights
@@ -78,8 +78,8 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
         raise invalid("role", "must be the name of a role")
     edit.check_own(book.given(grant))
     await tokens.check_environments(edit.connection, environments)
-    if new.person is not None:
-        await _check_person(edit.connection, new.person)
+    if new.person is not None and await find_person(edit.connection, new.person) is None:
+        raise invalid("person", "must be the ID of a person who has signed in")
     await edit.lock()
     # A change that was committed while this one waited counts.
     book = await edit.book()
@@ -241,14 +241,6 @@ def _check_new(grant: RoleGrant, existing: tuple[RoleGrant, ...]) -> None:
     for other in existing:
         if described(other) | {"reason": ""} == described(grant) | {"reason": ""}:
             raise Conflict("grant_exists", f"The grant {other.id} says the same.")
-
-
-async def _check_person(connection: Connection, person_id: str) -> None:
-    rows = sql.list_people(
-        connection, ids=[person_id], after="", search=None, group_name=None, page_size=1
-    )
-    if not [row async for row in rows]:
-        raise invalid("person", "must be the ID of a person who has signed in")
 
 
 async def _prefix_of(connection: Connection, project: str) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from app.access.people.edit import AccessEdit, AccessEventName, check_reason
 from app.access.people.grants import remarks
 from app.access.people.models import Person
-from app.access.people.rows import person_of
+from app.access.people.rows import find_person, person_of
 from app.access.people.signatures import RowSigner
 from app.access.people.views import PersonPage, PersonView
 from app.access.sessions import service as sessions
@@ -36,12 +36,10 @@ async def list_page(
 
 async def get(connection: Connection, person_id: str) -> Person:
     """Return one person. Raises NotFound."""
-    rows = sql.list_people(
-        connection, ids=[person_id], after="", search=None, group_name=None, page_size=1
-    )
-    async for row in rows:
-        return person_of(row)
-    raise _unknown()
+    person = await find_person(connection, person_id)
+    if person is None:
+        raise _unknown()
+    return person
 
 
 async def suspend(edit: AccessEdit, person_id: str, *, reason: str) -> Person:

@@ -298,3 +298,27 @@ async def test_row_that_changed_after_it_was_shown_is_not_signed(
     await refresh(service)
 
     assert [row.signed[0] for row in service.app[TOKENS].people.unsigned] == ["grants"]
+
+
+async def test_rights_end_with_suspension_and_respect_prefixes(
+    service: Service, cleaner: Admin
+) -> None:
+    asha = await sign_in_person(service)
+    ben = await sign_in_person(service, "ben")
+    for person in (asha.person, ben.person):
+        await give(service, person, "editor")
+    path = f"/v1/people/{asha.person.id}/suspend"
+    assert (await service.client.post(path, json={"reason": "r"})).status == 200
+    cleaner.execute(
+        "update flagstone.people set groups = '{platform}' where id = %s", [ben.person.id]
+    )
+    limited = await service.token(Scope.WRITE, prefixes=("payments/",))
+    token = f"token:{limited.split('_')[2]}"
+    actors = [asha.person.actor, ben.person.actor, token]
+
+    async with service.app[DATABASE].connection() as connection:
+        found = await rights_of(connection, service.app[TOKENS].key, actors)
+
+    assert not any(map(found[asha.person.actor].has, Scope))
+    assert not any(map(found[ben.person.actor].has, Scope))
+    assert found[token].keys(Scope.WRITE, "local").prefixes == ("payments/",)
