@@ -7,7 +7,7 @@ from multidict import MultiMapping
 
 @dataclass(frozen=True, kw_only=True)
 class GrantForm:
-    """A new grant. A person has precedence over a group."""
+    """A new grant, to a person or to a group."""
 
     person: str = ""
     group: str = ""

@@ -27,6 +27,7 @@ from app.http.keys import DATABASE
 
 _SHOWN_MAX = 200
 _HISTORY_SIZE = 100
+_DONE = {"granted": "Granted.", "revoked": "Revoked."}
 
 
 async def get_grants(request: web.Request) -> web.Response:
@@ -56,9 +57,6 @@ async def get_grants(request: web.Request) -> web.Response:
         }
 
     return await list_page(request, "people/grants.html", read)
-
-
-_DONE = {"granted": "Granted.", "revoked": "Revoked."}
 
 
 def in_order(rows: Sequence[GrantRow]) -> list[GrantRow]:
