@@ -44,9 +44,9 @@ async def test_change_is_reviewed_edited_scheduled_and_applied(
 
         await reviewer.goto(f"{service.url}/console/proposals")
         await expect(reviewer.get_by_role("navigation", name="Pages")).to_contain_text(
-            "1 to review"
+            "1 in your inbox"
         )
-        await reviewer.get_by_role("link", name="Change checkout").click()
+        await reviewer.get_by_role("link", name="Change checkout").first.click()
         await _press(reviewer, "Try")
         await expect(reviewer.get_by_text("checkout gets off")).to_be_visible()
         await reviewer.get_by_label("What must change").fill("Say why")
