@@ -141,7 +141,7 @@ clients: ## install Node's OpenFeature clients, for the suite
 	@npm ci --prefix tests/process/clients --silent
 
 providers: ## install an identity provider, for the suite (needs npm)
-	@npm ci --prefix tests/providers --ignore-scripts --silent
+	@npm ci --prefix tests/providers --engine-strict --ignore-scripts --silent
 
 history: tools ## check the promises under faults: args="--seconds 60"
 	@$(BIN)/python -m tests.process.history $(args)
