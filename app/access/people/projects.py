@@ -86,10 +86,20 @@ async def create(edit: AccessEdit, new: NewProject) -> Project:
 async def change(
     edit: AccessEdit, name: str, changed: ProjectChange, *, expected: ExpectedVersion
 ) -> Project:
-    """Change the owner group or the description. Raises NotFound, Stale, Invalid and Forbidden."""
+    """Change the owner group or the description.
+
+    Raises NotFound, Stale, Invalid, Forbidden, and Conflict for a row changed by hand.
+    """
     check_text("reason", changed.reason)
     await edit.lock()
     before = await _managed(edit, name, expected)
+    if not edit.signer.accepts(before):
+        # A forged prefix or owner group would become valid.
+        raise Conflict(
+            "project_unsigned",
+            "The row of this project was changed outside of the service, so it is ignored. An "
+            "operator can check and sign it, or delete the project and create it again.",
+        )
     fields = {"owner_group": changed.owner_group, "description": changed.description}
     given = {field: text for field, text in fields.items() if text is not msgspec.UNSET}
     after = replace(before, **given)  # type: ignore[arg-type]  # the types of the struct

@@ -150,3 +150,17 @@ async def test_project_changed_by_hand_is_ignored(service: Service, cleaner: Adm
 
     assert not service.app[TOKENS].authenticate_session(asha.text).rights.has(Scope.ADMIN)
     assert (await (await service.client.get(PROJECT)).json())["remarks"]
+
+
+async def test_project_changed_by_hand_is_not_signed(service: Service, cleaner: Admin) -> None:
+    await create(service)
+    ben = await sign_in_person(service, "ben", "core")
+    cleaner.execute("update flagstone.projects set owner_group = 'core'")
+
+    answer = await service.client.patch(
+        PROJECT, json={"description": "Other."}, headers={"If-Match": "*"}
+    )
+
+    assert await problem(answer, 409) == ("project_unsigned", [])
+    await service.app[TOKENS].refresh()
+    assert not service.app[TOKENS].authenticate_session(ben.text).rights.has(Scope.ADMIN)
