@@ -53,10 +53,6 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
             protection=self.protection,
         )
 
-    def without_hash(self) -> "Environment":
-        """Return the environment for a limited caller: the hash depends on the keys of others."""
-        return msgspec.structs.replace(self, hash=None)
-
     def at(self, revision: int, properties: Properties) -> "Environment":
         """Return the environment as of an earlier revision, without a hash."""
         if revision == self.revision:

@@ -13,6 +13,7 @@ from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import EnvironmentPatch, NewEnvironment
 from app.configuration.changes.write_options import message_of, read_options
 from app.configuration.changes.write_requests import write_change_sets
+from app.configuration.snapshots.limited import limited_environment
 from app.configuration.snapshots.reading import (
     FOLLOWER,
     read_snapshot,
@@ -39,7 +40,7 @@ async def list_environments(request: web.Request) -> web.Response:
     rights, follower = request[CALLER].rights, request.app[FOLLOWER]
 
     items = [
-        _visible(request, head)
+        limited_environment(head, readable_keys(request, name))
         for name, head in follower.environments().items()
         if rights.covers(Scope.READ, name)
     ]
@@ -56,22 +57,15 @@ async def get_environment(request: web.Request) -> web.Response:
     moment = wire.moment(query)
     if moment is None:
         snapshot = await read_snapshot(request, query)
-        environment = _visible(request, snapshot.environment)
-        return wire.answer(environment, headers=snapshot_headers(request, snapshot))
+        return wire.answer(snapshot.environment, headers=snapshot_headers(request, snapshot))
 
     async with request.app[DATABASE].connection() as connection:
         name = request.match_info["environment"]
         environment = await past.environment_at(connection, name, moment)
 
     headers = revision_header(environment.epoch, environment.revision)
-    return wire.answer(_visible(request, environment), headers=headers)
-
-
-def _visible(request: web.Request, environment: Environment) -> Environment:
-    """Return the environment, without the hash unless the caller may read all that it covers."""
-    if readable_keys(request, environment.name).is_all:
-        return environment
-    return environment.without_hash()
+    environment = limited_environment(environment, readable_keys(request))
+    return wire.answer(environment, headers=headers)
 
 
 async def patch_environment(request: web.Request) -> web.Response:

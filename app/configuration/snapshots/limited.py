@@ -9,7 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from app.access.permissions import Keys
+from app.environments.models import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +25,11 @@ PARTS_MAX = 64
 ENTRIES_MAX = 20_000
 # The next snapshot gets the parts that were used in this time.
 USED_SECONDS = 60.0
+
+
+def limited_environment(environment: Environment, keys: Keys) -> Environment:
+    """Return what a caller of these keys sees. The hash depends on all keys."""
+    return environment if keys.is_all else msgspec.structs.replace(environment, hash=None)
 
 
 @dataclass(slots=True)

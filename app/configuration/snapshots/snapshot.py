@@ -22,7 +22,7 @@ import msgspec
 from app import VERSION
 from app.access.permissions import ALL_KEYS, Keys
 from app.configuration.snapshots.change_event import ChangeEvent
-from app.configuration.snapshots.limited import Parts
+from app.configuration.snapshots.limited import Parts, limited_environment
 from app.environments.models import Environment
 from app.evaluation.ruleset import Rule, Ruleset
 from app.evaluation.shared_mapping import SharedMapping
@@ -175,7 +175,7 @@ class Snapshot:
         part = self._parts.get(keys)
         if part is None:
             part = Snapshot(
-                self.environment.without_hash(),
+                limited_environment(self.environment, keys),
                 self.entries.limited_to(keys),
                 self.rules.limited_to(keys),
                 tuple(event.limited_to(keys) for event in self.recent),
@@ -193,7 +193,7 @@ class Snapshot:
             keys = part.limits
             recent = [*part.recent, *(event.limited_to(keys) for event in events)] if events else []
             updated = Snapshot(
-                self.environment.without_hash(),
+                limited_environment(self.environment, keys),
                 self.entries.updated_part(part.entries, before.entries, keys),
                 part.rules if same_rules else self.rules.limited_to(keys, part.rules),
                 tuple(recent[-RECENT_MAX:]),
