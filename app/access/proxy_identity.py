@@ -13,7 +13,7 @@ from app.access.caller import Caller
 from app.access.events import AccessEvent
 from app.access.format import secret_id
 from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin
-from app.access.people.models import PROXY_ISSUER
+from app.access.people.models import GROUPS_MAX, PROXY_ISSUER
 from app.access.people.service import PersonIdentity, sign_in
 from app.access.sessions import service as sessions
 from app.access.sessions.cookie import read_cookie
@@ -22,7 +22,6 @@ from app.errors import Forbidden, Malformed, Unavailable
 from app.http.client_address import is_within
 from app.http.keys import DATABASE, SETTINGS
 
-GROUPS_MAX = 1_000
 _LENGTH_MAX = 255
 # The reasons of refusals, for the access log.
 _NAMED_ELSEWHERE = "the proxy names another person"

@@ -6,11 +6,11 @@ from typing import Any
 
 from app.access.oidc.id_tokens import subject_of
 from app.access.oidc.signatures import TokenError
+from app.access.people.models import GROUPS_MAX
 from app.log import logger
 
 log = logger(__name__)
 
-GROUPS_MAX = 1_000
 GROUP_LENGTH_MAX = 255
 _NAME_LENGTH_MAX = 200
 _EMAIL_LENGTH_MAX = 254

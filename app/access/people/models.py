@@ -12,6 +12,9 @@ from app.access.models import EVERY_ENVIRONMENT, Grant, Principal, Scope
 Signed = tuple[str, ...]
 # The issuer of people whom an identity-aware proxy names. Those of providers are URLs.
 PROXY_ISSUER = "proxy"
+# Each instance reads the groups of all people. The constraint of the table is a plain upper bound,
+# 5,000, so that another limit needs no migration.
+GROUPS_MAX = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

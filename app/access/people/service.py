@@ -11,18 +11,17 @@ import msgspec
 from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import generate_secret
 from app.access.log import AccessLog
-from app.access.people.models import Person
+from app.access.people.models import GROUPS_MAX, Person
 from app.access.people.rows import person_of
 from app.access.people.signatures import RowSigner
 from app.database import Connection, sql
 from app.errors import Forbidden, invalid
 from app.settings import Secret
 
-# The constraints of the table people have the same limits.
+# The constraints of the table people have the same limits of characters.
 IDENTIFIER_MAX = 255
 NAME_MAX = 200
 EMAIL_MAX = 254
-GROUPS_MAX = 5_000
 SUSPENDED = "person_suspended"
 UNSIGNED = "person_unsigned"
 

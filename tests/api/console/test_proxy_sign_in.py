@@ -11,7 +11,7 @@ from yarl import URL
 
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
-from app.access.proxy_identity import GROUPS_MAX
+from app.access.people.models import GROUPS_MAX
 from tests.conftest import Admin, Service
 from tests.factories import flag
 from tests.identity_providers import trusting

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.access.oidc.claims import GROUPS_MAX, person_of
+from app.access.oidc.claims import person_of
 from app.access.oidc.signatures import TokenError
+from app.access.people.models import GROUPS_MAX
 
 
 def groups(value: Any, claim: str = "groups") -> tuple[str, ...]:
