@@ -17,6 +17,8 @@ from app.access import rate_limit as failures
 from app.access.guard import TOKENS
 from app.access.mac import grant_mac
 from app.access.models import Grant, Scope
+from app.access.people.models import Person
+from app.access.people.signatures import RowSigner
 from app.http.keys import DURATIONS
 from app.server.routes import describe
 from app.settings import Secret
@@ -67,6 +69,7 @@ async def test_operations_match_the_document(
     monkeypatch.setattr(failures, "ATTEMPTS_MAX", 1_000_000)
     await _fill(service)
     _fill_tokens(server, service.app[TOKENS].key)
+    _fill_people(server, service.app[TOKENS].key)
     await _fill_proposals(service, server)
     before = _good_answers(service)
 
@@ -128,6 +131,36 @@ def _fill_tokens(server: Server, key: Secret) -> None:
                 "(id, name, mac, grant_mac, scopes, environments, created_by, created_at) "
                 "values (%s, 'generated', sha256(''), %s, '{read}', '{local}', 'test', %s)",
                 [token_id, grant_mac(key, token_id, grant, now), now],
+            )
+
+
+def _fill_people(server: Server, key: Secret) -> None:
+    """Insert people with the ids of `schemathesis.toml`, as if they had signed in."""
+    now = datetime.now(UTC)
+    with server.admin("suite") as connection:
+        for number in range(5):
+            person = Person(
+                id=f"generated100{number}",
+                issuer="https://id.example",
+                subject=f"subject {number}",
+                name="generated",
+                email="",
+                groups=(),
+                first_seen_at=now,
+                last_seen_at=now,
+                claims_at=now,
+                suspended_at=None,
+            )
+            connection.execute(
+                "insert into flagstone.people (id, mac, issuer, subject, name) "
+                "values (%s, %s, %s, %s, %s)",
+                [
+                    person.id,
+                    RowSigner(key).signed(person).mac,
+                    person.issuer,
+                    person.subject,
+                    person.name,
+                ],
             )
 
 
