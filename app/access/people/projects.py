@@ -9,6 +9,7 @@ import msgspec
 from app.access.actors import actor_names
 from app.access.delegation import reaches
 from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.people.book import GrantBook
 from app.access.people.edit import AccessEdit, AccessEventName, check_text
 from app.access.people.grants import remarks
 from app.access.people.models import Project
@@ -65,7 +66,7 @@ async def create(edit: AccessEdit, new: NewProject) -> Project:
         created_at=now,
         updated_at=now,
     )
-    await _check(edit, project)
+    _check(edit, project)
     await edit.lock()
     projects = [project_of(row) async for row in sql.list_projects(edit.connection)]
     _check_new(project, projects)
@@ -103,7 +104,7 @@ async def change(
     fields = {"owner_group": changed.owner_group, "description": changed.description}
     given = {field: text for field, text in fields.items() if text is not msgspec.UNSET}
     after = replace(before, **given)  # type: ignore[arg-type]  # the types of the struct
-    await _check(edit, after)
+    _check(edit, after)
     await sql.update_project(
         edit.connection,
         name=name,
@@ -120,9 +121,10 @@ async def delete(
 ) -> Project:
     """Delete a project, and return it. Grants for its keys stay. Raises NotFound and Stale."""
     check_text("reason", reason)
-    async with edit.retaining_an_administrator():
-        project = await _managed(edit, name, expected)
-        await sql.delete_project(edit.connection, name=name)
+    # This removes no administrator of everything: the prefix of a project is never empty.
+    await edit.lock()
+    project = await _managed(edit, name, expected)
+    await sql.delete_project(edit.connection, name=name)
     await _record(edit, AccessEventName.PROJECT_DELETED, reason, before=project)
     return project
 
@@ -169,12 +171,12 @@ async def _managed(edit: AccessEdit, name: str, expected: ExpectedVersion) -> Pr
     return project
 
 
-async def _check(edit: AccessEdit, project: Project) -> None:
+def _check(edit: AccessEdit, project: Project) -> None:
     """Check the texts, and that the author may give the rights of the owner group."""
     check_text("owner_group", project.owner_group, GROUP_MAX)
     check_text("description", project.description, DESCRIPTION_MAX)
-    book = await edit.book()
-    edit.check_own(book.given(project.ownership))
+    # The role of the owners is built in.
+    edit.check_own(GrantBook().given(project.ownership))
 
 
 def _check_new(project: Project, existing: list[Project]) -> None:
