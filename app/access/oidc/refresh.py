@@ -51,9 +51,13 @@ class ClaimsRefresh(Component):
         await repeat(lambda: POLL_SECONDS, self.run_once)
 
     async def run_once(self) -> None:
-        """Refresh the sessions that are due, until the provider or the database fails."""
+        """Delete old rows, and refresh the sessions that are due.
+
+        Stop when the provider or the database fails.
+        """
         try:
             await self._database.transact(sql.delete_ended_oidc_sessions)
+            await self._database.transact(sql.delete_expired_oidc_uses)
             for _ in range(_SESSIONS_PER_RUN_MAX):
                 row = await self._database.transact(
                     lambda c: sql.claim_oidc_refresh(

@@ -127,9 +127,8 @@ def hint_of(id_token: str) -> str:
 async def claim_use(connection: Connection, kind: str, text: str) -> bool:
     """Return whether a state or a logout token is used for the first time, on all instances.
 
-    `kind` separates them. Both are refused by their own age before the row is deleted.
+    `kind` separates them. Both are refused by their own age before `ClaimsRefresh` deletes the row.
     """
-    await sql.delete_expired_oidc_uses(connection)
     digest = hashlib.sha256(f"{kind}:{text}".encode(errors="replace")).hexdigest()
     expires_at = datetime.now(UTC) + _MINUTES
     return await sql.claim_oidc_use(connection, id=digest, expires_at=expires_at) is not None

@@ -260,6 +260,18 @@ async def test_ended_and_idle_sessions_are_not_refreshed(
     assert installation.provider.calls.count("/token") == 1
 
 
+async def test_expired_uses_are_deleted(installation: Installation) -> None:
+    installation.cleaner.execute(
+        "insert into flagstone.oidc_uses (id, expires_at) values "
+        "(repeat('0', 64), current_timestamp - interval '1 second'), "
+        "(repeat('1', 64), current_timestamp + interval '1 minute')"
+    )
+
+    await installation.refresh.run_once()
+
+    assert installation.rows("select left(id, 1) from flagstone.oidc_uses") == [("1",)]
+
+
 async def test_session_of_another_issuer_ends_without_a_call(
     installation: Installation, browser: Browser
 ) -> None:
