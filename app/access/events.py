@@ -81,8 +81,9 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, tag_field="log", tag="ac
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """The actor of an access, and the request that it belongs to.
 
-    `actor` is `token:ID`, `operator:NAME` at the command line, or `system:NAME`. The other fields
-    belong to a request. `route` is the template, since a path may contain what a log must not.
+    `actor` is `token:ID`, `person:ID`, `operator:NAME` at the command line, or `system:NAME`. The
+    other fields belong to a request. `route` is the template, since a path may contain what a log
+    must not.
     """
 
     actor: str = _ANONYMOUS

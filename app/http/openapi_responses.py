@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _COMMON_HEADERS = ("X-Request-ID", "Cache-Control")
 # CORS headers of answers and of preflight answers.
 _CORS_HEADERS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary")
-# Headers of problems by status, and whether they are always present. A deleted entry has no ETag.
 # Query parameters with the name of something that may not exist.
 _NAMES_OF_OTHERS = frozenset({"project", "scope"})
+# Headers of problems by status, and whether they are always present. A deleted entry has no ETag.
 _PROBLEM_HEADERS = {
     401: {"WWW-Authenticate": True},
     412: {"ETag": False},
