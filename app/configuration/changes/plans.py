@@ -104,14 +104,16 @@ async def promote(
 
     Includes the segments that the keys use and the flags that they need, directly or through
     others. Properties are not changed.
-    Each key needs the scope read in the source. A secret needs the scope reveal there, because
-    another token may reveal it in the target. Raises Forbidden, and NotFound for keys that neither
+    Each key needs the scope read in the source, and in the target too: a plan without a change says
+    that both are equal. A secret needs the scope reveal in the source, because another token may
+    reveal it in the target. Raises Forbidden, and NotFound for keys that neither
     environment has.
     """
     if source == target:
         raise invalid("from", "must be another environment")
     # Before all reads, which would tell whether foreign entries exist.
     require_keys(rights, Scope.READ, source, keys)
+    require_keys(rights, Scope.READ, target, keys)
     require_keys(rights, Scope.PROPOSE, target, keys)
     await environments.lock(connection, target)
     source_entries = await _all(connection, source)

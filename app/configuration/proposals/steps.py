@@ -27,6 +27,7 @@ from app.configuration.proposals.views import ProposalView, view
 from app.configuration.proposals.watch import WATCH
 from app.configuration.snapshots.reading import wait_until_served
 from app.database import Connection
+from app.errors import Forbidden
 from app.http.conditions import ExpectedVersion
 from app.http.keys import DATABASE
 from app.http.writes import checked, run_write, transact
@@ -51,6 +52,11 @@ async def propose(request: web.Request, change_set: NewChangeSet) -> ProposalVie
 async def _create(request: web.Request, new: NewProposal, *, purpose: str = "") -> ProposalView:
     actor = actor_of(request)
     parts.require_all(actor.rights, Scope.PROPOSE, new.operations)
+    if not parts.readable(new.operations, actor.rights):
+        raise Forbidden(
+            "scope_missing",
+            "A proposal needs the scope read for one of its keys: the answer has it.",
+        )
     tried = await checked(request, _try_new(request, new))
     return await _run(
         request,

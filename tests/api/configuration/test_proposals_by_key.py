@@ -224,3 +224,19 @@ async def test_rejection_needs_approve_for_a_key(service: Service, author: Perso
 
     assert (rejected.status, rejected.body["code"]) == (403, "scope_missing")
     assert (commented.status, commented.body["code"]) == (403, "key_foreign")
+
+
+async def test_proposal_without_read_is_refused_with_the_reason(service: Service) -> None:
+    """It was 404 `proposal_unknown`, because the answer could not show the new proposal."""
+    await protect(service, approvals=1)
+    blind = await person(service, PROPOSE)
+    body = {"title": "Test", "environment": "staging", "operations": [put("payments/a", 1)]}
+
+    proposed = await blind.call("POST", PROPOSALS, body)
+    written = await blind.call(
+        "POST", "/v1/environments/staging/changes?propose=true", {"operations": body["operations"]}
+    )
+
+    assert (proposed.status, proposed.body["code"]) == (403, "scope_missing")
+    assert "the scope read" in proposed.body["detail"]
+    assert (written.status, written.body["code"]) == (403, "scope_missing")

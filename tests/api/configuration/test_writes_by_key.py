@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.access.models import Scope
+from app.access.models import Grant, Scope
+from app.access.permissions import Rights
+from app.configuration.changes import plans
+from app.database import Connection
+from app.errors import Forbidden
 from app.http.keys import DATABASE
 from tests.api.configuration.proposal_calls import (
     Answer,
@@ -187,6 +191,25 @@ async def test_promotion_takes_own_keys_along_and_no_others(
     assert changed == ["payments/a", "payments/seg"]
     for answer in (with_foreign, foreign, absent):
         assert_foreign(answer)
+
+
+async def test_promotion_needs_read_in_both_environments(service: Service) -> None:
+    """Otherwise a plan without a change says that the values are equal."""
+    await write(service, put(FOREIGN, "guessed"))
+    await write(service, put(FOREIGN, "guessed"), environment="production")
+    # Only grants of people differ by environment; a token has one set of scopes.
+    grants = [
+        Grant(scopes=frozenset(scopes), environments=frozenset({name}), expires_at=None)
+        for scopes, name in (((READ,), "staging"), ((PROPOSE,), "production"))
+    ]
+
+    async def promote(connection: Connection) -> None:
+        await plans.promote(connection, "staging", "production", [FOREIGN], rights=Rights(grants))
+
+    with pytest.raises(Forbidden) as refused:
+        await service.app[DATABASE].transact(promote)
+
+    assert refused.value.code == "key_foreign"
 
 
 async def test_secret_is_promoted_only_with_reveal_for_its_key(service: Service) -> None:
