@@ -33,6 +33,15 @@ class Question:
     def is_met_by(self, rights: Rights) -> bool:
         return self.key in rights.keys(self.scope, self.environment)
 
+    def is_about(self, grant: RoleGrant) -> bool:
+        """Return whether the grant is for this key and environment, whatever its role.
+
+        Rights of each of thousands of grants would stop the event loop for too long.
+        """
+        return self.key.startswith(grant.prefix) and not grant.environments.isdisjoint(
+            {self.environment, EVERY_ENVIRONMENT}
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Explainer:
@@ -47,7 +56,7 @@ class _Explainer:
         return [
             self._reason(grant)
             for grant in held
-            if self.question.is_met_by(self.book.union([grant]))
+            if self.question.is_about(grant) and self.question.is_met_by(self.book.union([grant]))
         ]
 
     def _reason(self, grant: RoleGrant) -> AccessReason:
