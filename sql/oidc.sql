@@ -59,11 +59,12 @@ where session_id = :session_id;
 
 -- name: list_oidc_sessions(issuer, subject, sid)
 -- The sessions of a person, of a session at the provider, or of both. Null does not matter.
+-- Without a sid of its own, a session of the person may be the one that ends.
 select session_id
 from oidc_sessions
 where issuer = :issuer
   and (:subject::text is null or subject = :subject)
-  and (:sid::text is null or sid = :sid)
+  and (:sid::text is null or sid = :sid or sid is null and subject = :subject)
 order by session_id;
 
 -- name: delete_ended_oidc_sessions()!

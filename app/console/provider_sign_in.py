@@ -23,6 +23,7 @@ from app.access.sessions.cookie import (
     set_cookie,
 )
 from app.access.sessions.same_origin import SEC_FETCH_SITE
+from app.console.forms import message_of
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.sign_in import sign_in_form, signed_in
@@ -131,7 +132,7 @@ def _refused(
         refusal = error
         if isinstance(error, Unauthenticated):
             refusal = refuse_credential(request, error, "callback")
-    return sign_in_form(request, next_=next_, error=refusal, message=refusal.message)
+    return sign_in_form(request, next_=next_, error=refusal, message=message_of(refusal))
 
 
 def _sign_in_of(request: web.Request) -> "OidcSignIn":

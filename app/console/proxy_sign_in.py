@@ -13,7 +13,7 @@ from app.access.people.service import PersonIdentity
 from app.access.proxy_identity import NOT_NAMED, read_identity
 from app.access.sessions import service as sessions
 from app.access.sessions.cookie import check_transport, safe_next, set_cookie
-from app.console.forms import read_form
+from app.console.forms import message_of, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame
 from app.console.sign_in import sign_in_form, signed_in
@@ -38,7 +38,7 @@ async def post_proxy_sign_in(request: web.Request) -> web.Response:
             )
         text = await _begin(request, identity)
     except AppError as error:
-        return sign_in_form(request, next_=next_, error=error, message=error.message)
+        return sign_in_form(request, next_=next_, error=error, message=message_of(error))
     response = redirect(next_)
     set_cookie(request, response, text)
     return response

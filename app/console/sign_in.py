@@ -28,7 +28,7 @@ from app.access.sessions.cookie import (
 )
 from app.access.sessions.guard import authenticate
 from app.access.sessions.same_origin import SEC_FETCH_SITE
-from app.console.forms import FormErrors, read_form
+from app.console.forms import FormErrors, message_of, read_form
 from app.console.pages import redirect
 from app.console.provider_logout import address_at_provider
 from app.console.rendering import frame, page
@@ -70,7 +70,7 @@ async def post_sign_in(request: web.Request) -> web.Response:
         refusal = error
         if isinstance(error, Unauthenticated):
             refusal = refuse_credential(request, error, code or text)
-        message = _TOKEN_REFUSED if refusal.code == "token_refused" else refusal.message
+        message = _TOKEN_REFUSED if refusal.code == "token_refused" else message_of(refusal)
         return sign_in_form(request, next_=next_, error=refusal, message=message, is_token=not code)
     response = redirect(next_)
     set_cookie(request, response, session)

@@ -125,6 +125,18 @@ async def test_logout_of_one_session_leaves_the_others(
     assert not await browser.is_signed_in()
 
 
+async def test_logout_ends_a_session_whose_sid_is_unknown(
+    installation: Installation, browser: Browser
+) -> None:
+    installation.provider.id_token_changes = {"sid": None}
+    await browser.sign_in()
+
+    assert (await demand(installation, installation.provider.logout_token(sub="u-2")))[0] == 200
+    assert await browser.is_signed_in()
+    assert (await demand(installation, installation.provider.logout_token()))[0] == 200
+    assert not await browser.is_signed_in()
+
+
 @pytest.mark.parametrize("changes", [{"sub": "u-2"}, {"sid": "other"}, {"sub": "u-2", "sid": None}])
 async def test_logout_of_another_person_ends_no_session(
     installation: Installation, browser: Browser, changes: dict[str, Any]
