@@ -61,6 +61,8 @@ def issuer(raw: str) -> str:
     parts = _split(raw)
     if "?" in raw or "#" in raw:
         raise ValueError("must not have a query or a fragment")
+    if " " in raw:
+        raise ValueError("must not contain a space")
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError("must begin with https://, except for a provider on this machine")
     if len(raw) > 255:

@@ -170,6 +170,7 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
             {"OIDC_ISSUER": "https://id.example.org/#a"},
             ("OIDC_ISSUER", "must not have a query or a fragment"),
         ),
+        ({"OIDC_ISSUER": "https://id example.org"}, ("OIDC_ISSUER", "must not contain a space")),
         (
             {"OIDC_ISSUER": "https://id.example.org/" + "a" * 255},
             ("OIDC_ISSUER", "must have at most 255 characters"),
