@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from app.configuration.snapshots.snapshot import Snapshot
 
-# The limits of the parts that one snapshot stores, about 10 MB. Another one is made when it is
-# asked for, which takes 3 µs for each of its entries.
+# The limits of the parts that one snapshot stores. Another one is made when it is asked for, which
+# takes 3 µs for each of its entries. An entry takes about 0.5 kB in a part.
 PARTS_MAX = 64
 ENTRIES_MAX = 20_000
+# Of the number of entries of the snapshot. Several large parts must not displace each other.
+ENTRIES_SHARE_MAX = 4
 # The next snapshot gets the parts that were used in this time.
 USED_SECONDS = 60.0
 
@@ -39,9 +41,10 @@ class _Stored:
 
 
 class Parts:
-    """The parts of one snapshot that were used last."""
+    """The parts of one snapshot that were used last. `size` is the number of its entries."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._entries_max = max(ENTRIES_MAX, ENTRIES_SHARE_MAX * size)
         # By the prefixes of their keys. The hash of a tuple takes less time than that of `Keys`.
         self._stored: dict[tuple[str, ...], _Stored] = {}
         self._entries = 0
@@ -58,7 +61,7 @@ class Parts:
         self._stored[part.limits.prefixes] = _Stored(part, used_at)
         self._entries += len(part.entries)
         while len(self._stored) > 1 and (
-            len(self._stored) > PARTS_MAX or self._entries > ENTRIES_MAX
+            len(self._stored) > PARTS_MAX or self._entries > self._entries_max
         ):
             oldest = min(self._stored.values(), key=lambda stored: stored.used_at).part
             del self._stored[oldest.limits.prefixes]

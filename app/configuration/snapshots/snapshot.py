@@ -166,7 +166,7 @@ class Snapshot:
 
     @cached_property
     def _parts(self) -> Parts:
-        return Parts()
+        return Parts(len(self.entries))
 
     def limited_to(self, keys: Keys) -> "Snapshot":
         """Return what a caller with rights for these keys sees: this snapshot, or a part of it."""

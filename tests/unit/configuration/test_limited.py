@@ -193,6 +193,19 @@ def test_stored_parts_have_a_limit() -> None:
     assert whole.limited_to(Keys(("first",))) is not first
 
 
+def test_large_parts_do_not_displace_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limited, "ENTRIES_MAX", 10)
+    entries = [configuration(f"k{number}", number, "setting", 1) for number in range(20)]
+    whole = build(environment(1), entries)
+    keys = [Keys(("k",)), Keys(("k", "x")), Keys(("k1",))]
+
+    first = [whole.limited_to(one) for one in keys]
+
+    assert [whole.limited_to(one) is part for one, part in zip(keys, first, strict=True)] == [
+        True
+    ] * len(keys)
+
+
 def test_unused_part_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = build(environment(1), [configuration("a/1", 1, "setting", 1)])
     keys = Keys(("a/",))
