@@ -93,7 +93,7 @@ def permit(
         return
     for scope in scopes:
         if not rights.has(scope):
-            raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
+            raise Forbidden("scope_missing", f"This needs the scope {scope}.")
     for scope in scopes:
         if environment is not None:
             _check(rights, scope, environment, path.get("key"), by_key=by_key)
@@ -108,7 +108,7 @@ def require(request: web.Request, scope: Scope) -> None:
     """
     path, rights = request.match_info, request[CALLER].rights
     if not rights.has(scope):
-        raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
+        raise Forbidden("scope_missing", f"This needs the scope {scope}.")
     _check(rights, scope, path["environment"], path.get("key"), by_key=True)
 
 
@@ -120,16 +120,16 @@ def _check(
         return
     # An unknown environment gets the same refusal, so that no caller can guess names.
     if not keys:
-        raise Forbidden("environment_foreign", "The token is not for this environment.")
+        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
     if not by_key:
         raise _limited(scope)
     # Whether the key exists makes no difference, for the same reason.
     if key is not None and key not in keys:
-        raise Forbidden("key_foreign", f"The token has the scope {scope}, but not for this key.")
+        raise Forbidden("key_foreign", f"Your scope {scope} does not cover this key.")
 
 
 def _limited(scope: Scope) -> Forbidden:
-    return Forbidden("all_keys_needed", f"This needs a token with the scope {scope} for all keys.")
+    return Forbidden("all_keys_needed", f"This needs the scope {scope} for all keys.")
 
 
 def readable_keys(request: web.Request, environment: str | None = None) -> Keys:

@@ -84,7 +84,7 @@ def check_environment(rights: Rights, environment: str | None) -> None:
     if not is_environment(environment):
         raise malformed("environment", ENVIRONMENT_RULE)
     if not rights.covers_all(Scope.ADMIN, environment):
-        raise Forbidden("environment_foreign", "The token is not for this environment.")
+        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
 
 
 async def read_page(

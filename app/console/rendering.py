@@ -87,6 +87,8 @@ class Frame:
     @property
     def has_proposals(self) -> bool:
         """Return whether the caller may have an inbox of proposals."""
+        if self.caller is None or not self.caller.rights.has(Scope.READ):
+            return False
         return self.has_protection or not self.may("write")
 
     def may(self, scope: str) -> bool:

@@ -193,7 +193,7 @@ async def test_auditor_finds_who_changed_a_flag_and_the_state_of_a_day(
     me = driver(page)
     await sign_in(stranger, await filled.token(Scope.READ))
     await me.open(f"{filled.url}/console/environments/production/flags")
-    await expect(page.get_by_text("Your token may not write in production")).to_be_visible()
+    await expect(page.get_by_text("You may not write in production")).to_be_visible()
 
     await me.choose(page.get_by_role("link", name=FLAG))
     await me.choose(page.get_by_role("link", name="History", exact=True))

@@ -106,9 +106,9 @@ def check_question(own: Rights, question: Question) -> None:
     """Check that an administrator may ask about this key. Raises Forbidden."""
     keys = own.keys(Scope.ADMIN, question.environment)
     if not keys:
-        raise Forbidden("environment_foreign", "The token is not for this environment.")
+        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
     if question.key not in keys:
-        raise Forbidden("key_foreign", "The token has the scope admin, but not for this key.")
+        raise Forbidden("key_foreign", "Your scope admin does not cover this key.")
 
 
 async def who_may(
@@ -292,4 +292,6 @@ def _of_operator() -> AccessReason:
 
 def _unknown() -> NotFound:
     rule = "must be person:ID, token:ID, group:NAME or operator:NAME"
-    return NotFound("actor_unknown", "There is no such actor.", [Violation("actor", rule)])
+    return NotFound(
+        "actor_unknown", f"There is no such actor: it {rule}.", [Violation("actor", rule)]
+    )

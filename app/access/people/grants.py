@@ -53,7 +53,7 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     """Store a grant. Raises Invalid, Forbidden and Conflict, naming the field."""
     check_reason(new.reason)
     if (new.person is None) == (new.group is None):
-        raise invalid("person", "must be given, or group, but not both")
+        raise invalid("person", "exactly one of person and group must be given")
     if new.group is not None:
         check_text("group", new.group, GROUP_MAX)
     if new.prefix and not is_stored_key(new.prefix):
@@ -79,7 +79,7 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     edit.check_own(book.given(grant))
     await tokens.check_environments(edit.connection, environments)
     if new.person is not None and await find_person(edit.connection, new.person) is None:
-        raise invalid("person", "must be the ID of a person who has signed in")
+        raise invalid("person", "must be the ID of a person who has signed in, without person:")
     await edit.lock()
     # A change that was committed while this one waited counts.
     book = await edit.book()

@@ -30,7 +30,7 @@ BUILT_IN: Mapping[str, Role] = {
         Role(
             name=ADMIN,
             scopes=PERSONAL_SCOPES,
-            description="All scopes except publish. Also manage tokens, people, roles and grants.",
+            description="All but relay and publish. Also manage tokens, people, roles and grants.",
         ),
     )
 }

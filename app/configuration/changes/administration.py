@@ -34,7 +34,7 @@ def check_administration(written: AppliedChangeSets, rights: Rights) -> None:
     ):
         raise Forbidden(
             "scope_missing",
-            "To change fractional, protected or protection needs a token with the scope admin.",
+            "To change fractional, protected or protection needs the scope admin.",
         )
 
 

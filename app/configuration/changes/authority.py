@@ -89,7 +89,7 @@ def key_foreign(foreign: Sequence[str], rights: Rights, environment: str) -> For
     named = sorted(name_of(key) for key in foreign if key in visible or key == PROPERTIES)
     shown = ", ".join(named[:_NAMED_MAX])
     if len(named) > _NAMED_MAX or len(named) < len(foreign):
-        shown = f"{shown} and others" if shown else "keys that you may not read"
+        shown = f"{shown} and others" if shown else "every key of this request"
     return Forbidden(
         "key_foreign",
         f"Your rights in {environment} do not cover {shown}.",

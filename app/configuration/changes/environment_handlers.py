@@ -131,7 +131,7 @@ async def create_environment(request: web.Request) -> web.Response:
     dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
     body = await wire.read_body(request, NewEnvironment)
     if not request[CALLER].rights.covers_all(Scope.ADMIN, body.name):
-        raise Forbidden("environment_foreign", "The token is not for this environment.")
+        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
     actor, log, caller = request[CALLER].actor, request.app[ACCESS_LOG], origin(request)
 
     async def create(connection: Connection) -> Environment:

@@ -230,6 +230,6 @@ def _require(request: web.Request, environment: str, scope: Scope = Scope.PROPOS
     """Check the token for an environment that the body or the query names. Raises Forbidden."""
     rights = request[CALLER].rights
     if not rights.has(scope):
-        raise Forbidden("scope_missing", f"This needs a token with the scope {scope}.")
+        raise Forbidden("scope_missing", f"This needs the scope {scope}.")
     if not rights.covers(scope, environment):
-        raise Forbidden("environment_foreign", "The token is not for every environment named.")
+        raise Forbidden("environment_foreign", "Your rights do not cover every environment named.")

@@ -136,7 +136,7 @@ async def promote(
     require_keys(rights, Scope.READ, source, [item.key for item in operations])
     sealed = [item.key for item in operations if item.content and item.content.sealed]
     if outside(rights.keys(Scope.REVEAL, source), sealed):
-        raise Forbidden("scope_missing", "Promoting a secret needs a token with the scope reveal.")
+        raise Forbidden("scope_missing", "Promoting a secret needs the scope reveal.")
     return ChangePlan(
         environment=target,
         intent=Intent(operations=operations),

@@ -60,7 +60,7 @@ def check_publish(request: web.Request) -> None:
     `approvals.decide` requires it for each covered key.
     """
     if not request[CALLER].rights.has(Scope.PUBLISH):
-        raise Forbidden("scope_missing", "An emergency needs a token with the scope publish.")
+        raise Forbidden("scope_missing", "An emergency needs the scope publish.")
 
 
 def message_of(query: Mapping[str, str], default: str = "") -> str:

@@ -33,7 +33,7 @@ async def list_proposals(request: web.Request) -> web.Response:
         raise malformed("environment", ENVIRONMENT_RULE)
     rights = request[CALLER].rights
     if environment is not None and not rights.covers(Scope.READ, environment):
-        raise Forbidden("environment_foreign", "The token is not for this environment.")
+        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
     states = _states(query.get("state"))
 
     async with request.app[DATABASE].connection() as connection:

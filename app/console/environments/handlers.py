@@ -90,7 +90,9 @@ async def _create(request: web.Request, form: Form) -> Environment:
     body = read_new_environment(form)
     caller, log = origin(request), request.app[ACCESS_LOG]
     if not request[CALLER].rights.covers_all(Scope.ADMIN, body.name):
-        raise Forbidden("environment_foreign", "Your token is not for an environment of this name.")
+        raise Forbidden(
+            "environment_foreign", "Your rights do not cover an environment of this name."
+        )
 
     async def create(connection: Connection) -> Environment:
         environment = await writes.create_environment(connection, body, actor=caller.actor)

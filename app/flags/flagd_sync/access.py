@@ -133,7 +133,7 @@ class CallAccess:
         def authenticate() -> Caller:
             caller = self._directory.authenticate(text)
             if not caller.rights.has(Scope.READ):
-                raise Forbidden("scope_missing", f"This needs a token with the scope {Scope.READ}.")
+                raise Forbidden("scope_missing", f"This needs the scope {Scope.READ}.")
             if text == self._shared_token:
                 _require_narrow(caller.rights)
             return caller

@@ -22,7 +22,7 @@ def selected_environment(selector: str, rights: Rights) -> str:
     environment = environment.strip()
     # An unknown environment gets the same refusal, so that no caller can guess names.
     if not rights.covers(Scope.READ, environment):
-        raise Forbidden("environment_foreign", "The token is not for this environment.")
+        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
     return environment
 
 

@@ -56,7 +56,7 @@ def _one(request: web.Request, snapshot: Snapshot, raw: bytes) -> EncodedRespons
     if flag is None:
         # The guard has checked the key only if the path names the environment.
         if key not in snapshot.limits:
-            raise Forbidden("key_foreign", "The token is not for this key.")
+            raise Forbidden("key_foreign", "Your rights do not cover this key.")
         raise EvaluationError("FLAG_NOT_FOUND", "There is no such flag.", status=404)
     evaluation = flag.evaluate(context, int(time.time()))
 

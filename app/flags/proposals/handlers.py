@@ -60,7 +60,7 @@ async def evaluate(
     snapshot = await request.app[FOLLOWER].at_least(name, 0)
     keys = readable_keys(request, name)
     if query.flag not in keys:
-        raise Forbidden("key_foreign", "The token is not for this key.")
+        raise Forbidden("key_foreign", "Your rights do not cover this key.")
     draft = Draft.of(snapshot, _contents(proposal, name), keys)
     definition = draft.definition_after(query.flag)
     if definition is None:
@@ -100,7 +100,7 @@ def _environment(request: web.Request, names: list[str], name: str | None) -> st
     if name in names:
         return name
     if not request[CALLER].rights.covers(Scope.READ, name):
-        raise Forbidden("environment_foreign", "The token is not for this environment.")
+        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
     raise invalid("environment", f"must be one of {', '.join(names)}")
 
 

@@ -106,7 +106,7 @@ async def test_change_set_with_a_foreign_key_is_refused(limited: Person) -> None
 
     assert_foreign(refused)
     assert (
-        refused.body["detail"] == "Your rights in staging do not cover keys that you may not read."
+        refused.body["detail"] == "Your rights in staging do not cover every key of this request."
     )
     assert own.status == 200
     assert await limited.value("payments/new") is None
@@ -246,7 +246,7 @@ async def test_restore_and_revert_of_foreign_keys_are_refused(
 
     for answer in refused:
         assert_foreign(answer)
-        assert "keys that you may not read" in answer.body["detail"]
+        assert "every key of this request" in answer.body["detail"]
     assert (restored.status, reverted.status) == (200, 200)
     assert [c["key"] for c in restored.body["change_sets"][0]["changes"]] == [OWN]
 

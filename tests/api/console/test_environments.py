@@ -140,7 +140,7 @@ async def test_writer_changes_metadata_but_not_the_protection(service: Service) 
         fields = changed(form_fields(page, "edit"), fractional="v2")
         async with browser.post(f"{PAGE}/environment", data=fields) as answer:
             assert answer.status == 403
-            assert "needs a token with the scope admin" in await answer.text()
+            assert "needs the scope admin" in await answer.text()
     assert (await environment(service))["metadata"] == {"a": 1}
 
 
@@ -205,7 +205,7 @@ async def test_save_without_approval_is_proposed(service: Service) -> None:
     refused = await post(service, f"{PAGE}/environment", forged, 403)
 
     assert proposed.startswith("/console/proposals/")
-    assert "needs a token with the scope publish" in refused
+    assert "needs the scope publish" in refused
     assert (await environment(service))["metadata"] == {}
 
 

@@ -237,7 +237,7 @@ async def test_emergency_needs_scope_on_a_server(run: Run, call: Call) -> None:
     history = run("configuration", "history", "local", "n", COLUMNS="200")
 
     assert (local.code, remote.code) == (0, 1), local
-    assert "needs a token with the scope publish" in remote.errors
+    assert "needs the scope publish" in remote.errors
     assert "outage; emergency, without approval" in history.output
 
 

@@ -45,10 +45,10 @@ def test_author_writes_own_keys_and_proposes_others() -> None:
     [
         (("c/1", "a/1"), "c/1", ["c/1"]),
         (("c/1", "d/1"), "c/1 and others", ["c/1"]),
-        (("d/1",), "keys that you may not read", []),
+        (("d/1",), "every key of this request", []),
         (("a/1", PROPERTIES), "properties", ["properties"]),
         # An entry of this name is no way to the properties of the environment.
-        (("properties",), "keys that you may not read", []),
+        (("properties",), "every key of this request", []),
     ],
 )
 def test_refusal_names_readable_keys_alone(
