@@ -68,7 +68,8 @@ async def test_on_call_switches_a_flag_off_by_keyboard(service: Service, visit: 
     await page.get_by_role("button", name="Switch off").press("Enter")
     await page.get_by_label("Type production to confirm").fill("prod")
     await page.keyboard.press("Enter")
-    await expect(page.get_by_role("alert").first).to_contain_text("Type production, exactly")
+    refusal = page.get_by_role("alert").filter(has_text="Type production, exactly")
+    await expect(refusal).to_be_visible()
     confirmation = page.get_by_label("Type production to confirm")
     await confirmation.fill("production")
     # The page moves the focus to the error as soon as it is drawn.

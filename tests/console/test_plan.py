@@ -66,7 +66,7 @@ async def test_error_is_shown_beside_the_step(service: Service, visit: Visit) ->
     await page.get_by_label("Percent of step 2").fill("120")
     await page.get_by_role("button", name="Save the plan to local").click()
 
-    await expect(page.get_by_role("alert").first).to_contain_text("Not saved.")
+    await expect(page.get_by_role("alert").filter(has_text="Not saved.")).to_be_visible()
     field = page.get_by_label("Percent of step 2")
     await expect(field).to_have_attribute("aria-invalid", "true")
     await expect(field).to_have_accessible_description("must be a number from 0 to 100")
