@@ -28,7 +28,7 @@ async def read_key(
     for environment in environments:
         if key not in readable_keys(request, environment.name):
             continue
-        snapshot = loaded_snapshot(request, environment.name)
+        snapshot = await loaded_snapshot(request, environment.name)
         if snapshot is None:
             absent.append(environment.name)
         else:

@@ -12,6 +12,7 @@ from app.configuration.snapshots.snapshot import Snapshot
 from app.console.past_states import PastStates
 from app.http import wire
 from app.http.keys import DATABASE
+from app.threads import in_turn
 
 PAST_STATES: web.AppKey[PastStates] = web.AppKey("past_states", PastStates)
 # A time without its zone, as a date field sends it.
@@ -37,7 +38,11 @@ async def read_state(request: web.Request) -> EnvironmentState:
         return EnvironmentState(snapshot=own_snapshot(request, environment))
     states, database = request.app[PAST_STATES], request.app[DATABASE]
     snapshot = await states.read(database, environment, moment)
-    return EnvironmentState(snapshot=snapshot.limited_to(readable_keys(request)), moment=moment)
+    keys = readable_keys(request)
+    if not snapshot.has_part(keys):
+        whole = snapshot
+        snapshot = await in_turn("part", lambda: whole.limited_to(keys))
+    return EnvironmentState(snapshot=snapshot.limited_to(keys), moment=moment)
 
 
 def read_moment(request: web.Request, at: str = "at", revision: str = "revision") -> Moment | None:

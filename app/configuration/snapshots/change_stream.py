@@ -10,6 +10,7 @@ from app.configuration.snapshots.change_event import ChangeEvent, id_message, re
 from app.configuration.snapshots.event_stream import serve_stream
 from app.configuration.snapshots.reading import FOLLOWER, read_snapshot, snapshot_headers
 from app.configuration.snapshots.snapshot import Snapshot
+from app.configuration.snapshots.source import SnapshotSource
 from app.errors import AppError, malformed
 from app.http import wire
 
@@ -40,6 +41,12 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
     # An open stream must not retain the snapshot that it began with.
     del snapshot
 
+    def messages_in_memory(snapshot: Snapshot) -> bytes | None:
+        nonlocal position
+        messages = _messages_in_memory(snapshot, position, prefix)
+        position = position if messages is None else (snapshot.epoch, snapshot.revision)
+        return messages
+
     def next_messages() -> bytes | None:
         nonlocal position, keys, caller
         present = tokens.authenticate(token)
@@ -50,19 +57,16 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
                 position, keys = _OUTDATED, present_keys
             # Not before: the next call must refuse a caller that this one has refused.
             caller = present
-        snapshot = follower.get(environment).limited_to(keys)
-        messages = _messages_in_memory(snapshot, position, prefix)
-        if messages is not None:
-            position = (snapshot.epoch, snapshot.revision)
-        return messages
+        snapshot = follower.get(environment)
+        return messages_in_memory(snapshot.limited_to(keys)) if snapshot.has_part(keys) else None
 
     async def read_missed() -> bytes:
         nonlocal position
+        part = await follower.part(follower.get(environment), keys)
+        if (messages := messages_in_memory(part)) is not None:
+            return messages
         snapshot = follower.get(environment)
-        try:
-            missed = await follower.events_since(position[1], snapshot.environment)
-        except AppError:
-            missed = []
+        missed = await _missed_events(follower, position[1], snapshot)
         events = [event.limited_to(keys) for event in missed]
         position = (snapshot.epoch, snapshot.revision)
         return _messages(snapshot, events, prefix)
@@ -75,6 +79,16 @@ async def stream_events(request: web.Request) -> web.StreamResponse:
         first_message=first_message,
         read_missed=read_missed,
     )
+
+
+async def _missed_events(
+    follower: SnapshotSource, revision: int, snapshot: Snapshot
+) -> Sequence[ChangeEvent]:
+    """Return the events from a revision to a snapshot, none if they cannot be read."""
+    try:
+        return await follower.events_since(revision, snapshot.environment)
+    except AppError:
+        return []
 
 
 def _messages_in_memory(snapshot: Snapshot, position: tuple[str, int], prefix: str) -> bytes | None:

@@ -5,6 +5,7 @@ check of its own. Its flags are evaluated by the rules of the whole snapshot. Th
 entries and compiled flags with the snapshot.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,18 +14,21 @@ import msgspec
 
 from app.access.permissions import Keys
 from app.environments.models import Environment
+from app.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from app.configuration.snapshots.snapshot import Snapshot
 
 # The limits of the parts that one snapshot stores. Another one is made when it is asked for, which
-# takes 3 µs for each of its entries. An entry takes about 0.5 kB in a part.
+# takes 5 µs for each of its entries. An entry takes about 0.5 kB in a part.
 PARTS_MAX = 64
 ENTRIES_MAX = 20_000
 # Of the number of entries of the snapshot. Several large parts must not displace each other.
 ENTRIES_SHARE_MAX = 4
+# The parts of a snapshot with at most so many entries are made on the event loop.
+QUICK_ENTRIES = 500
 # The next snapshot gets the parts that were used in this time.
 USED_SECONDS = 60.0
 
@@ -73,3 +77,51 @@ class Parts:
         for stored in list(self._stored.values()):
             if stored.used_at >= since:
                 yield stored.part, stored.used_at
+
+
+class PartMaker:
+    """Makes the large parts of current snapshots in threads.
+
+    Callers that wait for the same part share the work, also when the snapshot changes meanwhile.
+    Parts are made one at a time, because the threads share the interpreter with the event loop.
+    """
+
+    def __init__(self, current: "Callable[[str], Snapshot | None]") -> None:
+        self._current = current
+        self._running: dict[tuple[str, Keys], asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()
+
+    async def wait(self, environment: str, keys: Keys) -> None:
+        """Wait until the current snapshot has the part."""
+        task = self._running.get((environment, keys))
+        if task is None:
+            task = asyncio.create_task(self._run(environment, keys), name=f"part:{environment}")
+            self._running[environment, keys] = task
+        # A caller that is cancelled must not cancel the work for the others.
+        await asyncio.wait([task])
+        task.result()
+
+    def close(self) -> None:
+        for task in self._running.values():
+            task.cancel()
+
+    async def _run(self, environment: str, keys: Keys) -> None:
+        try:
+            async with self._turn:
+                await self._make(environment, keys)
+        finally:
+            del self._running[environment, keys]
+
+    async def _make(self, environment: str, keys: Keys) -> None:
+        whole = self._current(environment)
+        if whole is None or whole.has_part(keys):
+            return
+        part = await in_thread("part", lambda: whole.make_part(keys))
+        # An import may have changed thousands of entries meanwhile.
+        later = self._current(environment)
+        if later is None or later.epoch != whole.epoch:
+            return
+        part = await in_thread("part", lambda: later.updated_part(part, whole))
+        latest = self._current(environment)
+        if latest is not None and latest.epoch == later.epoch:
+            latest.store_part(latest.updated_part(part, later))

@@ -33,46 +33,51 @@ async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snaps
     snapshot = await (
         follower.read(environment) if revision is None else follower.at_least(environment, revision)
     )
-    return _own(request, snapshot)
+    if not request[CALLER].rights.have_prefixes:
+        return snapshot
+    return await follower.part(snapshot, readable_keys(request))
 
 
 async def load_snapshot(request: web.Request, environment: str) -> Snapshot:
     """Return the snapshot of any environment, and load it. Raises NotFound and Unavailable."""
-    snapshot = await request.app[FOLLOWER].read(environment)
-    return snapshot.limited_to(readable_keys(request, environment))
+    follower = request.app[FOLLOWER]
+    return await follower.part(
+        await follower.read(environment), readable_keys(request, environment)
+    )
 
 
 def peek_snapshot(request: web.Request) -> Snapshot | None:
-    """Return the snapshot in memory, None if it must be loaded. Raises NotFound, Unavailable."""
-    environment = request.match_info["environment"]
-    snapshot = request.app[FOLLOWER].peek(environment)
-    return None if snapshot is None else _own(request, snapshot)
-
-
-def _own(request: web.Request, snapshot: Snapshot) -> Snapshot:
-    """Return what the caller may read of the environment in the path, which the guard checked."""
-    if not request[CALLER].rights.have_prefixes:
+    """Return the snapshot in memory, None if it must be made. Raises NotFound, Unavailable."""
+    snapshot = request.app[FOLLOWER].peek(request.match_info["environment"])
+    if snapshot is None or not request[CALLER].rights.have_prefixes:
         return snapshot
-    return snapshot.limited_to(readable_keys(request, snapshot.environment.name))
+    keys = readable_keys(request)
+    return snapshot.limited_to(keys) if snapshot.has_part(keys) else None
 
 
 def own_snapshot(request: web.Request, environment: str) -> Snapshot:
-    """Return the snapshot in memory. Raises NotFound, and Unavailable if it must be loaded."""
+    """Return the snapshot in memory, which `with_snapshot` has made ready.
+
+    Raises NotFound, and Unavailable if it must be loaded.
+    """
     return request.app[FOLLOWER].get(environment).limited_to(readable_keys(request, environment))
 
 
-def loaded_snapshot(request: web.Request, environment: str) -> Snapshot | None:
+async def loaded_snapshot(request: web.Request, environment: str) -> Snapshot | None:
     """Return the snapshot if it is in memory, for a page about several environments."""
-    snapshot = request.app[FOLLOWER].loaded().get(environment)
-    return None if snapshot is None else snapshot.limited_to(readable_keys(request, environment))
+    follower = request.app[FOLLOWER]
+    snapshot = follower.loaded().get(environment)
+    if snapshot is None:
+        return None
+    return await follower.part(snapshot, readable_keys(request, environment))
 
 
 def with_snapshot(handler: Handler) -> Handler:
-    """Return the handler with the environment of the path in memory, if it exists."""
+    """Return the handler with the caller's part of the path's environment, if it exists."""
 
     async def load_first(request: web.Request) -> web.StreamResponse:
         with suppress(NotFound):
-            await request.app[FOLLOWER].read(request.match_info["environment"])
+            await load_snapshot(request, request.match_info["environment"])
         return await handler(request)
 
     return load_first

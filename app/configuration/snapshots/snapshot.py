@@ -22,7 +22,7 @@ import msgspec
 from app import VERSION
 from app.access.permissions import ALL_KEYS, Keys
 from app.configuration.snapshots.change_event import ChangeEvent
-from app.configuration.snapshots.limited import Parts, limited_environment
+from app.configuration.snapshots.limited import QUICK_ENTRIES, Parts, limited_environment
 from app.environments.models import Environment
 from app.evaluation.ruleset import Rule, Ruleset
 from app.evaluation.shared_mapping import SharedMapping
@@ -174,32 +174,70 @@ class Snapshot:
             return self
         part = self._parts.get(keys)
         if part is None:
-            part = Snapshot(
-                limited_environment(self.environment, keys),
-                self.entries.limited_to(keys),
-                self.rules.limited_to(keys),
-                tuple(event.limited_to(keys) for event in self.recent),
-                keys,
-            )
-            self._parts.store(part, time.monotonic())
+            part = self.make_part(keys)
+            self.store_part(part)
         return part
 
-    def _update_parts(self, before: "Snapshot", events: Sequence[ChangeEvent]) -> None:
-        """Store the parts in use of the snapshot before, with the changes since."""
+    def has_part(self, keys: Keys) -> bool:
+        """Return whether `limited_to` takes little time. Otherwise `SnapshotSource.part` waits."""
+        return keys.is_all or self._has_quick_parts or self._parts.get(keys) is not None
+
+    @cached_property
+    def _has_quick_parts(self) -> bool:
+        events = sum(len(event.data.keys) for event in self.recent)
+        return len(self.entries) + events <= QUICK_ENTRIES
+
+    def make_part(self, keys: Keys) -> "Snapshot":
+        return Snapshot(
+            limited_environment(self.environment, keys),
+            self.entries.limited_to(keys),
+            self.rules.limited_to(keys),
+            tuple(event.limited_to(keys) for event in self.recent),
+            keys,
+        )
+
+    def store_part(self, part: "Snapshot", used_at: float | None = None) -> None:
+        self._parts.store(part, time.monotonic() if used_at is None else used_at)
+
+    def updated_part(self, part: "Snapshot", before: "Snapshot") -> "Snapshot":
+        """Return `make_part`, made of that part of an earlier snapshot of the same epoch."""
+        if self is before:
+            return part
+        keys, same_rules = part.limits, self.rules is before.rules
+        events = [event for event in self.recent if event.revision > before.revision]
+        recent = [*part.recent, *(event.limited_to(keys) for event in events)] if events else []
+        return Snapshot(
+            limited_environment(self.environment, keys),
+            self.entries.updated_part(part.entries, before.entries, keys),
+            part.rules if same_rules else self.rules.limited_to(keys, part.rules),
+            tuple(recent[-RECENT_MAX:]),
+            keys,
+        )
+
+    def _update_parts(self, before: "Snapshot", changes: int) -> None:
+        """Store the parts in use of the snapshot before, with this number of changes since."""
         if "_parts" not in before.__dict__:
             return
-        same_rules = self.rules is before.rules
+        # A thread applies so many changes. To find them takes longer than to make the part.
+        is_large = changes > QUICK_ENTRIES
+        # With other sections, an update makes the whole part, perhaps on the event loop.
+        if not is_large and not self._has_sections_of(before):
+            return
         for part, used_at in before._parts.in_use():  # noqa: SLF001 - same class
-            keys = part.limits
-            recent = [*part.recent, *(event.limited_to(keys) for event in events)] if events else []
-            updated = Snapshot(
-                limited_environment(self.environment, keys),
-                self.entries.updated_part(part.entries, before.entries, keys),
-                part.rules if same_rules else self.rules.limited_to(keys, part.rules),
-                tuple(recent[-RECENT_MAX:]),
-                keys,
+            updated = self.make_part(part.limits) if is_large else self.updated_part(part, before)
+            self.store_part(updated, used_at)
+
+    def _has_sections_of(self, before: "Snapshot") -> bool:
+        rules, earlier = self.rules, before.rules
+        return all(
+            len(now.sections) == len(then.sections)
+            for now, then in (
+                (self.entries, before.entries),
+                (rules.flags, earlier.flags),
+                (rules.definitions, earlier.definitions),
+                (rules.states, earlier.states),
             )
-            self._parts.store(updated, used_at)
+        )
 
     def encoded_page(
         self, *, prefix: str = "", kind: str | None = None, after: str = "", limit: int
@@ -269,7 +307,7 @@ class Snapshot:
             removed=[key for key, entry in changed if entry is None or not _is_rule(entry)],
         )
         snapshot = Snapshot(environment, entries, rules, tuple(recent[-RECENT_MAX:]))
-        snapshot._update_parts(self, events)
+        snapshot._update_parts(self, len(changed))
         if self.is_digested:
             digest = self.entries_digest
             for key in dict.fromkeys(key for key, _ in changed):

@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from prometheus_client import Metric
 
+from app.access.permissions import Keys
 from app.components import HealthCheck, ReportScope, Status
 from app.configuration.snapshots.change_event import ChangeEvent
 from app.configuration.snapshots.follower_report import (
@@ -25,6 +26,7 @@ from app.configuration.snapshots.follower_report import (
     snapshot_checks,
     snapshot_metrics,
 )
+from app.configuration.snapshots.limited import PartMaker
 from app.configuration.snapshots.loading import Advance
 from app.configuration.snapshots.replacements import Replacements
 from app.configuration.snapshots.residency import Loads, Uses
@@ -72,6 +74,7 @@ class SnapshotSource(PolledCopy):
         self._noticed_in_load: dict[str, int] = {}
         self.uses = Uses(idle_seconds)
         self.loads = Loads(self._load)
+        self.parts = PartMaker(self._in_memory)
         self.drops = 0
         # Held while snapshots are read, so that two tasks never compile the same ones.
         self.refreshing = asyncio.Lock()
@@ -162,6 +165,20 @@ class SnapshotSource(PolledCopy):
             return snapshot
         await self.loads.wait(environment)
         return self.get(environment)
+
+    def _in_memory(self, environment: str) -> Snapshot | None:
+        return self._snapshots.get(environment)
+
+    async def part(self, snapshot: Snapshot, keys: Keys) -> Snapshot:
+        """Return the part of a snapshot for these keys, made in a thread if it is large.
+
+        If the snapshot changes meanwhile, it is the part of the current one.
+        """
+        if not snapshot.has_part(keys):
+            name = snapshot.environment.name
+            await self.parts.wait(name, keys)
+            snapshot = self._snapshots.get(name, snapshot)
+        return snapshot.limited_to(keys)
 
     async def at_least(
         self, environment: str, revision: int, *, seconds: float = REACH_SECONDS
@@ -305,6 +322,7 @@ class SnapshotSource(PolledCopy):
 
     async def close(self) -> None:
         self.loads.close()
+        self.parts.close()
 
     async def refresh(self) -> None:
         """Bring every snapshot up to date. Raises Unavailable when the origin is away."""

@@ -57,7 +57,7 @@ async def _count_entries(request: web.Request, names: Sequence[str]) -> dict[str
     """
     counts: dict[str, Counter[str]] = {}
     for name in names:
-        if (snapshot := loaded_snapshot(request, name)) is not None:
+        if (snapshot := await loaded_snapshot(request, name)) is not None:
             counts[name] = Counter(entry.kind for entry in snapshot.entries.values())
     # The statement counts all keys.
     absent = [n for n in names if n not in counts and readable_keys(request, n).is_all]

@@ -29,7 +29,7 @@ async def count_elsewhere(
     found: list[tuple[str, int, Mapping[str, str]]] = []
     current = around.environment.name if around.environment is not None else ""
     for environment in around.environments:
-        snapshot = loaded_snapshot(request, environment.name)
+        snapshot = await loaded_snapshot(request, environment.name)
         if snapshot is None or environment.name == current:
             continue
         index = await request.app[INDEXES].get(snapshot)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import msgspec
 from aiohttp import web
 
-from app.access.guard import permit
+from app.access.guard import permit, readable_keys
 from app.access.models import Scope
 from app.access.sessions.guard import authenticate
 from app.configuration.snapshots.event_stream import serve_stream
-from app.configuration.snapshots.reading import own_snapshot
+from app.configuration.snapshots.reading import FOLLOWER, load_snapshot, own_snapshot
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.actors import current_name
 from app.errors import Unauthenticated
@@ -39,9 +39,10 @@ async def stream_page_changes(request: web.Request) -> web.StreamResponse:
     # An open stream must not retain the snapshot that it began with.
     del snapshot
     is_over = False
+    follower = request.app[FOLLOWER]
 
-    def next_messages() -> bytes:
-        nonlocal seen, is_over
+    def next_messages() -> bytes | None:
+        nonlocal is_over
         try:
             permit(request, authenticate(request, is_visit=False), [Scope.READ], by_key=True)
         except Unauthenticated:
@@ -49,7 +50,15 @@ async def stream_page_changes(request: web.Request) -> web.StreamResponse:
                 raise
             is_over = True
             return b"id: \nevent: ended\ndata: {}\n\n"
-        snapshot = own_snapshot(request, environment)
+        if not follower.get(environment).has_part(readable_keys(request)):
+            return None
+        return messages_of(own_snapshot(request, environment))
+
+    async def make_part() -> bytes:
+        return messages_of(await load_snapshot(request, environment))
+
+    def messages_of(snapshot: Snapshot) -> bytes:
+        nonlocal seen
         epoch, revision = seen
         seen = (snapshot.epoch, snapshot.revision)
         if seen == (epoch, revision):
@@ -60,7 +69,9 @@ async def stream_page_changes(request: web.Request) -> web.StreamResponse:
         head = f"id: {change.revision}\nevent: change\ndata: ".encode()
         return head + msgspec.json.encode(change) + b"\n\n"
 
-    return await serve_stream(request, environment, next_messages, headers={})
+    return await serve_stream(
+        request, environment, next_messages, headers={}, read_missed=make_part
+    )
 
 
 def _change(request: web.Request, snapshot: Snapshot, after: int) -> PageChange | None:

@@ -55,7 +55,7 @@ async def _elsewhere(
     """Return the best matches among the flags of the other environments that the caller sees."""
     results: list[Destination] = []
     for environment in around.environments:
-        other = loaded_snapshot(request, environment.name)
+        other = await loaded_snapshot(request, environment.name)
         if environment.name == request.match_info["environment"] or other is None:
             continue
         index = await request.app[INDEXES].get(other)

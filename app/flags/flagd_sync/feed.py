@@ -109,7 +109,7 @@ class SyncFeed:
             # Get the event first, so that no change during the round is missed.
             next_change = self._source.next_change
             snapshot = await self._source.read(self.environment)
-            is_new = await self._advance(snapshot.limited_to(self.keys))
+            is_new = await self._advance(await self._source.part(snapshot, self.keys))
             # Not while it waits: the next refresh frees the snapshot.
             del snapshot
             now = time.monotonic()

@@ -143,7 +143,7 @@ class SyncServer:
             caller = self._access.authorize(call)()
             environment = self._access.environment(call, caller, _selector(message, context))
             snapshot = await self._source.read(environment)
-            own = snapshot.limited_to(caller.rights.keys(Scope.READ, environment))
+            own = await self._source.part(snapshot, caller.rights.keys(Scope.READ, environment))
             return fetched_flags((await flagd_document(own)).body)
         raise AssertionError("a refused call does not get here")
 

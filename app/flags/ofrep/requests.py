@@ -9,6 +9,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.permissions import Keys
 from app.configuration.snapshots.reading import FOLLOWER, UNCONFIRMED
 from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import Malformed
@@ -80,7 +81,10 @@ async def read_snapshot(request: web.Request) -> Snapshot:
     Raises Malformed, NotFound, or Unavailable when this instance does not reach the revision in
     time. An unknown epoch is answered from the current snapshot.
     """
-    return _limited(request, await _awaited_snapshot(request))
+    snapshot = await _awaited_snapshot(request)
+    if not request[CALLER].rights.have_prefixes:
+        return snapshot
+    return await request.app[FOLLOWER].part(snapshot, _keys(request, snapshot))
 
 
 async def _awaited_snapshot(request: web.Request) -> Snapshot:
@@ -101,17 +105,17 @@ async def _awaited_snapshot(request: web.Request) -> Snapshot:
 
 
 def peek_snapshot(request: web.Request) -> Snapshot | None:
-    """Return the snapshot to evaluate with, None if it must be loaded."""
+    """Return the snapshot to evaluate with, None if it must be made."""
     snapshot = request.app[FOLLOWER].peek(environment_of(request))
-    return None if snapshot is None else _limited(request, snapshot)
-
-
-def _limited(request: web.Request, snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot with the flags that the caller may evaluate."""
-    rights = request[CALLER].rights
-    if not rights.have_prefixes:
+    if snapshot is None or not request[CALLER].rights.have_prefixes:
         return snapshot
-    return snapshot.limited_to(rights.keys(Scope.EVALUATE, snapshot.environment.name))
+    keys = _keys(request, snapshot)
+    return snapshot.limited_to(keys) if snapshot.has_part(keys) else None
+
+
+def _keys(request: web.Request, snapshot: Snapshot) -> Keys:
+    """Return the keys that the caller may evaluate."""
+    return request[CALLER].rights.keys(Scope.EVALUATE, snapshot.environment.name)
 
 
 def environment_of(request: web.Request) -> str:

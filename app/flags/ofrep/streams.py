@@ -40,10 +40,10 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     headers = request.app[CORS].headers(request)
     try:
         environment, token_id = tickets.open(request.match_info["ticket"])
-        await follower.read(environment)
+        snapshot = await follower.read(environment)
         caller = tickets.holder(token_id, environment)
         keys = caller.rights.keys(Scope.EVALUATE, environment)
-        position = _position(follower.get(environment).limited_to(keys))
+        position = _position(await follower.part(snapshot, keys))
     except Unauthenticated as error:
         raise refuse_credential(request, error, request.match_info["ticket"]) from None
     except Unavailable:
@@ -55,14 +55,23 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
     is_current = request.headers.get("Last-Event-ID") == position.id and not position.is_timed
     sent = position if is_current else None
     sent_at = time.monotonic()
-    del position
+    # An open stream must not retain the snapshot that it began with.
+    del position, snapshot
 
-    def next_messages() -> bytes:
-        nonlocal sent, sent_at, caller, keys
+    def next_messages() -> bytes | None:
+        nonlocal caller, keys
         before, caller = caller, tickets.holder(token_id, environment)
         if caller is not before:
             keys = caller.rights.keys(Scope.EVALUATE, environment)
-        position = _position(follower.get(environment).limited_to(keys))
+        snapshot = follower.get(environment)
+        return messages_of(snapshot.limited_to(keys)) if snapshot.has_part(keys) else None
+
+    async def make_part() -> bytes:
+        return messages_of(await follower.part(follower.get(environment), keys))
+
+    def messages_of(snapshot: Snapshot) -> bytes:
+        nonlocal sent, sent_at
+        position = _position(snapshot)
         is_due = position.is_timed and time.monotonic() - sent_at >= TICK_SECONDS
         is_changed = sent is None or sent.outcomes != position.outcomes or is_due
         sent = position
@@ -72,7 +81,9 @@ async def stream_flag_changes(request: web.Request) -> web.StreamResponse:
         event = RefetchEvent(etag=position.etag, last_modified=int(time.time()))
         return b"id: %b\ndata: %b\n\n" % (position.id.encode(), msgspec.json.encode(event))
 
-    return await serve_stream(request, environment, next_messages, headers=headers)
+    return await serve_stream(
+        request, environment, next_messages, headers=headers, read_missed=make_part
+    )
 
 
 class _Position(NamedTuple):

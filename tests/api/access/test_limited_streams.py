@@ -15,6 +15,7 @@ from app.access.guard import TOKENS
 from app.access.mac import mac
 from app.access.models import Scope
 from app.access.sessions.cookie import PLAIN_NAME
+from app.configuration.snapshots import limited as parts
 from app.configuration.snapshots import snapshot as snapshots
 from app.configuration.snapshots.reading import FOLLOWER
 from app.http.keys import DATABASE
@@ -154,6 +155,32 @@ async def test_evaluation_stream_ignores_flags_of_others(limited: Limited) -> No
         await stream.end()
 
     assert is_silent
+
+
+async def test_streams_wait_for_parts_from_threads(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No part is quick, and no snapshot gets the parts of the one before.
+    monkeypatch.setattr(snapshots, "QUICK_ENTRIES", -1)
+    monkeypatch.setattr(parts, "USED_SECONDS", -1.0)
+    await change_theirs(limited.service)
+    url = (await limited.post(BULK, {})).body["eventStreams"][0]["url"]
+    async with (
+        limited.service.signed_in(limited.token) as browser,
+        streaming(browser, f"{CONSOLE}/live", {}, "change") as live,
+        streaming(limited.service.stranger, url, {}) as evaluations,
+        events(limited) as changes,
+    ):
+        await evaluations.next()
+        await change(
+            limited.service,
+            put("shop/new", "flag", flag(defaultVariant="on")),
+            put("z-tresor/more", "setting", 6),
+        )
+        heard = [await changes.next(), await live.next()]
+        await evaluations.next()
+
+    assert [message.data["keys"] for message in heard] == [["shop/new"]] * 2
 
 
 async def test_live_page_hears_of_own_changes_alone(limited: Limited) -> None:

@@ -1,5 +1,7 @@
 """What a limited caller sees of a snapshot: own entries, evaluated by all rules."""
 
+import asyncio
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from app.access.permissions import Keys
 from app.configuration.snapshots import limited
 from app.configuration.snapshots.change_event import ChangeEvent, ChangeEventData
-from app.configuration.snapshots.limited import PARTS_MAX
+from app.configuration.snapshots.limited import PARTS_MAX, QUICK_ENTRIES, PartMaker
 from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
 from app.evaluation.body_block import BodyBlock
 from tests.unit.configuration.test_snapshot import NOW, configuration, environment
@@ -66,6 +68,10 @@ def event(revision: int, keys: Iterable[str], *, properties: bool = False) -> Ch
         properties=properties,
     )
     return ChangeEvent("e", data)
+
+
+def setting(number: int, revision: int) -> Configuration:
+    return configuration(f"k{number}", revision, "setting", revision)
 
 
 def entries_of(snapshot: Snapshot) -> list[Configuration]:
@@ -175,6 +181,93 @@ def test_later_parts_share_what_did_not_change() -> None:
     assert after.entries is before.entries
     assert after.rules.flags is before.rules.flags
     assert after.revision == 2
+
+
+@pytest.mark.parametrize("changes", [0, 1, QUICK_ENTRIES + 1])
+def test_part_follows_a_change_of_any_size(changes: int) -> None:
+    whole = build(environment(1), [setting(number, 1) for number in range(QUICK_ENTRIES + 2)])
+    keys = Keys(("k1",))
+    whole.limited_to(keys)
+    touched = {f"k{number}": setting(number, 2) for number in range(changes)}
+
+    later = whole.advanced(environment(2), touched.items(), [event(2, touched)])
+
+    assert later.has_part(keys)
+    part, made = later.limited_to(keys), later.make_part(keys)
+    assert part.entries == made.entries
+    assert [item.data for item in part.recent] == [item.data for item in made.recent]
+
+
+def test_change_of_all_sections_drops_the_parts() -> None:
+    whole = build(environment(1), [setting(number, 1) for number in range(QUICK_ENTRIES + 2)])
+    keys = Keys(("k1",))
+    whole.limited_to(keys)
+    sections = len(whole.entries.sections)
+    later = whole
+    for number in range(QUICK_ENTRIES + 2, 4 * QUICK_ENTRIES, 10):
+        added = [setting(number + offset, 2) for offset in range(10)]
+        later = later.advanced(environment(2), [(item.key, item) for item in added])
+        if len(later.entries.sections) != sections:
+            break
+
+    assert len(later.entries.sections) != sections
+    assert not later.has_part(keys)
+    assert later.limited_to(keys).entries == later.make_part(keys).entries
+
+
+async def test_callers_that_wait_share_one_part_of_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current = build(environment(1), [setting(number, 1) for number in range(QUICK_ENTRIES + 2)])
+    keys, made = Keys(("k1",)), list[str]()
+    make_part = Snapshot.make_part
+
+    def counted(snapshot: Snapshot, keys: Keys) -> Snapshot:
+        made.append(threading.current_thread().name)
+        return make_part(snapshot, keys)
+
+    monkeypatch.setattr(Snapshot, "make_part", counted)
+    maker = PartMaker(lambda _: current)
+
+    assert not current.has_part(keys)
+    await asyncio.gather(*(maker.wait("local", keys) for _ in range(5)))
+
+    assert made == ["part"]
+    assert current.has_part(keys)
+
+
+async def test_change_while_a_part_is_made_is_in_the_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = build(environment(1), [setting(number, 1) for number in range(QUICK_ENTRIES + 2)])
+    after = before.advanced(environment(2), [("k1", setting(1, 2))], [event(2, ["k1"])])
+    current, keys = before, Keys(("k1",))
+    make_part = Snapshot.make_part
+
+    def overtaken(snapshot: Snapshot, keys: Keys) -> Snapshot:
+        nonlocal current
+        current = after
+        return make_part(snapshot, keys)
+
+    monkeypatch.setattr(Snapshot, "make_part", overtaken)
+    await PartMaker(lambda _: current).wait("local", keys)
+
+    assert after.has_part(keys)
+    assert after.limited_to(keys).entries["k1"] is after.entries["k1"]
+    assert [item.revision for item in after.limited_to(keys).recent] == [2]
+
+
+async def test_caller_that_gives_up_leaves_the_part_to_others() -> None:
+    current = build(environment(1), [setting(number, 1) for number in range(QUICK_ENTRIES + 2)])
+    keys = Keys(("k1",))
+    maker = PartMaker(lambda _: current)
+    first, second = (asyncio.create_task(maker.wait("local", keys)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+
+    await second
+
+    assert current.has_part(keys)
 
 
 def test_caller_with_all_keys_gets_the_snapshot_itself() -> None:
