@@ -292,6 +292,9 @@ class Compiler:
         try:
             self.observer = None if is_hidden else observer
             node = self.compile(self.segments[name], location.under(name))
+        except RuleError as error:
+            error.within = (name, *error.within)
+            raise
         finally:
             self._within.pop()
             self.observer = observer

@@ -4,6 +4,7 @@ The order of decisions and the reasons follow flagd; the JSON of an outcome foll
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from enum import StrEnum
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -85,6 +86,7 @@ class EncodedOutcome(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
+_FOREIGN_BROKEN = "The flag cannot be evaluated with a segment outside of your keys."
 _NO_BODIES: Mapping[str, bytes] = {}
 _NO_REFERENCES: frozenset[str] = frozenset()
 
@@ -190,12 +192,14 @@ class Flag:
     `uses_time` says that the outcome may change with the time: at the seconds in `transitions`, and
     at others too unless `transitions_are_known`. `text_test` is set when the rule only tests
     whether one attribute is one of some strings; otherwise `choice` is set when it chooses among
-    known answers. `choice_at` is set when it does so at each instant.
+    known answers. `choice_at` is set when it does so at each instant. `broken_within` are the
+    segments around the place where the rule cannot be compiled.
     """
 
     __slots__ = (
         "_outcomes",
         "_parts",
+        "broken_within",
         "choice",
         "choice_at",
         "is_circular",
@@ -226,6 +230,7 @@ class Flag:
         self.references = _NO_REFERENCES
         self.needs_flags = False
         self.is_circular = False
+        self.broken_within: tuple[str, ...] = ()
         self.levels = self.nodes = 0
         self.uses_time = False
         self.transitions: Sequence[int] = ()
@@ -263,6 +268,18 @@ class Flag:
         """Return the outcome of a body that this flag returned."""
         return self._outcomes.encoded(body)
 
+    def shown_to(self, sees: Callable[[str], bool]) -> "Flag":
+        """Return the flag for a reader who sees some segments.
+
+        Its error names no place in another segment.
+        """
+        if all(map(sees, self.broken_within)):
+            return self
+        shown = copy(self)
+        shown._outcomes = copy(self._outcomes)  # noqa: SLF001 - same class
+        shown._outcomes.default_body = self._outcomes.failed(_FOREIGN_BROKEN)  # noqa: SLF001
+        return shown
+
     @property
     def fixed_body(self) -> bytes:
         """The body of the outcome without a rule, or when the rule returns null."""
@@ -289,6 +306,7 @@ class Flag:
         except RuleError as error:
             self._outcomes.default_body = self._outcomes.failed(f"{error}.")
             self.is_circular = isinstance(error, FlagCircleError)
+            self.broken_within = error.within
         analysis = compiler.analysis
         self.references = analysis.references
         self.needs_flags = analysis.needs_flags

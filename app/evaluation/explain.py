@@ -101,10 +101,10 @@ def explain(
     trace = _Trace(key, flag_set, steps_max, sees)
     in_force = definition_at(definition, now)
     flag = Flag(key, in_force, flag_set, observer=trace)
-    outcome = flag.evaluate(context, now).outcome
+    outcome = flag.shown_to(sees).evaluate(context, now).outcome
     if in_force is not definition:
         # The same variant, but the reason that clients get.
-        outcome = Flag(key, definition, flag_set).evaluate(context, now).outcome
+        outcome = Flag(key, definition, flag_set).shown_to(sees).evaluate(context, now).outcome
     return Explanation(outcome=outcome, steps=trace.steps, is_complete=trace.is_complete)
 
 
@@ -179,7 +179,7 @@ class _Trace:
         flag = self._flag_of(arguments[0]) if arguments is not None else None
         if flag is None or not self.sees(flag.key):
             return None
-        outcome = flag.evaluate_run(run).outcome
+        outcome = flag.shown_to(self.sees).evaluate_run(run).outcome
         return NeededFlag(
             key=flag.key,
             variant=outcome.variant or None,

@@ -25,7 +25,7 @@ def _sum(run: Run, *values: Any) -> float:
 
 def _product(run: Run, *values: Any) -> Any:
     if not values:
-        raise RuleError("* needs an argument")
+        raise RuleError("a product needs an argument")
     # A single operand is returned unchanged, not even converted to a number.
     product = values[0]
     for value in values[1:]:

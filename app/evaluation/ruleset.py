@@ -120,6 +120,7 @@ class Ruleset:
         part = earlier or Ruleset(fractional=self.fractional, metadata=self.metadata)
         before = part.whole or part
         flags = self.flags.updated_part(part.flags, before.flags, keys)
+        flags = _shown(flags, _changed_keys(flags, part.flags), keys)
         states = self.states.updated_part(part.states, before.states, keys)
         touched = _changed_keys(states, part.states)
         pairs = ((part.states.get(key, 0), states.get(key, 0)) for key in touched)
@@ -202,6 +203,13 @@ class Ruleset:
             timed=timed,
             needing=needing,
         )
+
+
+def _shown(flags: SharedMapping[Flag], changed: Iterable[str], keys: KeySet) -> SharedMapping[Flag]:
+    """Return the flags. The changed ones name no place in a segment of other keys."""
+    broken = [flag for key in changed if (flag := flags.get(key)) and flag.broken_within]
+    shown = {flag.key: flag.shown_to(keys.__contains__) for flag in broken}
+    return flags.changed(shown) if shown else flags
 
 
 def _changed_keys(after: SharedMapping[Any], before: SharedMapping[Any]) -> Iterable[str]:

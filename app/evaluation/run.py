@@ -17,7 +17,12 @@ TEXT_FREE = 64
 
 
 class RuleError(Exception):
-    """A rule cannot be compiled or evaluated. Clients may see the text."""
+    """A rule cannot be compiled or evaluated. Clients may see the text.
+
+    `within` are the segments around the place of the error, which the text names.
+    """
+
+    within: tuple[str, ...] = ()
 
 
 class FlagCircleError(RuleError):

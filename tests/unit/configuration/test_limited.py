@@ -16,6 +16,8 @@ from app.configuration.snapshots.change_event import ChangeEvent, ChangeEventDat
 from app.configuration.snapshots.limited import PARTS_MAX, QUICK_ENTRIES, PartMaker
 from app.configuration.snapshots.snapshot import Configuration, Snapshot, build
 from app.evaluation.body_block import BodyBlock
+from app.evaluation.engine import Flag, FlagSet
+from app.evaluation.explain import explain
 from tests.unit.configuration.test_snapshot import NOW, configuration, environment
 
 SECONDS = 1_700_000_000
@@ -120,7 +122,7 @@ def test_part_equals_the_snapshot_of_own_entries(
     assert part.rules.needing.keys() == own.rules.needing.keys()
     for context in CONTEXTS:
         assert outcomes(part, context) == sorted(
-            flag.evaluate(context, SECONDS).body
+            flag.shown_to(keys.__contains__).evaluate(context, SECONDS).body
             for key, flag in whole.rules.flags.items()
             if key in keys
         )
@@ -165,6 +167,56 @@ def test_part_has_neither_hash_nor_foreign_events() -> None:
     assert (hidden.data.actor, hidden.data.message, list(hidden.data.keys)) == ("", "", [])
     assert properties.message_for("") is not None
     assert hidden.limited_to(Keys(("b/",))) is hidden
+
+
+def test_error_of_an_own_flag_names_nothing_in_foreign_segments() -> None:
+    broken = {"and": [{"vault": [1]}]}
+    whole = build(
+        environment(1),
+        [
+            configuration("a/own", {"and": [{"$ref": "b/broken"}]}, "segment", 1),
+            configuration("a/flag", flag_of("on", ["a/own"], None), "flag", 1),
+            configuration("a/needs", flag_of("on", [], "a/flag"), "flag", 1),
+            configuration("b/broken", broken, "segment", 1),
+        ],
+    )
+    part = whole.limited_to(Keys(("a/",)))
+    later = whole.advanced(
+        environment(2), [("b/broken", configuration("b/broken", broken, "segment", 2))]
+    ).limited_to(Keys(("a/",)))
+
+    assert b"vault" in whole.rules.flags["a/flag"].evaluate({"age": 20}, SECONDS).body
+    for shown in (part, later):
+        bodies = b"".join(outcomes(shown, {"age": 20}))
+        assert b"a segment outside of your keys" in bodies
+        assert b"vault" not in bodies
+    assert whole.limited_to(Keys(("a/", "b/"))).rules.flags["a/flag"].broken_within
+    assert b"vault" in b"".join(outcomes(whole.limited_to(Keys(("a/", "b/"))), {"age": 20}))
+
+
+@pytest.mark.parametrize("key", ["a/flag", "a/needs"])
+def test_explanation_names_nothing_in_foreign_segments(key: str) -> None:
+    definitions = {
+        "a/flag": flag_of("on", ["b/broken"], None),
+        "a/needs": flag_of("on", [], "a/flag"),
+    }
+    segments = {"b/broken": {"and": [{"vault": [1]}]}}
+    needed = Flag("a/flag", definitions["a/flag"], FlagSet(segments, "v3", {}))
+    flag_set = FlagSet(segments, "v3", {}, flag_of={"a/flag": needed}.get)
+
+    def told(keys: Keys) -> bytes:
+        explanation = explain(
+            key,
+            definitions[key],
+            flag_set,
+            context={"age": 20},
+            now=SECONDS,
+            sees=keys.__contains__,
+        )
+        return msgspec.json.encode(explanation)
+
+    assert b"vault" in told(Keys(("a/", "b/")))
+    assert b"vault" not in told(Keys(("a/",)))
 
 
 def test_later_parts_share_what_did_not_change() -> None:
