@@ -28,6 +28,24 @@ async def _press(page: Page, name: str) -> None:
     await page.get_by_role("button", name=name, exact=True).click()
 
 
+async def test_save_without_the_scope_write_becomes_a_proposal(
+    service: Service, browser: Browser
+) -> None:
+    await write(service, put("checkout", FLAG, kind="flag"))
+    async with visiting(browser, service.url) as author:
+        page = author.page
+        await sign_in(author, await service.token(Scope.READ, Scope.PROPOSE))
+        await author.open("/console/environments/staging/flags/checkout")
+        await expect(page.get_by_text("You may propose changes here.")).to_be_visible()
+        await expect(page.get_by_text("Read only.")).to_have_count(0)
+
+        await page.locator('[name="otherwise.serve"]').select_option("off")
+        await page.get_by_role("button", name="Save to staging").click()
+
+        await expect(page.get_by_text("Not live yet.")).to_be_visible()
+        assert await _stored(service) == FLAG
+
+
 async def test_change_is_reviewed_edited_scheduled_and_applied(
     service: Service, visit: Visit, browser: Browser
 ) -> None:

@@ -135,10 +135,10 @@ async def _read_selection(
         wanted = form.get("target") or (others[0].name if others else "")
         if wanted == name:
             raise invalid("target", "must be another environment")
-        check_grant(request, wanted, Scope.WRITE)
+        check_grant(request, wanted, Scope.PROPOSE)
         target = request.app[FOLLOWER].require(wanted)
     elif action is not FlagAction.EXPORT:
-        check_grant(request, name, Scope.WRITE)
+        check_grant(request, name, Scope.PROPOSE)
     chosen = read_filter(dict(parse_qsl(form.get("filter", ""))))
     keys = sorted(set(form.getall("flag", [])))
     if form.get("all") == "true":

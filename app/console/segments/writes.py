@@ -160,7 +160,7 @@ async def _save(
     segment, found = await _segment_of(draft, base)
     pending = None
     try:
-        check_grant(request, state.snapshot.environment.name, Scope.WRITE)
+        check_grant(request, state.snapshot.environment.name, Scope.PROPOSE)
         if found:
             violations = [Violation(name, rule) for name, rules in found.items() for rule in rules]
             raise Invalid.of("field_invalid", violations)

@@ -92,6 +92,23 @@ async def test_form_that_names_a_foreign_key_changes_nothing(
     assert await revision(service) == before
 
 
+async def test_form_without_the_scope_write_is_proposed(service: Service) -> None:
+    await write(
+        service, put("beta", {"and": [True]}, kind="segment"), put("on", flag(), kind="flag")
+    )
+    before = await revision(service)
+    asha = await person(service, READ, Scope.PROPOSE)
+
+    segment = {"version": "1", "view": "json", "json": '{"and": [false]}', "action": "save"}
+    answer = await post(asha, f"{STAGING}/segments-draft/beta", **segment)
+    reviewed = await post(asha, f"{STAGING}/flag-actions", action="switch-off", flag="on")
+
+    assert answer.status == 303, answer.body
+    assert "/console/proposals/" in answer.headers["Location"]
+    assert (reviewed.status, "action=switch-off" in reviewed.headers["Location"]) == (303, True)
+    assert await revision(service) == before
+
+
 @pytest.mark.parametrize("action", ["restore", "revert"])
 async def test_page_of_a_plan_with_foreign_keys_shows_none(
     service: Service, limited: Person, action: str
