@@ -123,5 +123,7 @@ class PartMaker:
             return
         part = await in_thread("part", lambda: later.updated_part(part, whole))
         latest = self._current(environment)
-        if latest is not None and latest.epoch == later.epoch:
+        if latest is None or latest.epoch != later.epoch:
+            return
+        if not latest.has_part(keys):
             latest.store_part(latest.updated_part(part, later))
