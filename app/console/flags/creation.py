@@ -5,6 +5,8 @@ from typing import Any
 
 from aiohttp import web
 
+from app.access.guard import CALLER
+from app.access.models import Scope
 from app.configuration.snapshots.reading import own_snapshot
 from app.console.elsewhere import read_key
 from app.console.flags.forms import (
@@ -61,9 +63,14 @@ async def get_key_check(request: web.Request) -> web.Response:
 
 
 async def _key_check(request: web.Request, key: str) -> dict[str, Any]:
+    environment = request.match_info["environment"]
+    own = request[CALLER].rights.keys(Scope.PROPOSE, environment)
+    rule = "" if is_key(key) or not key else KEY_RULE
+    if key and not rule and key not in own:
+        rule = f"Your rights in {environment} cover {own.words}."
     return {
         "key": key,
-        "rule": "" if is_key(key) or not key else KEY_RULE,
+        "rule": rule,
         "taken": await _environments_with(request, frame(request), key),
     }
 

@@ -126,6 +126,16 @@ async def test_list_counts_own_flags(browser: ClientSession) -> None:
     assert names == ["shop/banner", "shop/checkout"]
 
 
+@pytest.mark.parametrize("key", ["common/switch", "common/new"])
+async def test_new_flag_outside_of_own_keys_is_not_called_free(
+    browser: ClientSession, key: str
+) -> None:
+    checked = parse_html((await opened(browser, f"{CONSOLE}/new-flag-key?key={key}")).text)
+
+    text = checked.one("p", id="key-check").text
+    assert "Your rights in local cover keys with the prefix shop/." in text
+
+
 async def test_page_of_a_foreign_key_is_refused(browser: ClientSession) -> None:
     paths = [
         f"{CONSOLE}/{group}/{key}"
