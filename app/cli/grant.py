@@ -14,6 +14,7 @@ from app.cli.options import AsJson
 from app.cli.people_text import (
     Confirmed,
     Reason,
+    bare_id,
     change_words,
     grant_words,
     holder_words,
@@ -36,7 +37,9 @@ cli = Commands(
     is_remote=True,
 )
 
-_Person = Annotated[str | None, typer.Option(help="ID of a person.", metavar="ID")]
+_Person = Annotated[
+    str | None, typer.Option(help="ID of a person.", metavar="ID", callback=bare_id)
+]
 _Group = Annotated[str | None, typer.Option(help="Name of a group.")]
 
 

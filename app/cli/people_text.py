@@ -22,6 +22,11 @@ Confirmed = Annotated[
 _COLUMNS = {"prefix", "reason"}
 
 
+def bare_id(text: str | None) -> str | None:
+    """Return the ID of a person. Pages and histories show it as `person:ID`."""
+    return text.removeprefix("person:") if text is not None else None
+
+
 def keys_words(prefix: str) -> str:
     """Return the keys with a prefix, for a column of a table."""
     return prefix or "all"

@@ -10,7 +10,7 @@ from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.help import Commands
 from app.cli.options import AsJson
-from app.cli.people_text import Confirmed, Reason, environments_words, keys_words, minute
+from app.cli.people_text import Confirmed, Reason, bare_id, environments_words, keys_words, minute
 from app.cli.terminal import confirm, console, print_json, show_table
 
 cli = Commands(
@@ -27,7 +27,10 @@ cli = Commands(
     is_remote=True,
 )
 
-_Id = Annotated[str, typer.Argument(help="ID of the person, as in `person list`.", metavar="ID")]
+_Id = Annotated[
+    str,
+    typer.Argument(help="ID of the person, as in `person list`.", metavar="ID", callback=bare_id),
+]
 
 
 @cli.command("list")

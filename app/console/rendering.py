@@ -104,6 +104,11 @@ class Frame:
         keys = rights.keys(action, self.environment.name)
         return bool(keys) if self.key is None else self.key in keys
 
+    def may_for_all_keys(self, scope: str) -> bool:
+        """Return whether the caller has a scope for all keys of the environment of the page."""
+        name = self.environment.name if self.environment is not None else None
+        return self.caller is not None and self.caller.rights.has_all_keys([Scope(scope)], name)
+
     def url(self, *path: str, **query: object) -> str:
         """Return the address of a page of this environment, at the moment of this page."""
         name = self.environment.name if self.environment is not None else ""

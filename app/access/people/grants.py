@@ -8,6 +8,7 @@ from app.access.actors import actor_names
 from app.access.delegation import reaches
 from app.access.format import generate_secret
 from app.access.models import EVERY_ENVIRONMENT
+from app.access.people.book import GrantBook
 from app.access.people.edit import AccessEdit, AccessEventName, check_reason, check_text
 from app.access.people.models import RoleGrant
 from app.access.people.rows import find_person, grant_of, insert_grant
@@ -74,8 +75,7 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     )
     # In this order: the deletion of an environment locks it before it removes it from grants.
     book = await edit.book()
-    if grant.role not in book.roles:
-        raise invalid("role", "must be the name of a role")
+    _check_role(grant.role, book)
     edit.check_own(book.given(grant))
     await tokens.check_environments(edit.connection, environments)
     if new.person is not None and await find_person(edit.connection, new.person) is None:
@@ -83,8 +83,7 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     await edit.lock()
     # A change that was committed while this one waited counts.
     book = await edit.book()
-    if grant.role not in book.roles:
-        raise invalid("role", "must be the name of a role")
+    _check_role(grant.role, book)
     edit.check_own(book.given(grant))
     stored = [grant_of(row) async for row in sql.list_grants(edit.connection)]
     if len(stored) >= GRANTS_MAX:
@@ -236,6 +235,11 @@ def described(grant: RoleGrant) -> dict[str, object]:
         "prefix": grant.prefix,
         "reason": grant.reason,
     }
+
+
+def _check_role(role: str, book: GrantBook) -> None:
+    if role not in book.roles:
+        raise invalid("role", f"must be among {', '.join(sorted(book.roles))}")
 
 
 def _check_new(grant: RoleGrant, existing: tuple[RoleGrant, ...]) -> None:

@@ -66,7 +66,12 @@ def _words(change: AccessChange, names: Mapping[str, str]) -> str:
     kind, _, _ = change.event.partition("_")
     if change.event in _OF_PEOPLE:
         return f"{verb} {names[f'person:{change.subject}']}"
-    describe = {"grant": lambda grant: _grant(grant, names), "role": _role, "project": _project}
+    link = "to" if change.event == AccessEventName.GRANT_CREATED else "of"
+    describe = {
+        "grant": lambda grant: _grant(grant, names, link),
+        "role": _role,
+        "project": _project,
+    }
     if kind not in describe:
         return f"{verb}: {change.subject}"
     subject = "" if kind == "grant" else f" {change.subject},"
@@ -74,7 +79,7 @@ def _words(change: AccessChange, names: Mapping[str, str]) -> str:
     return f"{verb}{subject} {', now '.join(contents)}"
 
 
-def _grant(grant: Mapping[str, Any], names: Mapping[str, str]) -> str:
+def _grant(grant: Mapping[str, Any], names: Mapping[str, str], link: str) -> str:
     group = grant.get("group")
     person = names.get(f"person:{grant.get('person')}", "a person")
     holder = f"the group {group}" if group else person
@@ -82,7 +87,7 @@ def _grant(grant: Mapping[str, Any], names: Mapping[str, str]) -> str:
     where = "all environments" if places == "all" else places
     prefix = grant.get("prefix")
     keys = f"keys below {prefix}" if prefix else "all keys"
-    return f"{grant.get('role')} of {holder} in {where}, for {keys}"
+    return f"{grant.get('role')} {link} {holder} in {where}, for {keys}"
 
 
 def _role(role: Mapping[str, Any]) -> str:

@@ -123,7 +123,7 @@ def inbox_rows(inbox: Inbox, rows: Mapping[int, ProposalRow]) -> InboxRows:
             if id_ in rows
         ],
         news=[
-            InboxRow(row=rows[id_], text=", ".join(events))
+            InboxRow(row=rows[id_], text=f"New: {', '.join(events)}")
             for id_, events in inbox.news.items()
             if id_ in rows
         ],

@@ -144,6 +144,20 @@ async def test_writer_changes_metadata_but_not_the_protection(service: Service) 
     assert (await environment(service))["metadata"] == {"a": 1}
 
 
+async def test_writer_of_some_keys_gets_no_form_of_properties(service: Service) -> None:
+    token = await service.token(Scope.READ, Scope.WRITE, Scope.ADMIN, prefixes=("shop/",))
+
+    async with (
+        service.signed_in(token) as browser,
+        browser.get(f"{PAGE}/environment") as answer,
+    ):
+        page = await answer.text()
+    assert answer.status == 200
+    assert "Properties" in page
+    assert 'id="edit"' not in page
+    assert "Delete staging" not in page
+
+
 async def test_deletion_needs_the_typed_name(service: Service) -> None:
     await post(
         service,

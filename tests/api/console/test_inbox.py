@@ -91,8 +91,8 @@ async def test_author_sees_news_until_they_look(
     await searcher.act(proposal, "reject", reason="No")
 
     assert (before, counted, read) == ("", "1", "")
-    assert news == ["Both open approved, commented"]
-    assert await section(author, NEWS) == ["Both rejected rejected"]
+    assert news == ["Both open New: approved, commented"]
+    assert await section(author, NEWS) == ["Both rejected New: rejected"]
     assert await section(payer, NEWS) == []
 
 

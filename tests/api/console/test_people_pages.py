@@ -130,6 +130,18 @@ async def test_grants_are_filtered_and_revoked(service: Service, console: Client
     assert "Changed teams" in history
 
 
+async def test_history_names_a_grant_and_its_reason(
+    service: Service, console: ClientSession
+) -> None:
+    grant = {"group": "platform", "role": "viewer", "environments": ["*"], "reason": "On call"}
+    async with service.client.post("/v1/grants", json=grant) as answer:
+        assert answer.status == 201
+
+    history = await read(console, "grants/history")
+    assert "Granted viewer to the group platform in all environments, for all keys" in history
+    assert "On call" in history
+
+
 async def test_wrong_grant_says_what_is_wrong(console: ClientSession) -> None:
     page = await send(
         console,

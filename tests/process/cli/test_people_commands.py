@@ -116,6 +116,7 @@ def test_people_commands_say_what_they_did(run: Run, new_person: NewPerson) -> N
 
     assert created.output == f"{granted}: group platform is {where}\n"
     shown = run("person", "show", person, COLUMNS="200").output
+    assert run("person", "show", f"person:{person}", COLUMNS="200").output == shown
     assert re.search(r"editor +local +payments/ +group platform +on call", shown)
     check = ("access", "check", f"person:{person}", *WHERE, "--scope")
     allowed, refused = run(*check, "write"), run(*check, "publish")
