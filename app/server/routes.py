@@ -18,6 +18,8 @@ from app.access.log_handlers import AccessPage
 from app.access.models import Scope
 from app.access.people import explain_handlers as explain
 from app.access.people import handlers as people
+from app.access.people import project_handlers as projects
+from app.access.people import role_handlers as roles
 from app.access.people.views import (
     AccessCheck,
     AccessHistoryPage,
@@ -369,13 +371,13 @@ ROUTES: tuple[Route, ...] = (
           body=SuspensionRequest, conditions=_REPEATABLE),
     Route("POST", _PERSON + "/restore", people.restore_person, Scope.ADMIN, PersonView,
           body=SuspensionRequest, conditions=_REPEATABLE),
-    Route("GET", "/v1/roles", people.list_roles, Scope.ADMIN, RoleList, by_key=True),
-    Route("POST", "/v1/roles", people.create_role, Scope.ADMIN, RoleView, body=NewRole,
+    Route("GET", "/v1/roles", roles.list_roles, Scope.ADMIN, RoleList, by_key=True),
+    Route("POST", "/v1/roles", roles.create_role, Scope.ADMIN, RoleView, body=NewRole,
           statuses=(201,), conditions=_REPEATABLE, headers=("Location", "ETag")),
-    Route("GET", _ROLE, people.get_role, Scope.ADMIN, RoleView, headers=("ETag",), by_key=True),
-    Route("PUT", _ROLE, people.put_role, Scope.ADMIN, RoleView, body=RoleChange,
+    Route("GET", _ROLE, roles.get_role, Scope.ADMIN, RoleView, headers=("ETag",), by_key=True),
+    Route("PUT", _ROLE, roles.put_role, Scope.ADMIN, RoleView, body=RoleChange,
           conditions=_DECISION, headers=("ETag",)),
-    Route("DELETE", _ROLE, people.delete_role, Scope.ADMIN, RoleView, query=("reason",),
+    Route("DELETE", _ROLE, roles.delete_role, Scope.ADMIN, RoleView, query=("reason",),
           conditions=_DECISION),
     Route("GET", "/v1/grants", people.list_grants, Scope.ADMIN, GrantPage, by_key=True,
           query=("person", "group", "role", "environment", "project", "after", "limit")),
@@ -384,15 +386,15 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _GRANT, people.get_grant, Scope.ADMIN, GrantView, by_key=True),
     Route("DELETE", _GRANT, people.revoke_grant, Scope.ADMIN, GrantView, query=("reason",),
           required=("reason",), conditions=_REPEATABLE, by_key=True),
-    Route("GET", "/v1/projects", people.list_projects, Scope.ADMIN, ProjectList, by_key=True),
-    Route("POST", "/v1/projects", people.create_project, Scope.ADMIN, ProjectView,
+    Route("GET", "/v1/projects", projects.list_projects, Scope.ADMIN, ProjectList, by_key=True),
+    Route("POST", "/v1/projects", projects.create_project, Scope.ADMIN, ProjectView,
           body=NewProject, statuses=(201,), conditions=_REPEATABLE, headers=("Location", "ETag"),
           by_key=True),
-    Route("GET", _PROJECT, people.get_project, Scope.ADMIN, ProjectView, headers=("ETag",),
+    Route("GET", _PROJECT, projects.get_project, Scope.ADMIN, ProjectView, headers=("ETag",),
           by_key=True),
-    Route("PATCH", _PROJECT, people.patch_project, Scope.ADMIN, ProjectView, body=ProjectChange,
+    Route("PATCH", _PROJECT, projects.patch_project, Scope.ADMIN, ProjectView, body=ProjectChange,
           takes=wire.MERGE_PATCH, conditions=_DECISION, headers=("ETag",), by_key=True),
-    Route("DELETE", _PROJECT, people.delete_project, Scope.ADMIN, ProjectView, query=("reason",),
+    Route("DELETE", _PROJECT, projects.delete_project, Scope.ADMIN, ProjectView, query=("reason",),
           conditions=_DECISION, by_key=True),
     Route("GET", "/v1/access/history", people.list_access_history, Scope.ADMIN, AccessHistoryPage,
           query=(*_PAGE, "access_event", "subject"), by_key=True),
