@@ -30,10 +30,10 @@ async def _get(service: Service, key: str = "user") -> Any:
     return (await post(service, path, {"context": {"x": 1}}))[1]["outcome"]
 
 
-async def _put(service: Service) -> tuple[int, Any]:
+async def _put(service: Service, rule: Any = LARGE) -> tuple[int, Any]:
     answer = await service.client.put(
         f"{LOCAL}/configurations/wide",
-        json={"value": LARGE, "kind": "segment"},
+        json={"value": rule, "kind": "segment"},
         headers={"If-Match": '"1"'},
     )
     return answer.status, await answer.json()
@@ -192,9 +192,11 @@ async def test_disabled_flag_must_compile_too(service: Service) -> None:
 async def test_checking_many_flags_leaves_the_event_loop_free(service: Service) -> None:
     document = {"$evaluators": {"wide": SMALL}, "flags": {f"f{n}": USER for n in range(2_000)}}
     await post(service, f"{LOCAL}/import", document)
+    # As many nodes as LARGE in a fifth of its bytes, since reading the body is a turn as well.
+    short = {"or": [1] * 1_800}
 
     async with watched_loop() as turns:
-        status, _ = await _put(service)
+        status, _ = await _put(service, short)
 
     assert status == 422
     assert turns.longest_share < 0.1
