@@ -18,6 +18,7 @@ from typing import TypeAlias, TypeVar
 import psycopg
 import pytest
 from aiohttp import ClientSession, CookieJar, web
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql as psql
 
@@ -55,8 +56,14 @@ from tests.waiting import HANG_SECONDS
 
 pytest_plugins = ["tests.session"]
 
-# The time of an example depends on the load of the machine.
-hypothesis_settings.register_profile("suite", deadline=None, max_examples=examples(100))
+# The time of an example depends on the load of the machine, and so does that of its generation.
+# The first text of a checkout also makes Hypothesis build its tables of Unicode.
+hypothesis_settings.register_profile(
+    "suite",
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 hypothesis_settings.load_profile("suite")
 
 Admin: TypeAlias = psycopg.Connection[tuple[object, ...]]

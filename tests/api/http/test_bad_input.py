@@ -153,12 +153,12 @@ async def test_valid_request_id_is_accepted(service: Service) -> None:
     assert odd.headers["X-Request-ID"] != "a b;c"
 
 
-async def _raw(service: Service, request: bytes, *, seconds: float = 5) -> bytes:
+async def _raw(service: Service, request: bytes) -> bytes:
     host, port = service.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
     try:
-        return await asyncio.wait_for(reader.read(), seconds)
+        return await asyncio.wait_for(reader.read(), HANG_SECONDS)
     finally:
         writer.close()
 
@@ -230,7 +230,7 @@ async def test_badly_framed_body_is_refused_at_once(
 @settings(
     max_examples=examples(150),
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_any_body_is_answered_without_500(service: Service, body: bytes) -> None:
     answer = await service.client.put(
