@@ -123,8 +123,13 @@ async def services(running: Service, settings: Settings) -> AsyncIterator[tuple[
 
 
 @pytest.fixture
-async def pair(service: Service, services: tuple[Service, Service]) -> Pair:
+async def pair(
+    service: Service, services: tuple[Service, Service], monkeypatch: pytest.MonkeyPatch
+) -> Pair:
     fast, ordinary = services
+    # No window and no penalty may end between the two requests of a comparison.
+    for limit in ("WINDOW_SECONDS", "PENALTY_SECONDS", "PENALTY_SECONDS_MAX"):
+        monkeypatch.setattr(f"app.access.rate_limit.{limit}", 3_600.0)
     for key, (kind, value) in _ENTRIES.items():
         await _put(service, f"{_LOCAL}/configurations/{key}", kind, value)
     clock = "/v1/environments/development/configurations/clock"
