@@ -28,6 +28,7 @@ from app.operations.backups.verification import verify_backup
 from app.secrets.vault import Vault
 from app.settings import Secret, load
 from tests.conftest import Server
+from tests.processes import children_with, has_ended
 from tests.waiting import until
 
 KEY = Secret("k" * 32)
@@ -139,7 +140,7 @@ def _server_pids(temporary: Path) -> list[int]:
 
 def _children() -> list[psutil.Process]:
     """Return the processes of drills. The server of the tests is a child too."""
-    return [child for child in psutil.Process().children() if "verify" in child.cmdline()]
+    return children_with("verify", psutil.Process())
 
 
 def _names(folder: Path) -> list[str]:
@@ -272,8 +273,7 @@ async def test_killed_drill_is_reported_and_removed(make: MakeDrill, temporary: 
     assert drill.last.problem == "backup verify was killed by signal 9"
     assert _check(drill).status is Status.WARN
     assert _names(temporary) == []
-    # The entry of a stopped orphan remains until its new parent reads the exit code.
-    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(server)
     # The lock went with the process: another instance can run the next drill.
     (Path(os.environ["BACKUP_DIR"]) / "drill.json").unlink()
     other = make()

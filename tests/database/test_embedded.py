@@ -22,6 +22,7 @@ from app.database.embedded.cluster import MAJOR
 from app.settings import Secret, load
 from tests.database.full_postgres import open_folder
 from tests.paths import ROOT
+from tests.processes import has_ended
 from tests.waiting import HANG_SECONDS
 
 OPTIONS = ("fsync=off", "shared_buffers=16MB")
@@ -109,13 +110,6 @@ def _postmaster(folder: Path) -> psutil.Process:
     return psutil.Process(int((folder / f"pg{MAJOR}" / "postmaster.pid").read_text().split()[0]))
 
 
-def _is_gone(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-
-
 def _wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + HANG_SECONDS
     while not condition():
@@ -128,7 +122,7 @@ def _kill_postmaster(folder: Path) -> int:
     process = _postmaster(folder)
     children = process.children()
     process.kill()
-    _wait(lambda: all(map(_is_gone, [process, *children])))
+    _wait(lambda: all(map(has_ended, [process, *children])))
     return process.pid
 
 
@@ -243,11 +237,11 @@ def test_last_user_stops_the_server(home: Path) -> None:
     with _user(home) as other:
         is_shared = _postmaster(home).pid == postmaster.pid
         server.leave()
-        outlived = not _is_gone(postmaster)
+        outlived = not has_ended(postmaster)
         output, _ = other.communicate("\n", timeout=HANG_SECONDS)
 
     assert (is_shared, outlived, output) == (True, True, "left\n")
-    assert _is_gone(postmaster)
+    assert has_ended(postmaster)
     assert not server.stop()
 
 
@@ -259,11 +253,11 @@ def test_killed_user_does_not_count(home: Path) -> None:
         postmaster = _postmaster(home)
         killed.send_signal(signal.SIGKILL)
         killed.communicate()
-    outlived = not _is_gone(postmaster)
+    outlived = not has_ended(postmaster)
     server.leave()
 
     assert outlived
-    assert _is_gone(postmaster)
+    assert has_ended(postmaster)
 
 
 def test_concurrent_starts_create_one_cluster(empty_folder: Path) -> None:
@@ -278,7 +272,7 @@ def test_concurrent_starts_create_one_cluster(empty_folder: Path) -> None:
         outputs = [process.communicate("\n", timeout=HANG_SECONDS)[0] for process in users]
 
     assert (answers, outputs) == (["ready\n"] * 3, ["left\n"] * 3)
-    assert _is_gone(postmaster)
+    assert has_ended(postmaster)
 
 
 def test_second_leave_or_stop_does_nothing(home: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import Process
+from tests.processes import children_with
 from tests.waiting import until
 
 
@@ -77,8 +78,7 @@ async def _running_drill(service: Process, folder: Path) -> psutil.Process:
 
     await until(has_server)
     assert service.child is not None
-    children = psutil.Process(service.child.pid).children()
-    (drill,) = [child for child in children if "verify" in child.cmdline()]
+    (drill,) = children_with("verify", psutil.Process(service.child.pid))
     return drill
 
 

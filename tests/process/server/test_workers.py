@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.process.conftest import Process, put
+from tests.processes import has_ended
 from tests.waiting import HANG_SECONDS, until
 
 READS = "/v1/environments/local/configurations/checkout/retries"
@@ -19,7 +20,7 @@ READS = "/v1/environments/local/configurations/checkout/retries"
 def is_worker(child: psutil.Process) -> bool:
     """Return whether this child is a worker that runs, and not the embedded server."""
     try:
-        return child.name() != "postgres" and child.status() != psutil.STATUS_ZOMBIE
+        return child.name() != "postgres" and not has_ended(child)
     except psutil.NoSuchProcess:
         return False
 
@@ -134,7 +135,7 @@ async def test_workers_end_when_the_supervisor_is_killed(
     await process.stop(signal.SIGKILL)
 
     async def gone() -> bool:
-        return not any(orphan.is_running() for orphan in orphans)
+        return all(map(has_ended, orphans))
 
     await until(gone)
 
@@ -170,7 +171,7 @@ async def test_sigint_stops_all_workers(
     code = await process.stop(signal.SIGINT)
 
     assert code == 0
-    assert not any(worker.is_running() for worker in running)
+    assert all(map(has_ended, running))
 
 
 async def test_worker_that_hangs_is_killed_and_replaced(
