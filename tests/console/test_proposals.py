@@ -83,8 +83,9 @@ async def test_change_is_reviewed_edited_scheduled_and_applied(
         await expect(reviewer.get_by_text("approved", exact=True).first).to_be_visible()
 
         await author.reload()
+        # The field has whole minutes, and the proposal must not be applied by itself meanwhile.
         moment = await author.evaluate(
-            "() => { const soon = new Date(Date.now() + 61e3);"
+            "() => { const soon = new Date(Date.now() + 600e3);"
             " soon.setMinutes(soon.getMinutes() - soon.getTimezoneOffset());"
             " return soon.toISOString().slice(0, 16); }"
         )
