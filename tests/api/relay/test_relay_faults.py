@@ -28,7 +28,7 @@ from app.settings import load
 from tests.api.relay.conftest import Chain
 from tests.api.relay.relays import Gate, Relay, bearer, gated, put, relaying
 from tests.conftest import Service
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 LOCAL = "/v1/environments/local"
 KEY = f"{LOCAL}/configurations/retries"
@@ -169,8 +169,10 @@ async def test_relay_never_serves_a_broken_answer(
 
 
 async def test_pushed_update_without_its_digest_is_fetched(
-    service: Service, gate: Gate, relay: Relay
+    service: Service, gate: Gate, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A poll would fetch what is to be pushed.
+    monkeypatch.setattr(relay_source, "POLL_SECONDS", HANG_SECONDS)
     gate.change = lambda path, part: (
         part.replace(b'"value":2', b'"value":3') if "/states" in path else part
     )
