@@ -351,6 +351,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             "transfer.import_requests.IMPORT",
         ):
             patch.setattr(f"app.configuration.{limit}_SECONDS", HANG_SECONDS)
+        # Nor its speed while lines are counted: 10,000 keys are sampled, however long it takes.
+        for module in ("flags.preview", "console.changes.effect"):
+            patch.setattr(f"app.{module}.SECONDS_MAX", HANG_SECONDS)
         # Health would warn for minutes after a test that floods the log.
         patch.setattr("app.access.log.WARN_SECONDS", 0.0)
         # `clean` begins new epochs.
