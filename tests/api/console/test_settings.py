@@ -354,7 +354,7 @@ async def test_copy_shows_the_change_and_overwrites_nothing_unseen(service: Serv
 
 async def test_copy_to_foreign_environment_is_refused(service: Service) -> None:
     await put(service, "size", 5)
-    await put(service, "size", 8_143, environment="staging")
+    await put(service, "size", 81_436_251, environment="staging")
     token = await service.token(Scope.READ, Scope.WRITE, environments=("local",))
 
     async with service.signed_in(token) as browser:
@@ -363,7 +363,7 @@ async def test_copy_to_foreign_environment_is_refused(service: Service) -> None:
         fields = {"to": "staging", "version": "0"}
         async with browser.post(f"{LOCAL}/settings-copy/size", data=fields) as answer:
             assert answer.status == 422
-            assert "8143" not in await answer.text()
+            assert "81436251" not in await answer.text()
 
 
 async def test_page_of_the_past_cannot_delete_a_setting(service: Service) -> None:
