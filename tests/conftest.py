@@ -345,15 +345,19 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         patch.setattr("app.audit.head_export.EXPORT_SECONDS", 3_600.0)
         # Tests check answers, not the load of the machine.
         for limit in (
-            "changes.environment_handlers.DELETION",
-            "changes.handlers.HEAVY",
-            "json_schema.pool.WALL",
-            "transfer.import_requests.IMPORT",
+            "configuration.changes.content_checks.WAIT_SECONDS",
+            "configuration.changes.environment_handlers.DELETION_SECONDS",
+            "configuration.changes.handlers.HEAVY_SECONDS",
+            "configuration.json_schema.pool.WAIT_SECONDS",
+            "configuration.json_schema.pool.WALL_SECONDS",
+            "configuration.transfer.import_requests.IMPORT_SECONDS",
+            # They sample 10,000 keys, however long it takes while lines are counted.
+            "console.changes.effect.SECONDS_MAX",
+            "flags.preview.SECONDS_MAX",
+            "flags.preview.WAIT_SECONDS",
+            "server.components.TRANSFER_WAIT_SECONDS",
         ):
-            patch.setattr(f"app.configuration.{limit}_SECONDS", HANG_SECONDS)
-        # Nor its speed while lines are counted: 10,000 keys are sampled, however long it takes.
-        for module in ("flags.preview", "console.changes.effect"):
-            patch.setattr(f"app.{module}.SECONDS_MAX", HANG_SECONDS)
+            patch.setattr(f"app.{limit}", HANG_SECONDS)
         # Health would warn for minutes after a test that floods the log.
         patch.setattr("app.access.log.WARN_SECONDS", 0.0)
         # `clean` begins new epochs.

@@ -42,7 +42,7 @@ SECONDS_MAX = 2.0
 FLAGS_MAX = 20
 # Steps of all explanations of a preview together: each may show kilobytes.
 TRACE_STEPS_MAX = 2_000
-_WAIT_SECONDS = 5.0
+WAIT_SECONDS = 5.0
 _VIOLATIONS_MAX = 20
 _OTHERS_REFUSED = "Entries that you may not read are refused."
 
@@ -52,7 +52,7 @@ class Previews:
 
     def __init__(self, checks: ContentChecks) -> None:
         self._checks = checks
-        self._limiter = ThreadLimiter(_WAIT_SECONDS)
+        self._limiter = ThreadLimiter(WAIT_SECONDS)
 
     async def run(
         self, snapshot: Snapshot, request: PreviewRequest, now: int, keys: Keys | None = None

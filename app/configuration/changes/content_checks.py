@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 # At most about 3 ms on the event loop.
 _QUICK_PARTS_MAX = 1_000
 _QUICK_STEPS_MAX = 50_000
-_WAIT_SECONDS = 1.0
+WAIT_SECONDS = 1.0
 SCHEMA_TOO_COSTLY = "schema_too_costly"
 _EXAMPLES = ("const", "default", "enum", "examples")
 # A shorter text may be in a description by chance.
@@ -38,7 +38,7 @@ class ContentChecks:
     def __init__(self) -> None:
         self.checkers = Checkers()
         # One thread per process, so that a check that waits for its process delays no other.
-        self._limiter = ThreadLimiter(_WAIT_SECONDS, slots=PROCESSES_MAX)
+        self._limiter = ThreadLimiter(WAIT_SECONDS, slots=PROCESSES_MAX)
 
     async def run(
         self, contents: Iterable[Content], work: Callable[[RequestCheck], Result]
