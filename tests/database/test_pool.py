@@ -79,6 +79,16 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def _recovers(database: Database) -> None:
+    """Wait until a statement succeeds. A busy machine may need several attempts."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while True:
+            with suppress(Unavailable):
+                async with database.connection() as connection:
+                    assert await connection.fetchval("select 2") == 2
+                    return
+
+
 async def test_closed_pool_is_unavailable(target: Target) -> None:
     database = Database(LIMITS)
     for _ in range(2):
@@ -134,8 +144,7 @@ async def test_slow_statement_is_unavailable(target: Target) -> None:
             async with database.connection() as connection:
                 await connection.execute("select pg_sleep(3600)")
 
-        async with database.connection() as connection:
-            assert await connection.fetchval("select 1") == 1
+        await _recovers(database)
 
 
 async def test_statement_timeout_of_the_server_is_busy(target: Target) -> None:
@@ -597,20 +606,14 @@ async def test_silent_network_costs_two_command_timeouts(
         proxied(plain_server.target(APP)) as (proxy, target),
         opened(target, pool_max=1, command_timeout_seconds=1) as database,
     ):
-        async with database.connection() as connection:
-            await connection.fetchval("select 1")
+        await _recovers(database)
         proxy.flowing.clear()
         with pytest.raises(Unavailable) as refusal:
             async with database.connection() as connection:
                 await connection.fetchval("select 1")
 
         proxy.flowing.set()
-        async with asyncio.timeout(HANG_SECONDS):
-            while True:
-                with suppress(Unavailable):
-                    async with database.connection() as connection:
-                        assert await connection.fetchval("select 2") == 2
-                        break
+        await _recovers(database)
     assert refusal.value.code == "database_timeout"
 
 
