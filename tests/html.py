@@ -58,6 +58,8 @@ class _Parser(HTMLParser):
         self.open = [Element("")]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self.open[-1].tag == "option" == tag:
+            self.open.pop()
         element = Element(tag, {name: value or "" for name, value in attrs})
         self.open[-1].children.append(element)
         if tag not in _VOID:
@@ -67,6 +69,8 @@ class _Parser(HTMLParser):
         self.open[-1].children.append(Element(tag, {name: value or "" for name, value in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
+        if self.open[-1].tag == "option" != tag:  # its end tag may be left out
+            self.open.pop()
         assert self.open[-1].tag == tag, f"</{tag}> ends <{self.open[-1].tag}>"
         self.open.pop()
 

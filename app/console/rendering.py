@@ -1,7 +1,8 @@
 """Pages as answers, and the frame around each: navigation, environment, moment, caller."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,12 +13,14 @@ from app.access.caller import Caller
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.access.sessions.cookie import is_secure
+from app.configuration.changes.authority import PROPERTIES
 from app.configuration.changes.past import Moment
 from app.configuration.snapshots.reading import FOLLOWER
-from app.console.confirmation import needs_confirmation
+from app.console.save_effect import SaveEffect, effect_of
 from app.console.state import EnvironmentState
 from app.console.static_files import STATIC
 from app.environments.models import Environment
+from app.evaluation.ruleset import Ruleset
 from app.settings import Tier
 
 # The environment of the last visit.
@@ -35,9 +38,10 @@ class Frame:
     """The data of the layout, the same for each page.
 
     `caller` is None on pages that need no sign-in. `environment` is None on pages that belong to no
-    environment; their menu leads to `menu_environment`, which was visited last. `saved` is the
-    revision that the last save made, which the page offers to undo. `reverted` is the revision that
-    this save reverted, None if it reverted none.
+    environment; their menu leads to `menu_environment`, which was visited last. `rules` are those
+    of the environment, None on pages that read no snapshot. `saved` is the revision that the last
+    save made, which the page offers to undo. `reverted` is the revision that this save reverted,
+    None if it reverted none.
     """
 
     root: str
@@ -49,6 +53,7 @@ class Frame:
     environment: Environment | None
     key: str | None
     menu_environment: Environment | None
+    rules: Ruleset | None
     moment: Moment | None
     stale_seconds: int
     saved: int | None
@@ -63,6 +68,28 @@ class Frame:
         """Return whether the caller may change what the page shows, or propose a change."""
         return self.may("propose") and not self.is_past
 
+    @cached_property
+    def save(self) -> SaveEffect:
+        """What a save does with the key of the page, or else with a key of its environment."""
+        return self.save_of(None if self.key is None else [self.key])
+
+    @cached_property
+    def save_of_properties(self) -> SaveEffect:
+        return self.save_of([PROPERTIES])
+
+    def save_of(self, keys: Collection[str] | None) -> SaveEffect:
+        """Return what a save of keys in the environment of the page does."""
+        if self.environment is None or self.caller is None:
+            raise LookupError("The page belongs to no environment.")
+        return effect_of(self.caller.rights, self.environment, keys, self.rules)
+
+    def save_in(self, name: str, keys: Collection[str] | None = None) -> SaveEffect | None:
+        """Return what a save does in another environment, None for one that the caller sees not."""
+        environment = next((item for item in self.environments if item.name == name), None)
+        if environment is None or self.caller is None:
+            return None
+        return effect_of(self.caller.rights, environment, keys)
+
     @property
     def sees_service(self) -> bool:
         """Return whether the caller may open the pages of the service: not with some keys alone."""
@@ -73,11 +100,6 @@ class Frame:
         """The revision that the environment of the page has now, 0 without an environment."""
         name = self.environment.name if self.environment is not None else None
         return next((item.revision for item in self.environments if item.name == name), 0)
-
-    @property
-    def confirms(self) -> bool:
-        """Return whether a costly write needs the typed name of the environment."""
-        return self.environment is not None and needs_confirmation(self.environment)
 
     @property
     def has_protection(self) -> bool:
@@ -190,6 +212,7 @@ def frame(request: web.Request, state: EnvironmentState | None = None) -> Frame:
         environment=environment,
         key=request.match_info.get("key"),
         menu_environment=environment or _last_visited(request, environments),
+        rules=state.snapshot.rules if state is not None else None,
         moment=state.moment if state is not None else None,
         stale_seconds=round(request.app[FOLLOWER].stale_seconds),
         saved=_revision(request, "saved"),

@@ -20,7 +20,10 @@ from app.configuration.changes.requests import (
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.changes.write_requests import CHECKS, run_change_sets
 from app.configuration.proposals import steps
+from app.configuration.snapshots.reading import FOLLOWER
+from app.console.confirmation import check_confirmation
 from app.console.emergency import read_authority
+from app.console.forms import Form
 from app.console.state import read_moment
 from app.database import Connection
 from app.errors import ApprovalRequired, Conflict, Forbidden, invalid
@@ -32,13 +35,14 @@ async def save(
     operations: Sequence[PutOperation | DeleteOperation | PatchOperation],
     message: str,
     *,
+    confirmation: Form | None = None,
     dry_run: bool = False,
 ) -> AppliedChangeSets:
     """Write the operations as the API's change sets do, and wait until they are served here.
 
-    Each operation names the version that its entry must have; so nothing is overwritten. Raises
-    Stale when another change came first, Invalid with the field of each broken rule, Forbidden, and
-    Conflict on a page of the past.
+    `confirmation` is as for `write`. Each operation names the version that its entry must have; so
+    nothing is overwritten. Raises Stale when another change came first, Invalid with the field of
+    each broken rule, Forbidden, and Conflict on a page of the past.
     """
     check_message(message)
     check_present(request)
@@ -58,6 +62,7 @@ async def save(
         lambda c: writes.apply(
             c, intents, actor=actor, message=message, vault=vault, authority=authority
         ),
+        confirmation=confirmation,
         dry_run=dry_run,
     )
 
@@ -74,14 +79,29 @@ async def write(
     request: web.Request,
     work: Callable[[Connection], Awaitable[AppliedChangeSets]],
     *,
+    confirmation: Form | None = None,
     dry_run: bool = False,
 ) -> AppliedChangeSets:
     """Run work that writes change sets, as `run_change_sets`.
 
+    `confirmation` is the form of a costly write: where the name of the environment must be typed,
+    the form must have it. A proposal changes nothing yet, so it needs no name: only the transaction
+    knows which of the two it is.
+
     Raises SavedAsProposalError instead of ApprovalRequired: what needs approvals is proposed.
     """
+
+    async def confirmed(connection: Connection) -> AppliedChangeSets:
+        written = await work(connection)
+        if confirmation is not None and not dry_run:
+            for change_set in written.change_sets:
+                check_confirmation(
+                    confirmation, request.app[FOLLOWER].require(change_set.environment)
+                )
+        return written
+
     async with proposing(request):
-        return await run_change_sets(request, work, dry_run=dry_run)
+        return await run_change_sets(request, confirmed, dry_run=dry_run)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ Each first shows what it would write, by a dry run. Only the button of that page
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -13,16 +14,17 @@ from aiohttp import web
 from app.access.guard import CALLER, readable_keys
 from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
+from app.configuration.changes.authority import PROPERTIES
 from app.configuration.changes.models import Operation
 from app.configuration.changes.views import AppliedChangeSets, KeyChange
 from app.configuration.snapshots.reading import own_snapshot
 from app.console.changes.extent import Extent, extent_of
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
-from app.console.confirmation import check_confirmation
 from app.console.emergency import read_authority
-from app.console.forms import FormErrors, read_form
+from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
+from app.console.save_effect import SaveEffect, effect_of
 from app.console.saving import check_message, write
 from app.database import Connection
 from app.errors import AppError, NotFound, Stale
@@ -107,12 +109,13 @@ def _restore(request: web.Request) -> WriteBack:
 async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
     next_ = request.query.get("next", "")
     try:
-        planned, operations = await _apply(request, write_back, "", dry_run=True)
+        planned, operations = await _apply(request, write_back, "")
     except Stale as error:
         return await _refused(request, write_back, error, next_=next_, status=200)
     snapshot = own_snapshot(request, request.match_info["environment"])
     extent = await in_turn("extent", lambda: extent_of(operations, snapshot))
-    return await _page(request, write_back, planned=planned, extent=extent, next=next_)
+    save = _save_effect(request, [operation.key for operation in operations], planned)
+    return await _page(request, write_back, planned=planned, save=save, extent=extent, next=next_)
 
 
 async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
@@ -121,9 +124,7 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
     fields = {"message": message, "typed": form.get("confirmation", "")}
     try:
         check_message(message)
-        if (environment := frame(request).environment) is not None:
-            check_confirmation(form, environment)
-        written, _ = await _apply(request, write_back, message, dry_run=False)
+        written, _ = await _apply(request, write_back, message, confirmation=form)
     except AppError as error:
         status = problems.STATUS[type(error)]
         return await _refused(request, write_back, error, next_=next_, status=status, **fields)
@@ -140,9 +141,10 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
 
 
 async def _apply(
-    request: web.Request, write_back: WriteBack, message: str, *, dry_run: bool
+    request: web.Request, write_back: WriteBack, message: str, confirmation: Form | None = None
 ) -> tuple[AppliedChangeSets, Sequence[Operation]]:
-    """Return the changes, and the operations of the plan."""
+    """Return the changes, and the operations of the plan: a dry run without a confirmation."""
+    dry_run = confirmation is None
     actor, vault = request[CALLER].actor, request.app[VAULT]
     authority = read_authority(request, message, dry_run=dry_run)
     operations: Sequence[Operation] = ()
@@ -160,7 +162,8 @@ async def _apply(
             is_dry_run=dry_run,
         )
 
-    return await write(request, work, dry_run=dry_run), operations
+    written = await write(request, work, confirmation=confirmation, dry_run=dry_run)
+    return written, operations
 
 
 async def _refused(
@@ -173,11 +176,16 @@ async def _refused(
     next_: str,
     status: int,
 ) -> web.Response:
-    stale = error if isinstance(error, Stale) else None
+    stale, save = error if isinstance(error, Stale) else None, None
+    if stale is None:
+        with suppress(AppError):
+            planned, operations = await _apply(request, write_back, "")
+            save = _save_effect(request, [operation.key for operation in operations], planned)
     conflicts = await _conflicts(request, stale) if stale else []
     return await _page(
         request,
         write_back,
+        save=save or frame(request).save_of(None),
         errors=FormErrors.of(error),
         conflicts=conflicts,
         conflicts_count=len(stale.violations) if stale else 0,
@@ -225,7 +233,7 @@ async def _page(
     if planned is not None:
         details = await in_turn("words", lambda: planned_details(planned))
     shown: dict[str, Any] = {"errors": FormErrors(), "conflicts": (), "conflicts_count": 0}
-    shown |= {"message": "", "typed": "", "extent": Extent()}
+    shown |= {"message": "", "typed": "", "extent": Extent(), "save": None}
     return page(
         request,
         "changes/write_back.html",
@@ -235,6 +243,19 @@ async def _page(
         is_refused=status != 200,
         revision=_revision(request),
         **shown | data,
+    )
+
+
+def _save_effect(
+    request: web.Request, keys: Sequence[str], planned: AppliedChangeSets
+) -> SaveEffect:
+    has_properties = any(item.properties is not None for item in planned.change_sets)
+    snapshot = own_snapshot(request, request.match_info["environment"])
+    return effect_of(
+        request[CALLER].rights,
+        snapshot.environment,
+        [*keys, PROPERTIES] if has_properties else keys,
+        snapshot.rules,
     )
 
 

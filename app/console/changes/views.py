@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import UNSET
 
+from app.configuration.changes.authority import PROPERTIES
 from app.configuration.changes.models import ChangeKind, Kind
 from app.configuration.changes.properties import without_version
 from app.configuration.changes.views import (
@@ -39,9 +40,10 @@ _LINES_MAX = 300
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeSetRow:
-    """A change set, or one change of a key, in a list."""
+    """A change set, or one change of a key, in a list. `keys` are the first that it changed."""
 
     revision: int
+    keys: Sequence[str]
     kind: str
     author: NamedActor
     message: str
@@ -85,11 +87,13 @@ def change_set_row(request: web.Request, change_set: ChangeSetView) -> ChangeSet
     sentences = describe_changes(
         change_set.changes, change_set.properties, limit=_LISTED_MAX, hidden=hidden
     )
-    return _row(request, change_set, sentences)
+    keys = [change.key for change in change_set.changes]
+    keys += [PROPERTIES] if change_set.properties is not None else []
+    return _row(request, change_set, keys, sentences)
 
 
 def key_change_row(request: web.Request, key: str, change: KeyChange) -> ChangeSetRow:
-    return _row(request, change, describe_change(key, change.before, change.after))
+    return _row(request, change, [key], describe_change(key, change.before, change.after))
 
 
 def change_set_details(
@@ -130,10 +134,14 @@ def page_of_key(changes: Sequence[KeyChange]) -> str:
 
 
 def _row(
-    request: web.Request, change: ChangeSetView | KeyChange, sentences: Sequence[Sentence]
+    request: web.Request,
+    change: ChangeSetView | KeyChange,
+    keys: Sequence[str],
+    sentences: Sequence[Sentence],
 ) -> ChangeSetRow:
     return ChangeSetRow(
         revision=change.revision,
+        keys=keys,
         kind="" if change.kind == ChangeKind.EDIT else change.kind,
         author=actor_of(request, change.actor, change.actor_name),
         message=change.message,

@@ -11,13 +11,14 @@ from app.configuration.changes import plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.past import Moment, revision_of
 from app.configuration.changes.views import AppliedChangeSets, Difference
-from app.configuration.snapshots.reading import FOLLOWER
+from app.configuration.snapshots.reading import FOLLOWER, load_snapshot
 from app.console.changes.views import ChangeSetDetails, difference_details, planned_details
-from app.console.confirmation import check_confirmation
+from app.console.confirmation import FIELD
 from app.console.emergency import read_authority
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
+from app.console.save_effect import effect_of
 from app.console.saving import check_grant, check_message, write
 from app.console.state import read_moment
 from app.database import Connection
@@ -64,18 +65,16 @@ async def post_promote(request: web.Request) -> web.Response:
         return redirect(address)
     try:
         check_message(form.get("message", ""))
-        if is_confirmed and (environment := around.environment) is not None:
-            check_confirmation(form, environment)
         planned = await _promote(request, form, source, keys, dry_run=not is_confirmed)
     except AppError as error:
-        return _plan_page(
+        return await _plan_page(
             request, form, errors=FormErrors.of(error), status=problems.STATUS[type(error)]
         )
     if is_confirmed and planned.change_sets:
         revision = planned.change_sets[0].revision
         return redirect(around.url("changes", str(revision), saved=revision))
     details = await in_turn("words", lambda: planned_details(planned))
-    return _plan_page(request, form, details=details)
+    return await _plan_page(request, form, details=details)
 
 
 async def _difference(
@@ -126,10 +125,10 @@ async def _promote(
             authority=authority,
         )
 
-    return await write(request, work, dry_run=dry_run)
+    return await write(request, work, confirmation=form, dry_run=dry_run)
 
 
-def _plan_page(
+async def _plan_page(
     request: web.Request,
     form: Form,
     *,
@@ -137,13 +136,17 @@ def _plan_page(
     errors: FormErrors | None = None,
     status: int = 200,
 ) -> web.Response:
+    keys = form.getall("key", [])
+    target = await load_snapshot(request, request.match_info["environment"])
     return page(
         request,
         "compare/promotion.html",
         status=status,
         source=form.get("source", ""),
-        keys=form.getall("key", []),
+        keys=keys,
+        save=effect_of(request[CALLER].rights, target.environment, keys, target.rules),
         message=form.get("message", ""),
+        typed=form.get(FIELD, ""),
         details=details,
         errors=errors or FormErrors(),
     )

@@ -8,9 +8,9 @@ from app.access.models import Scope
 from app.configuration.changes.models import Content
 from app.configuration.changes.references import referenced_names
 from app.configuration.changes.requests import PutOperation
-from app.configuration.snapshots.reading import FOLLOWER, load_snapshot, own_snapshot
+from app.configuration.snapshots.reading import load_snapshot, own_snapshot
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.confirmation import check_confirmation, needs_confirmation
+from app.console.confirmation import needs_confirmation
 from app.console.entry_pages import read_version
 from app.console.flag.views import require_flag, status_of
 from app.console.forms import Form, FormErrors, read_form
@@ -34,9 +34,7 @@ async def copy_flag(request: web.Request) -> web.Response:
     """Create the flag as the page showed it."""
     form = await read_form(request)
     key, entry = request.match_info["key"], await _source(request, form.get("source", ""))
-    environment = request.app[FOLLOWER].require(request.match_info["environment"])
     try:
-        check_confirmation(form, environment)
         _check_reviewed(form, entry)
         operation = PutOperation(
             key=key,
@@ -47,7 +45,7 @@ async def copy_flag(request: web.Request) -> web.Response:
             description=entry.description,
         )
         message = form.get("message", "") or f"Copy {key} from {entry.environment}"
-        written = await save(request, [operation], message)
+        written = await save(request, [operation], message, confirmation=form)
     except (Invalid, Conflict, Stale) as error:
         status = problems.STATUS[type(error)]
         return _page(request, entry, status=status, form=form, errors=FormErrors.of(error))
@@ -94,7 +92,6 @@ def _page(
 ) -> web.Response:
     snapshot = own_snapshot(request, request.match_info["environment"])
     used = set(referenced_names(Content.of(entry)))
-    confirms = needs_confirmation(snapshot.environment)
     typed = form if form is not None else Form()
     return page(
         request,
@@ -105,8 +102,9 @@ def _page(
         serves=list(describe(entry.value)),
         missing=sorted(used.difference(snapshot.rules.flag_set.segments)),
         has_choice=_has_choice(entry),
-        chosen=typed.get("state", _DISABLED if confirms else _AS_SOURCE),
+        chosen=typed.get(
+            "state", _DISABLED if needs_confirmation(snapshot.environment) else _AS_SOURCE
+        ),
         message=typed.get("message", ""),
-        confirms=confirms,
         errors=errors,
     )

@@ -7,7 +7,7 @@ from aiohttp import web
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.reading import own_snapshot
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.confirmation import FIELD, check_confirmation, needs_confirmation
+from app.console.confirmation import FIELD
 from app.console.entry_pages import leave, read_version
 from app.console.flag.views import head_of, require_flag
 from app.console.forms import FormErrors, read_form
@@ -32,10 +32,8 @@ async def switch_flag(request: web.Request) -> web.Response:
     """Switch a flag as `flag disable` and `flag enable` do."""
     form = await read_form(request)
     state, entry = _current(request)
-    environment = state.snapshot.environment
     message, variant = form.get("message", ""), form.get("variant") or None
     try:
-        check_confirmation(form, environment)
         definition = await _switched(request, entry, variant)
         operation = PutOperation(
             key=entry.key,
@@ -45,7 +43,7 @@ async def switch_flag(request: web.Request) -> web.Response:
             schema=entry.schema,
             description=entry.description,
         )
-        written = await save(request, [operation], message)
+        written = await save(request, [operation], message, confirmation=form)
     except (Invalid, Conflict, Stale) as error:
         errors = FormErrors.of(error)
         typed = form.get(FIELD, "")
@@ -99,7 +97,6 @@ async def _switch_page(
         effect=effect,
         problem="" if problem is None or needs_variant else problem.message,
         variants=list(entry.value["variants"]) if needs_variant else [],
-        confirms=needs_confirmation(state.snapshot.environment),
         has_rules=isinstance(entry.value, dict) and bool(entry.value.get("targeting")),
         message=message,
         typed=typed,

@@ -14,7 +14,7 @@ from app.configuration.changes.requests import OPERATIONS_MAX
 from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.snapshots.reading import FOLLOWER, load_snapshot, own_snapshot
 from app.configuration.snapshots.snapshot import Snapshot
-from app.console.confirmation import check_confirmation, needs_confirmation
+from app.console.confirmation import FIELD
 from app.console.emergency import read_authority
 from app.console.flags.bulk import (
     BulkPlan,
@@ -30,6 +30,7 @@ from app.console.flags.listing import read_matching
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import is_fragment, redirect, redirect_to
 from app.console.rendering import Frame, frame, page
+from app.console.save_effect import effect_of
 from app.console.saving import check_grant, check_message, save, write
 from app.console.state import EnvironmentState
 from app.database import Connection
@@ -91,6 +92,7 @@ async def post_flag_actions(request: web.Request) -> web.Response:
             status=problems.STATUS[type(error)],
             errors=FormErrors.of(error),
             message=form.get("message", ""),
+            typed=form.get(FIELD, ""),
         )
     return redirect_to(request, location)
 
@@ -169,13 +171,12 @@ async def _apply(request: web.Request, around: Frame, selection: _Selection, for
     target, tokens = selection.target, form.getall("reviewed", [])
     message = form.get("message", "") or selection.title
     check_message(message)
-    check_confirmation(form, target)
     if selection.action is FlagAction.PROMOTE:
-        written = await _promote(request, selection, tokens, form.get("message", ""))
+        written = await _promote(request, selection, tokens, form)
     else:
         plan = await _plan(request, selection)
         plan.check_reviewed(tokens)
-        written = await save(request, plan.operations(), message)
+        written = await save(request, plan.operations(), message, confirmation=form)
     revision = next(
         (item.revision for item in written.change_sets if item.environment == target.name), None
     )
@@ -184,11 +185,12 @@ async def _apply(request: web.Request, around: Frame, selection: _Selection, for
 
 
 async def _promote(
-    request: web.Request, selection: _Selection, tokens: Sequence[str], message: str
+    request: web.Request, selection: _Selection, tokens: Sequence[str], form: Form
 ) -> AppliedChangeSets:
     source, target = selection.source.environment.name, selection.target.name
     snapshot = await load_snapshot(request, target)
     actor, vault = request[CALLER].actor, request.app[VAULT]
+    message = form.get("message", "")
     authority = read_authority(request, message)
 
     async def work(connection: Connection) -> AppliedChangeSets:
@@ -199,7 +201,7 @@ async def _promote(
             connection, plan, actor=actor, message=message, vault=vault, authority=authority
         )
 
-    return await write(request, work, dry_run=False)
+    return await write(request, work, confirmation=form)
 
 
 async def _review(
@@ -210,10 +212,14 @@ async def _review(
     status: int = 200,
     errors: FormErrors | None = None,
     message: str = "",
+    typed: str = "",
 ) -> web.Response:
-    plan = None
+    plan = save = None
     if selection.action is not FlagAction.EXPORT:
         plan = await in_turn("words", (await _plan(request, selection)).describe)
+        target = await load_snapshot(request, selection.target.name)
+        keys = [change.key for change in plan.changes]
+        save = effect_of(request[CALLER].rights, target.environment, keys, target.rules)
     return page(
         request,
         "flags/_review.html" if is_fragment(request) else "flags/review.html",
@@ -226,7 +232,8 @@ async def _review(
         plan=plan,
         target=selection.target,
         targets=_targets(around, selection.source.environment.name),
-        confirms=needs_confirmation(selection.target),
+        save=save,
+        typed=typed,
         back=around.url("flags", **selection.chosen.parameters),
         filter_query=selection.chosen.query,
         formats=EXPORT_FORMATS,

@@ -107,15 +107,21 @@ async def _page(
     status: int = 200,
     errors: FormErrors | None = None,
 ) -> web.Response:
-    snapshot = own_snapshot(request, request.match_info["environment"])
+    state = EnvironmentState(snapshot=own_snapshot(request, request.match_info["environment"]))
+    around, keys = frame(request, state), [form.key] if is_key(form.key) else None
+    effects = [around.save_in(environment.name, keys) for environment in around.environments]
     return page(
         request,
         "flags/_new_flag.html" if is_fragment(request) else "flags/new_flag.html",
-        state=EnvironmentState(snapshot=snapshot),
+        state=state,
         status=status,
         form=form,
         errors=errors,
         types=TYPES,
+        keys=keys,
+        save=around.save_of(keys),
+        # Then the chosen environments decide what the button says.
+        is_mixed=len({item.proposes for item in effects if item and item.is_allowed}) > 1,
         may_have_more=len(form.variants) < VARIANTS_MAX and form.type != "boolean",
         **await _key_check(request, form.key),
     )

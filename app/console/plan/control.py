@@ -10,7 +10,7 @@ from aiohttp import web
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.reading import own_snapshot
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.confirmation import FIELD, check_confirmation
+from app.console.confirmation import FIELD
 from app.console.entry_pages import leave, read_version
 from app.console.flag.views import head_of, require_flag
 from app.console.forms import FormErrors, read_form
@@ -84,7 +84,6 @@ async def post_plan_control(request: web.Request) -> web.Response:
     action = _action(request)
     message = form.get("message", "")
     try:
-        check_confirmation(form, state.snapshot.environment)
         operation = PutOperation(
             key=entry.key,
             version=read_version(form),
@@ -93,7 +92,7 @@ async def post_plan_control(request: web.Request) -> web.Response:
             schema=entry.schema,
             description=entry.description,
         )
-        written = await save(request, [operation], message)
+        written = await save(request, [operation], message, confirmation=form)
     except (Invalid, Conflict, Stale) as error:
         return await _control_page(
             request,

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.confirmation import FIELD, check_confirmation
+from app.console.confirmation import FIELD
 from app.console.entry_pages import leave
 from app.console.flag.conflict import read_base, read_conflict
 from app.console.flag.forms import parse_as
@@ -109,8 +109,7 @@ async def _save(
         description=base.description,
     )
     try:
-        check_confirmation(form, state.snapshot.environment)
-        written = await save(request, [operation], draft.message)
+        written = await save(request, [operation], draft.message, confirmation=form)
     except Stale:
         result = await _conflict(request, base, draft)
     except (Invalid, Conflict) as error:

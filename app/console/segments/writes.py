@@ -5,7 +5,6 @@ from aiohttp import web
 from app.access.models import Scope
 from app.configuration.changes.requests import DeleteOperation, PutOperation
 from app.configuration.changes.views import EntryView
-from app.console.confirmation import check_confirmation
 from app.console.copying.handlers import texts_for
 from app.console.copying.texts import CopyTexts
 from app.console.entry_drafts import (
@@ -198,9 +197,8 @@ async def post_segment_deletion(request: web.Request) -> web.Response:
     form = await read_form(request)
     entry = find_entry(request, state)
     try:
-        check_confirmation(form, state.snapshot.environment)
         operation = DeleteOperation(key=entry.key, version=read_version(form))
-        written = await save(request, [operation], form.get("message", ""))
+        written = await save(request, [operation], form.get("message", ""), confirmation=form)
     except AppError as error:
         message, status = FormErrors.of(error).message, problems.STATUS[type(error)]
         if list_reference(entry.value) is not None:

@@ -12,7 +12,6 @@ from app.configuration.changes.views import AppliedChangeSets
 from app.configuration.entries import service
 from app.configuration.snapshots.reading import load_snapshot
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.confirmation import check_confirmation
 from app.console.emergency import read_authority
 from app.console.entry_drafts import current_of, pending_change, view_of
 from app.console.entry_pages import read_version, revision_in
@@ -39,9 +38,8 @@ async def post_deletion(request: web.Request) -> web.Response:
     form = await read_form(request)
     entry = find_entry(request, state)
     try:
-        check_confirmation(form, state.snapshot.environment)
         operation = DeleteOperation(key=entry.key, version=read_version(form))
-        written = await save(request, [operation], form.get("message", ""))
+        written = await save(request, [operation], form.get("message", ""), confirmation=form)
     except AppError as error:
         return _refused_action(request, state, form, "delete", error)
     revision = revision_in(written, state.snapshot.environment.name)

@@ -4,6 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
+from app.configuration.changes.authority import PROPERTIES
 from app.configuration.transfer.documents import Format
 from app.configuration.transfer.handlers import answer_export
 from app.configuration.transfer.import_requests import OUTDATED, run_import
@@ -12,7 +13,7 @@ from app.console.emergency import read_authority
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
-from app.console.saving import check_message
+from app.console.saving import check_message, proposing
 from app.console.state import EnvironmentState, read_state
 from app.console.transfer.formats import NAMES
 from app.console.transfer.forms import ImportForm, read_import_form
@@ -47,8 +48,17 @@ async def post_import(request: web.Request) -> web.Response:
         return _page(request, state, form, errors=FormErrors.of(error), status=422)
     view = import_view(result)
     revision = result.revision if view.is_empty else result.revision - 1
-    checked = form.mark(revision)
-    return _page(request, state, form, view=view, checked=checked, notice=notice)
+    keys = [*result.created, *result.updated, *result.deleted]
+    keys += [PROPERTIES] if result.properties is not None else []
+    return _page(
+        request,
+        state,
+        form,
+        view=view,
+        save=frame(request, state).save_of(keys),
+        checked=form.mark(revision),
+        notice=notice,
+    )
 
 
 async def _apply(request: web.Request, form: ImportForm) -> tuple[ImportResult | None, str]:
@@ -58,9 +68,10 @@ async def _apply(request: web.Request, form: ImportForm) -> tuple[ImportResult |
         return None, "The import differs from the one that was shown. Check it again."
     authority = read_authority(request, form.message)
     try:
-        return await run_import(
-            request, form.raw, form.options(dry_run=False), authority, revision=revision
-        ), ""
+        async with proposing(request):
+            return await run_import(
+                request, form.raw, form.options(dry_run=False), authority, revision=revision
+            ), ""
     except Conflict as error:
         if error.code != OUTDATED:
             raise
@@ -94,7 +105,7 @@ def _page(
         formats=NAMES,
         view=view,
         errors=errors,
-        **{"checked": "", "notice": "", **data},
+        **{"save": None, "checked": "", "notice": "", **data},
     )
 
 
