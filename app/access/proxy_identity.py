@@ -4,6 +4,7 @@ The headers count only on a connection from an address of TRUSTED_PROXIES. X-For
 matter: a client may have written it. Only the console reads them; the API knows tokens alone.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -23,6 +24,8 @@ from app.http.client_address import is_within
 from app.http.keys import DATABASE, SETTINGS
 
 _LENGTH_MAX = 255
+# What Apache and Caddy send for a variable without a value. Everyone would be the same person.
+_EMPTY_VARIABLE = re.compile(r"\(null\)|\{[^{}]*\}")
 # The reasons of refusals, for the access log.
 _NAMED_ELSEWHERE = "the proxy names another person"
 NOT_NAMED = "the proxy names no person"
@@ -137,6 +140,8 @@ def _text(value: str) -> str:
     text = value.strip()
     if not text:
         raise ValueError("is empty")
+    if _EMPTY_VARIABLE.fullmatch(text):
+        raise ValueError("has the name of an empty variable")
     if len(text) > _LENGTH_MAX:
         raise ValueError(f"has a name of more than {_LENGTH_MAX} characters")
     # Bytes that are no UTF-8 are surrogates here.

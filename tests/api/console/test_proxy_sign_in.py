@@ -185,6 +185,11 @@ async def test_person_of_a_provider_has_another_identity(
         ([("X-Forwarded-User", "mallory, asha")], "has two values"),
         ([("X-Forwarded-User", "")], "is empty"),
         ([("X-Forwarded-User", "   ")], "is empty"),
+        ([("X-Forwarded-User", "(null)")], "has the name of an empty variable"),
+        (
+            [("X-Forwarded-User", "asha"), ("X-Forwarded-Groups", "shop,{header.X-Groups}")],
+            "has the name of an empty variable",
+        ),
         ([("X-Forwarded-User", "a" * 256)], "has a name of more than 255 characters"),
         ([("X-Forwarded-User", "as\tha")], "has characters that cannot be printed"),
         ([("X-Forwarded-User", "as\u202eha")], "has characters that cannot be printed"),

@@ -17,7 +17,7 @@ RUNNERS = {
 }
 OUTPUTS = {"text", "json"}
 # Content of files that a reader creates. It is shown, and not run.
-FILES = {"json", "yaml", "ini", "nginx", "toml"}
+FILES = {"json", "yaml", "ini", "nginx", "apache", "toml"}
 
 _FENCE = re.compile(
     r"""
