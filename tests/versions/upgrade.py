@@ -27,6 +27,7 @@ from tests.guardian import guarded_folder
 from tests.paths import ROOT
 from tests.ports import free_port
 from tests.process.conftest import Process
+from tests.versions import rights
 
 LAST_RELEASE = "2ffb9b9dd906d69711dcaa1e310bde492689bfe0"
 _PARTS = ("app", "sql", "migrations")
@@ -92,7 +93,7 @@ class Traffic:
             query = f"?min_revision={revision}&reveal=true"
             read = await self._ask("read", "GET", path + query)
             if written is not None and read is not None and read["value"] != value:
-                self._fail(f"read of {key} is {read['value']}, not {value}")
+                self.fail(f"read of {key} is {read['value']}, not {value}")
             await self._use(place, number)
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -101,7 +102,7 @@ class Traffic:
         path = f"{place}/ofrep/v1/evaluate/flags/upgrade"
         evaluated = await self._ask("evaluation", "POST", path, body={"context": context})
         if evaluated is not None and evaluated["value"] is not True:
-            self._fail(f"the flag is {evaluated['value']}")
+            self.fail(f"the flag is {evaluated['value']}")
         await self._ask("history", "GET", f"{place}/changes?limit=20")
         await self._ask("list", "GET", f"{place}/configurations?limit=50")
 
@@ -132,12 +133,12 @@ class Traffic:
                 if answer.status in {200, 201}:
                     return await answer.json()
                 text = (await answer.text())[:300]
-                self._fail(f"{name} at the {version} code: {answer.status} {text}")
+                self.fail(f"{name} at the {version} code: {answer.status} {text}")
         except (ClientError, TimeoutError) as error:
-            self._fail(f"{name} at the {version} code: {type(error).__name__}")
+            self.fail(f"{name} at the {version} code: {type(error).__name__}")
         return None
 
-    def _fail(self, text: str) -> None:
+    def fail(self, text: str) -> None:
         self.errors.append(f"{self.phase}: {text}")
 
 
@@ -155,7 +156,11 @@ class Deployment:
         process = Process(
             self.folder,
             free_port(),
-            environment={"SEED_ON_START": "false", "REQUEST_LOG_SAMPLE": "0"},
+            environment={
+                "SEED_ON_START": "false",
+                "REQUEST_LOG_SAMPLE": "0",
+                **rights.ENVIRONMENT,
+            },
             code=self.old_code if version == "old" else ROOT,
             is_fork=False,
         )
@@ -221,6 +226,8 @@ async def _go(folder: Path, seconds: float, tell: Callable[[str], None]) -> Traf
 async def _roll(deployment: Deployment, seconds: float, tell: Callable[[str], None]) -> None:
     """Roll forward and back while the traffic runs."""
     steps = str(deployment.added_migrations)
+    traffic = deployment.traffic
+    limited = rights.LimitedRights(traffic.client)
     phases: Sequence[tuple[str, Callable[[], Awaitable[object]]]] = (
         ("the old code alone", lambda: asyncio.sleep(0)),
         ("a canary: the new code migrates", lambda: deployment.replace("old", "new")),
@@ -235,9 +242,11 @@ async def _roll(deployment: Deployment, seconds: float, tell: Callable[[str], No
         ("forward again: the new code alone", lambda: deployment.replace("old", "new")),
     )
     for title, act in phases:
-        deployment.traffic.phase = title
+        traffic.phase = title
         await act()
         tell(title)
+        async for error in limited.errors(traffic.rotation, traffic.headers):
+            traffic.fail(error)
         await asyncio.sleep(seconds / len(phases))
 
 
