@@ -59,6 +59,7 @@ from app.server.sample_data import add_test_data
 from app.settings import Secret, Settings, Target, TlsMode, load
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer, missing, version_of
+from tests.waiting import HANG_SECONDS
 
 SIGNER = Signer(Secret("k" * 32))
 _TEXT, _RECIPIENT = new_identity(datetime.now(UTC))
@@ -219,7 +220,7 @@ def test_backup_excludes_writes_made_during_it(server: Server, empty: str, tmp_p
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        assert begun.wait(10)
+        assert begun.wait(HANG_SECONDS)
         manifest = create_backup(_request(server.target(BACKUP, empty), tmp_path), _silent)
     finally:
         ended.set()
@@ -483,7 +484,7 @@ def test_deadlock_with_a_request_does_not_end_a_restore(
     with server.admin(empty) as watcher:
         other = threading.Thread(target=request)
         other.start()
-        assert is_locked.wait(10)
+        assert is_locked.wait(HANG_SECONDS)
 
         assert restore_backup(origin.source, _restore_target(server, empty), _silent)
         other.join()
@@ -505,7 +506,7 @@ def test_backup_started_during_restore_has_the_restored_data(
 
     monkeypatch.setattr("app.operations.backups.restore.grant_privileges", begin)
     restore_backup(origin.source, _restore_target(server, empty), _silent)
-    other.join(20)
+    other.join(HANG_SECONDS)
 
     (manifest,) = created
     name = "flagstone.configurations"

@@ -688,7 +688,7 @@ def test_waiting_migrator_does_not_block_an_index_build(
 
     assert was_waiting
     assert waited == (0,)
-    assert done.wait(5)
+    assert done.wait(HANG_SECONDS)
     waiter.join()
 
 

@@ -73,7 +73,7 @@ async def test_result_of_a_cancelled_waiter_is_freed() -> None:
     def read() -> Document:
         document = Document()
         weakref.finalize(document, loop.call_soon_threadsafe, freed.set)
-        resume.wait(10)
+        resume.wait(HANG_SECONDS)
         return document
 
     waiter = asyncio.ensure_future(in_thread("read", read))
@@ -87,7 +87,10 @@ async def test_result_of_a_cancelled_waiter_is_freed() -> None:
 
 async def test_thread_that_hangs_delays_no_other_work() -> None:
     resume = threading.Event()
-    hanging = [asyncio.ensure_future(in_thread("hang", lambda: resume.wait(30))) for _ in range(20)]
+    hanging = [
+        asyncio.ensure_future(in_thread("hang", lambda: resume.wait(HANG_SECONDS)))
+        for _ in range(20)
+    ]
 
     async with asyncio.timeout(HANG_SECONDS):
         assert await in_thread("work", lambda: "done") == "done"

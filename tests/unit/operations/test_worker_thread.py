@@ -8,6 +8,7 @@ from types import FrameType
 import pytest
 
 from app.operations.backups.worker_thread import WorkerThread
+from tests.waiting import HANG_SECONDS
 
 
 def test_interrupted_wait_does_not_end_the_work() -> None:
@@ -20,22 +21,27 @@ def test_interrupted_wait_does_not_end_the_work() -> None:
     go_on = threading.Event()
 
     def work() -> None:
-        go_on.wait(10)
+        go_on.wait(HANG_SECONDS)
 
     thread = WorkerThread("work", work)
     timer = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+
+    def wait() -> None:
+        # The signal may come before the wait.
+        timer.start()
+        thread.wait(HANG_SECONDS)
+
     try:
         thread.start()
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
-            thread.wait(10)
+            wait()
 
         assert thread.is_running
     finally:
         timer.join()
         signal.signal(signal.SIGUSR1, before)
         go_on.set()
-    assert thread.wait(10)
+    assert thread.wait(HANG_SECONDS)
     assert not thread.is_running
 
 
@@ -44,4 +50,4 @@ def test_unstarted_work_is_not_running() -> None:
 
     assert not thread.is_running
     thread.start()
-    assert thread.wait(10)
+    assert thread.wait(HANG_SECONDS)
