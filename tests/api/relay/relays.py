@@ -19,6 +19,7 @@ from app.relay.status_page import SOURCE
 from app.relay.usage import CLIENT
 from app.server.application import create_app
 from app.settings import load
+from tests.ports import free_port
 from tests.waiting import HANG_SECONDS
 
 _NOT_PASSED_ON = {"Content-Length", "Transfer-Encoding", "Connection", "Date", "Server"}
@@ -86,7 +87,8 @@ class Gate:
     waiting: list[str] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
-    _port: int = 0
+    # The same after each opening. Another process may take an ephemeral one in between.
+    _port: int = field(default_factory=free_port)
     _runner: web.AppRunner | None = None
 
     async def open(self) -> None:
@@ -97,7 +99,6 @@ class Gate:
         await web.TCPSite(
             *(self._runner, "127.0.0.1", self._port), ssl_context=self.tls, reuse_address=True
         ).start()
-        self._port = self._runner.addresses[0][1]
         self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self._port}"
 
     async def close(self) -> None:
