@@ -353,8 +353,10 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             "configuration.transfer.import_requests.IMPORT_SECONDS",
             # They sample 10,000 keys, however long it takes while lines are counted.
             "console.changes.effect.SECONDS_MAX",
+            "flags.handlers.PREVIEW_SECONDS",
             "flags.preview.SECONDS_MAX",
             "flags.preview.WAIT_SECONDS",
+            "flags.proposals.preview.FLAGS_SECONDS",
             "server.components.TRANSFER_WAIT_SECONDS",
         ):
             patch.setattr(f"app.{limit}", HANG_SECONDS)

@@ -21,7 +21,7 @@ from app.http.keys import DATABASE
 USAGE: web.AppKey[UsageCounts] = web.AppKey("usage", UsageCounts)
 PREVIEWS: web.AppKey[Previews] = web.AppKey("previews", Previews)
 # A preview waits up to 5 s for its turn, and then takes up to 3 s.
-_PREVIEW_SECONDS = 15.0
+PREVIEW_SECONDS = 15.0
 
 
 async def list_flag_usage(request: web.Request) -> web.Response:
@@ -73,7 +73,7 @@ async def preview_changes(request: web.Request) -> web.Response:
     errors in `refusals`.
     """
     query = wire.read_query(request, {"min_revision"})
-    body = await wire.read_body(request, PreviewRequest, answer_seconds=_PREVIEW_SECONDS)
+    body = await wire.read_body(request, PreviewRequest, answer_seconds=PREVIEW_SECONDS)
     snapshot = await read_snapshot(request, query)
     if any(key not in snapshot.limits for key in body.changes):
         raise Forbidden("key_foreign", "A key of the draft is not one of yours.")

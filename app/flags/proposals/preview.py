@@ -33,7 +33,7 @@ from app.threads import in_turn
 # Sentences of an environment.
 _WORDS_MAX = 100
 # Flags of further environments are left out after this time.
-_FLAGS_SECONDS = 6.0
+FLAGS_SECONDS = 6.0
 _NO_FLAGS = Preview(revision=0, refusals=[], flags=[], flags_count=0, is_complete=True)
 
 
@@ -48,7 +48,7 @@ async def preview(
     within = _within(proposal, names)
     result = await _tried(request, within)
     shown = replace(within, operations=readable(within.operations, rights))
-    end = time.monotonic() + _FLAGS_SECONDS
+    end = time.monotonic() + FLAGS_SECONDS
     previews = []
     for name, intent in sorted(trial.unchecked(shown.operations).items()):
         async with request.app[DATABASE].connection() as connection:

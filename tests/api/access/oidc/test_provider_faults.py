@@ -18,7 +18,7 @@ from tests.api.access.oidc.conftest import START, Browser, Installation
 from tests.conftest import serving
 from tests.oidc_provider import CLIENT_ID, OidcProvider
 from tests.ports import free_port
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 DISCOVERY, KEYS, TOKEN = "/.well-known/openid-configuration", "/keys", "/token"
@@ -99,9 +99,10 @@ async def test_slow_answer_ends_at_its_limit(
 
 
 async def test_failure_is_remembered_for_a_moment(
-    installation: Installation, browser: Browser
+    installation: Installation, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flood of sign-ins does not become one of calls."""
+    monkeypatch.setattr("app.access.oidc.provider.PAUSE_SECONDS", HANG_SECONDS)
     installation.provider.answers[DISCOVERY] = text_of("", status=503)
     for _ in range(5):
         assert (await browser.get(START)).status == 503

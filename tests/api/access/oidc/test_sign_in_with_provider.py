@@ -16,6 +16,7 @@ from app.http.keys import SETTINGS
 from tests.api.access.oidc.conftest import CALLBACK, PAGE, START, Browser, Installation
 from tests.oidc_provider import CLIENT_ID, OidcProvider
 from tests.people import give
+from tests.waiting import HANG_SECONDS
 
 COOKIE = "flagstone-oidc"
 
@@ -383,7 +384,10 @@ async def test_rotated_key_is_read_again(
     assert installation.provider.calls.count("/keys") == 2
 
 
-async def test_unknown_keys_cause_few_calls(installation: Installation, browser: Browser) -> None:
+async def test_unknown_keys_cause_few_calls(
+    installation: Installation, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.access.oidc.provider.KEYS_PAUSE_SECONDS", HANG_SECONDS)
     provider = installation.provider
     provider.sign = lambda claims: provider.signed(claims, kid="k9")
     for _ in range(3):
