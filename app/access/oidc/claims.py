@@ -30,8 +30,9 @@ def person_of(claims: Mapping[str, Any], groups_claim: str) -> PersonClaims:
     Raises TokenError without a usable subject, and for groups that cannot be used.
     """
     subject = subject_of(claims)
-    # An address that is not verified may be that of another person.
-    email = _text(claims.get("email")) if claims.get("email_verified") is not False else ""
+    # An address that is not verified may be that of another person. Amazon Cognito sends a text.
+    is_unverified = claims.get("email_verified") in (False, "false")
+    email = "" if is_unverified else _text(claims.get("email"))
     names = (_text(claims.get(name)) for name in ("name", "preferred_username"))
     return PersonClaims(
         subject=subject,

@@ -44,6 +44,9 @@ def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
     except msgspec.ValidationError as error:
         path = str(error).rpartition(" - at ")[2].strip("`").removeprefix("$.")
         raise _unusable(f"has a field of the wrong type, {path}") from None
+    if "{" in metadata.issuer:
+        # As at the address "common" of Microsoft Entra ID.
+        raise _unusable("is for all tenants. Name a single tenant in OIDC_ISSUER")
     if metadata.issuer != issuer:
         raise _unusable("has another issuer than OIDC_ISSUER. Copy the issuer from the document")
     for name in _ENDPOINTS:

@@ -49,6 +49,8 @@ def test_name_falls_back_to_the_next_claim(claims: dict[str, Any], name: str) ->
         ({"email": 1}, ""),
         ({"email": "a@b.c", "email_verified": True}, "a@b.c"),
         ({"email": "a@b.c", "email_verified": False}, ""),
+        ({"email": "a@b.c", "email_verified": "true"}, "a@b.c"),
+        ({"email": "a@b.c", "email_verified": "false"}, ""),
         ({"email": "a" * 255}, ""),
     ],
 )

@@ -32,7 +32,7 @@ def test_document_with_the_required_fields_is_enough() -> None:
     ("changes", "words"),
     [
         ({"issuer": ISSUER + "/"}, "another issuer than OIDC_ISSUER"),
-        ({"issuer": "https://login.example/{tenantid}/v2.0"}, "another issuer than OIDC_ISSUER"),
+        ({"issuer": "https://login.example/{tenantid}/v2.0"}, "a single tenant in OIDC_ISSUER"),
         ({"issuer": 1}, "wrong type, issuer"),
         ({"response_types_supported": "code"}, "wrong type, response_types_supported"),
         ({"response_types_supported": ["id_token"]}, "response type code"),
