@@ -1,6 +1,19 @@
 -- The values of large lists, and the states that entries name by digest.
 -- Owner: configuration/lists/ and configuration/list_data/.
 
+-- name: find_list_salt()$
+-- All lists have the salt of the first one. So the order of values is the same in each store: it
+-- does not tell an owner that another one has the same list.
+select list_stores.salt
+from list_stores
+where exists (
+    select 1
+    from list_states
+    where list_states.store = list_stores.id
+)
+order by list_stores.id
+limit 1;
+
 -- name: create_list_store(salt)$
 insert into list_stores (salt)
 values (:salt)
@@ -137,8 +150,8 @@ where store = :source
   and added <= :sequence
   and (removed is null or removed > :sequence);
 
--- name: count_list_differences(store, staged, first, last)^
--- How many values of a store a staged one lacks, and how many it has in addition.
+-- name: count_list_differences(store, sequence, staged, first, last)^
+-- How many values of a state a staged store lacks, and how many it has in addition.
 with present as (
     select
         hash,
@@ -146,8 +159,9 @@ with present as (
         expires_at
     from list_values
     where store = :store
-      and removed is null
       and hash between :first and :last
+      and added <= :sequence
+      and (removed is null or removed > :sequence)
 ),
 wanted as (
     select

@@ -18,7 +18,7 @@ from app.configuration.lists import states
 from app.configuration.lists.models import ListResult
 from app.configuration.lists.staging import Staged, stage
 from app.configuration.lists.states import Counts, NextState, StoredList
-from app.database import Connection, after_commit, sql
+from app.database import Connection, after_commit
 from app.environments import service as environments
 from app.environments.models import Environment
 from app.errors import Conflict, NotFound, Stale, Violation
@@ -98,12 +98,8 @@ async def read_current(connection: Connection, target: ListTarget, *, may_create
 
 async def begin(connection: Connection, target: ListTarget, mode: UploadMode) -> Staged:
     """Create the store of an upload. Raises as `read_current`."""
-    current = await read_current(connection, target, may_create=mode is not UploadMode.REMOVE)
-    salt = None
-    if current.reference is not None:
-        row = await sql.find_list_state(connection, digest=bytes.fromhex(current.reference.digest))
-        salt = row["salt"] if row is not None else None
-    return await stage(connection, salt)
+    await read_current(connection, target, may_create=mode is not UploadMode.REMOVE)
+    return await stage(connection)
 
 
 async def patch(
@@ -150,11 +146,14 @@ async def _replaced(connection: Connection, current: Current, staged: Staged) ->
     if current.reference == staged.total.reference:
         return Written(reference=current.reference)
     state = await states.lock_state(connection, current.reference)
-    if state.is_head and state.salt == staged.salt:
-        differences = await states.count_differences(connection, state, staged)
-        if differences * _CHANGED_SHARE <= state.total.count:
-            return await _equalized(connection, state, staged)
     counts = Counts(added=staged.total.count, removed=state.total.count)
+    if state.salt == staged.salt:
+        differences = await states.count_differences(connection, state, staged)
+        if (differences.added + differences.removed) * _CHANGED_SHARE <= state.total.count:
+            if state.is_head:
+                return await _equalized(connection, state, staged)
+            # The counts do not tell whether another owner has the same list in another store.
+            counts = differences
     return await _adopted(connection, staged, counts)
 
 

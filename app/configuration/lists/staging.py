@@ -49,9 +49,9 @@ class Staged:
         self.is_adopted = True
 
 
-async def stage(connection: Connection, salt: bytes | None) -> Staged:
-    """Create a store. `salt` is that of the list to compare with."""
-    salt = salt or secrets.token_bytes(SALT_BYTES)
+async def stage(connection: Connection) -> Staged:
+    """Create a store with the salt of all lists."""
+    salt = await sql.find_list_salt(connection) or secrets.token_bytes(SALT_BYTES)
     return Staged(store=await sql.create_list_store(connection, salt=salt), salt=salt)
 
 

@@ -168,15 +168,21 @@ async def staged_pages(connection: Connection, staged: Staged) -> AsyncIterator[
             return
 
 
-async def count_differences(connection: Connection, state: StoredList, staged: Staged) -> int:
+async def count_differences(connection: Connection, state: StoredList, staged: Staged) -> Counts:
     """Return how many values a staged store adds to a list and removes from it."""
-    differences = 0
+    counts = Counts()
     for first, last in hash_ranges(max(state.total.count, staged.total.count)):
         row = await sql.count_list_differences(
-            connection, store=state.store, staged=staged.store, first=first, last=last
+            connection,
+            store=state.store,
+            sequence=state.sequence,
+            staged=staged.store,
+            first=first,
+            last=last,
         )
-        differences += row["added"] + row["removed"]
-    return differences
+        counts.added += row["added"]
+        counts.removed += row["removed"]
+    return counts
 
 
 async def absent_pages(
