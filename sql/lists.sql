@@ -128,14 +128,57 @@ select distinct
 from list_states
 where digest = any(:digests::bytea[]);
 
--- name: insert_list_state(store, sequence, digest, count, sum)!
+-- name: list_own_lists(digests, counts, environments, prefixes, author)
+-- Those of the lists that an author may name who reads only the keys with these prefixes in these
+-- environments; `*` is every one. An entry has each of its values in `changes`, also the current one.
+-- The text of the value is compared, because a malformed one may equal a list: 3.0 equals 3. The
+-- length of the digest is a condition of the index.
+with named as (
+    select
+        digest,
+        count
+    from unnest(:digests::text[], :counts::integer[]) as given (digest, count)
+)
+select
+    named.digest,
+    named.count
+from named
+join list_states
+    on list_states.digest = decode(named.digest, 'hex')
+    and list_states.count = named.count
+where list_states.staged_by = :author
+union
+select
+    changes.after_value #>> '{list,digest}' as digest,
+    (changes.after_value #>> '{list,count}')::integer as count
+from changes
+join environments
+    on environments.name = changes.environment
+    and environments.first_revision <= changes.revision
+join unnest(:environments::text[], :prefixes::text[]) as held (environment, prefix)
+    on held.environment in ('*', changes.environment)
+    and changes.key ^@ held.prefix
+where changes.after_kind = 'segment'
+  and char_length(changes.after_value #>> '{list,digest}') = 64
+  and changes.after_value #>> '{list,digest}' = any(:digests::text[])
+  and changes.after_value::text = any(
+    array(
+        select jsonb_build_object(
+            'list',
+            jsonb_build_object('count', named.count, 'digest', named.digest)
+        )::text
+        from named
+    )
+  );
+
+-- name: insert_list_state(store, sequence, digest, count, sum, staged_by)!
 with moved as (
     update list_stores
     set head = :sequence
     where id = :store
 )
-insert into list_states (store, sequence, digest, count, sum)
-values (:store, :sequence, :digest, :count, :sum);
+insert into list_states (store, sequence, digest, count, sum, staged_by)
+values (:store, :sequence, :digest, :count, :sum, :staged_by);
 
 -- name: copy_list_values(source, sequence, target, first, last)!
 insert into list_values (store, hash, value, expires_at)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from app.access.models import Scope
 from app.access.permissions import OPERATOR_RIGHTS, Keys, Rights
 from app.errors import Forbidden, Violation
+from app.evaluation.lists import ListReference
 
 # Stands for the properties of an environment among keys. No entry has this key, and only rights for
 # all keys cover it.
@@ -28,9 +29,12 @@ class Authority:
 
     `proposal` is the ID of a proposal. `approvers` have approved it: their actors, each with the
     keys that the actor may approve in this environment. `authors` are those of them who have
-    written the proposal. `emergency` needs no approval: the caller has checked that the message
-    gives a reason. `is_dry_run` reports a lack of approvals in the change set instead of raising:
-    the caller must roll back.
+    written the proposal. `lists` are those that the stored proposal names in this environment, by
+    key: the author of that operation was allowed to name them.
+
+    `emergency` needs no approval: the caller has checked that the message gives a reason.
+    `is_dry_run` reports a lack of approvals in the change set instead of raising: the caller must
+    roll back.
     """
 
     rights: Rights
@@ -38,6 +42,7 @@ class Authority:
     proposal: str | None = None
     approvers: Mapping[str, Keys] = field(default_factory=dict)
     authors: frozenset[str] = frozenset()
+    lists: Mapping[str, ListReference] = field(default_factory=dict)
     emergency: bool = False
     is_dry_run: bool = False
 

@@ -71,7 +71,8 @@ class Operation:
 
     `expected` None matches every version; only the command line uses it. `is_lenient` allows a flag
     or segment that cannot be evaluated, as flagd does. `refusal` is the error for a content that
-    breaks its format; it is raised unless the same value is already stored.
+    breaks its format; it is raised unless the same value is already stored. `has_list_values` says
+    that the content names a list whose values are a part of the same write.
     """
 
     key: str
@@ -79,6 +80,7 @@ class Operation:
     expected: ExpectedVersion | None
     is_lenient: bool = False
     refusal: Invalid | None = None
+    has_list_values: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

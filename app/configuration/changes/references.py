@@ -9,7 +9,7 @@ from app.configuration.changes.models import Change, Content, Kind
 from app.configuration.changes.offload import run_by_size
 from app.database import Connection, sql
 from app.errors import Conflict, Invalid, Violation, as_sentence
-from app.evaluation.lists import list_reference, names_list
+from app.evaluation.lists import names_list
 from app.evaluation.needs import needs_of
 from app.evaluation.plans.compiling import without_plan
 from app.evaluation.targeting import IN_LIST
@@ -73,7 +73,6 @@ async def check_references(
     segment is still used; both name the keys. A lenient caller gets the violations returned.
     References that existed before are not checked.
     """
-    await _check_lists(connection, changes)
     removed = await _check_removed(connection, environment, changes)
     put = {change.key: change.after for change in changes if change.after is not None}
 
@@ -140,30 +139,6 @@ def reachable(names: set[str], segments: References) -> set[str]:
 
 def is_segment(content: Content | None) -> bool:
     return content is not None and content.kind is Kind.SEGMENT
-
-
-async def _check_lists(connection: Connection, changes: Sequence[Change]) -> None:
-    """Raise Invalid for a list whose values the database does not have."""
-    named = {
-        change.key: reference
-        for change in changes
-        if change.after is not None
-        and is_segment(change.after)
-        and (reference := list_reference(change.after.value)) is not None
-    }
-    if not named:
-        return
-    digests = [bytes.fromhex(reference.digest) for reference in named.values()]
-    rows = sql.list_known_lists(connection, digests=digests)
-    known = {(row["digest"].hex(), row["count"]) async for row in rows}
-    violations = [
-        Violation(key, "names a list whose values are not stored; upload them to the key first")
-        for key, reference in named.items()
-        if (reference.digest, reference.count) not in known
-    ]
-    if violations:
-        violations = violations[:_VIOLATIONS_MAX]
-        raise Invalid("list_unknown", as_sentence(violations), violations)
 
 
 async def _check_removed(

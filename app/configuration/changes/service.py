@@ -22,6 +22,7 @@ from app.configuration.changes.models import (
     Operation,
     PropertiesChange,
 )
+from app.configuration.changes.named_lists import check_lists
 from app.configuration.changes.offload import run_by_size
 from app.configuration.changes.plan_steps import check_new_plans, in_stored_form
 from app.configuration.changes.prerequisites import check_prerequisites
@@ -155,6 +156,7 @@ async def prepare(  # noqa: PLR0913 - all but three by name
             message,
         )
     changes = await seal_secrets(connection, vault or Vault(), head.name, changes)
+    await check_lists(connection, operations, authority, actor=actor)
     lenient = all(operation.is_lenient for operation in operations)
     warnings = await check_references(connection, head.name, changes, lenient=lenient)
     warnings += await check_prerequisites(connection, head.name, changes, lenient=lenient)

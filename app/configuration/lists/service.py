@@ -54,11 +54,15 @@ class ListTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class Current:
-    """The environment, and the entry with the list that it names."""
+    """The environment, and the entry with the list that it names.
+
+    `staged_by` is the author of a refused write, whose proposal will name the next state.
+    """
 
     head: Environment
     entry: Entry
     reference: ListReference | None
+    staged_by: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -121,7 +125,7 @@ async def upload(
     if mode is UploadMode.REPLACE:
         written = await _replaced(connection, current, staged)
     elif current.reference is None:
-        written = await _adopted(connection, staged)
+        written = await _adopted(connection, current, staged)
     else:
         written = await _changed(connection, current, _merging(connection, staged, mode))
     return replace(written, repeated=staged.repeated)
@@ -142,7 +146,7 @@ def _merging(
 
 async def _replaced(connection: Connection, current: Current, staged: Staged) -> Written:
     if current.reference is None:
-        return await _adopted(connection, staged)
+        return await _adopted(connection, current, staged)
     if current.reference == staged.total.reference:
         return Written(reference=current.reference)
     state = await states.lock_state(connection, current.reference)
@@ -151,13 +155,15 @@ async def _replaced(connection: Connection, current: Current, staged: Staged) ->
         differences = await states.count_differences(connection, state, staged)
         if (differences.added + differences.removed) * _CHANGED_SHARE <= state.total.count:
             if state.is_head:
-                return await _equalized(connection, state, staged)
+                return await _equalized(connection, current, state, staged)
             # The counts do not tell whether another owner has the same list in another store.
             counts = differences
-    return await _adopted(connection, staged, counts)
+    return await _adopted(connection, current, staged, counts)
 
 
-async def _equalized(connection: Connection, state: StoredList, staged: Staged) -> Written:
+async def _equalized(
+    connection: Connection, current: Current, state: StoredList, staged: Staged
+) -> Written:
     """Make a list equal to a staged store that differs little. So its history stays short."""
     draft = NextState(connection, state)
     async for values in states.absent_pages(connection, state, staged):
@@ -166,12 +172,14 @@ async def _equalized(connection: Connection, state: StoredList, staged: Staged) 
         await draft.add(page)
     if draft.total != staged.total:
         raise RuntimeError("the list differs from its upload")
-    await draft.store()
+    await draft.store(current.staged_by)
     return Written(reference=draft.total.reference, counts=draft.counts)
 
 
-async def _adopted(connection: Connection, staged: Staged, counts: Counts | None = None) -> Written:
-    await states.record(connection, staged.store, 0, staged.total)
+async def _adopted(
+    connection: Connection, current: Current, staged: Staged, counts: Counts | None = None
+) -> Written:
+    await states.record(connection, staged.store, 0, staged.total, current.staged_by)
     after_commit(staged.adopt)
     return Written(
         reference=staged.total.reference,
@@ -192,7 +200,7 @@ async def _changed(
     if not draft.is_changed:
         return Written(reference=current.reference)
     await draft.remove_expired(datetime.now(UTC) - _EXPIRED_FOR)
-    await draft.store()
+    await draft.store(current.staged_by)
     return Written(reference=draft.total.reference, counts=draft.counts)
 
 
@@ -221,6 +229,7 @@ async def write_entry(
                         description=description,
                     ),
                     expected=ExpectedVersion(version=entry.version),
+                    has_list_values=True,
                 )
             ],
             actor=target.actor,

@@ -52,7 +52,14 @@ async def lock_state(connection: Connection, reference: ListReference) -> Stored
     )
 
 
-async def record(connection: Connection, store: int, sequence: int, total: ListSum) -> None:
+async def record(
+    connection: Connection,
+    store: int,
+    sequence: int,
+    total: ListSum,
+    staged_by: str | None = None,
+) -> None:
+    """Record a state of a store. `staged_by` may name it before an entry does."""
     await sql.insert_list_state(
         connection,
         store=store,
@@ -60,6 +67,7 @@ async def record(connection: Connection, store: int, sequence: int, total: ListS
         digest=total.digest,
         count=total.count,
         sum=total.raw,
+        staged_by=staged_by,
     )
 
 
@@ -126,10 +134,10 @@ class NextState:
         counts = self.counts
         return bool(counts.added or counts.removed or counts.expired)
 
-    async def store(self) -> None:
+    async def store(self, staged_by: str | None) -> None:
         """Record the state. Raises Invalid above the limit."""
         check_count(self.total.count)
-        await record(self._connection, self._state.store, self._sequence, self.total)
+        await record(self._connection, self._state.store, self._sequence, self.total, staged_by)
 
     async def _columns(self, elements: Sequence[Element]) -> dict[str, object]:
         salt = self._state.salt

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from app.configuration.lists import service, staging
@@ -33,14 +34,17 @@ async def write(
 async def state_for_proposals(
     database: Database, target: ListTarget, change: Change, *, may_create: bool
 ) -> AsyncIterator[None]:
-    """Store the state of a refused write that needs approval: a proposal names it by its digest."""
+    """Store the state of a refused write that needs approval: a proposal names it by its digest.
+
+    Only the actor may name it, as long as no entry does.
+    """
     try:
         yield
     except ApprovalRequired:
 
         async def write_state(connection: Connection) -> None:
             current = await service.read_current(connection, target, may_create=may_create)
-            await change(connection, current)
+            await change(connection, replace(current, staged_by=target.actor))
 
         await database.transact(write_state)
         raise

@@ -13,7 +13,13 @@ from app.access.people.rights import NO_RIGHTS, rights_of
 from app.access.permissions import Keys, Rights
 from app.configuration.changes.approvals import missing_approvals
 from app.configuration.changes.authority import Authority, name_of
-from app.configuration.proposals.models import Needs, Proposal, approved_keys_of, keys_in
+from app.configuration.proposals.models import (
+    Needs,
+    Proposal,
+    approved_keys_of,
+    keys_in,
+    lists_in,
+)
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Conflict, Forbidden, Violation
@@ -77,7 +83,11 @@ async def authorities(
         ]
         approvers, own = count(environment, given, known, authors)
         found[environment] = Authority(
-            rights=rights, proposal=str(proposal.id), approvers=approvers, authors=own
+            rights=rights,
+            proposal=str(proposal.id),
+            approvers=approvers,
+            authors=own,
+            lists=lists_in(proposal.operations, environment),
         )
     return found
 

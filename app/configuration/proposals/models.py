@@ -9,9 +9,11 @@ import msgspec
 
 from app.access.permissions import ALL_KEYS, NO_KEYS, Keys
 from app.configuration.changes.authority import PROPERTIES
-from app.configuration.changes.requests import AnyOperation, PatchOperation
+from app.configuration.changes.named_lists import named_list
+from app.configuration.changes.requests import AnyOperation, PatchOperation, PutOperation
 from app.configuration.proposals.requests import NewProposal
 from app.configuration.proposals.states import Action, ProposalState
+from app.evaluation.lists import ListReference
 
 CREATED = "created"
 COMMENTED = "commented"
@@ -132,6 +134,17 @@ def key_of(operation: AnyOperation) -> str:
 def keys_in(operations: Iterable[AnyOperation], environment: str) -> list[str]:
     """Return the keys of the operations in an environment."""
     return [key_of(item) for item in operations if item.environment == environment]
+
+
+def lists_in(operations: Iterable[AnyOperation], environment: str) -> dict[str, ListReference]:
+    """Return the lists that the operations name in an environment, by key."""
+    return {
+        item.key: reference
+        for item in operations
+        if item.environment == environment
+        and isinstance(item, PutOperation)
+        and (reference := named_list(item.kind, item.value)) is not None
+    }
 
 
 def unstored(body: NewProposal) -> Proposal:

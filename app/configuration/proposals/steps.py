@@ -160,11 +160,12 @@ async def apply(
 
 
 async def _try_new(request: web.Request, new: NewProposal) -> Trial | None:
-    """Try a new proposal. The contents of a draft are checked only."""
+    """Try a new proposal. The contents and the lists of a draft are checked only."""
     intents = await trial.intents(request.app[CHECKS], new.operations)
-    if new.draft:
-        return None
     ready = Checked(proposal=unstored(new), intents=intents)
+    if new.draft:
+        await _check_draft(request, ready)
+        return None
     return await _try_out(request, ready, Scope.PROPOSE)
 
 
@@ -181,9 +182,10 @@ async def _try_edit(
     edited = editing.edited(proposal, patch, values)
     parts.require_all(rights, Scope.PROPOSE, edited.operations)
     intents = await trial.intents(request.app[CHECKS], edited.operations)
+    ready = Checked(proposal=edited, intents=intents, stored=proposal.operations)
     if state is ProposalState.DRAFT:
+        await _check_draft(request, ready)
         return proposal, edited, None
-    ready = Checked(proposal=edited, intents=intents)
     tried = await _try_out(request, ready, Scope.PROPOSE)
     return proposal, edited, tried
 
@@ -201,6 +203,11 @@ async def _check(request: web.Request, id_: int, action: Action) -> Checked:
 async def _try(request: web.Request, id_: int, action: Action) -> tuple[Proposal, Trial]:
     ready = await _check(request, id_, action)
     return ready.proposal, await _try_out(request, ready, _SCOPES[action])
+
+
+async def _check_draft(request: web.Request, ready: Checked) -> None:
+    caller = request[CALLER]
+    await trial.check_draft(request.app[DATABASE], ready, actor=caller.actor, rights=caller.rights)
 
 
 async def _try_out(request: web.Request, ready: Checked, scope: Scope | None) -> Trial:

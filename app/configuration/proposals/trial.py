@@ -6,7 +6,7 @@ transaction that is rolled back.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.access.models import Scope
 from app.access.permissions import Rights
@@ -16,6 +16,7 @@ from app.configuration.changes.authority import Authority
 from app.configuration.changes.content_checks import ContentChecks
 from app.configuration.changes.intents import contents_of, intents_of, patch_of
 from app.configuration.changes.models import ChangeKind, ChangeSet, Content, Operation
+from app.configuration.changes.named_lists import check_lists, names_any_list
 from app.configuration.changes.properties import Intent
 from app.configuration.changes.requests import (
     AnyOperation,
@@ -25,7 +26,7 @@ from app.configuration.changes.requests import (
 )
 from app.configuration.proposals import store
 from app.configuration.proposals.approvals import approvals_missing
-from app.configuration.proposals.models import Needs, Proposal
+from app.configuration.proposals.models import Needs, Proposal, lists_in
 from app.configuration.proposals.parts import may_read_all
 from app.database import Connection, Database
 from app.environments import service as environments
@@ -39,11 +40,15 @@ from app.secrets.vault import Vault
 class Checked:
     """A proposal whose contents have been checked, with the changes in each environment.
 
+    `stored` are the operations that it has in the database. Their lists were checked with the
+    rights of who wrote them, so others may apply them.
+
     `intents` have the values of secrets: never show or log them.
     """
 
     proposal: Proposal
     intents: Mapping[str, Intent]
+    stored: Sequence[AnyOperation] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,11 @@ async def check(
     """
     async with database.connection() as connection:
         operations = await store.open_secrets(connection, vault, proposal)
-    return Checked(proposal=proposal, intents=await intents(checks, operations))
+    return Checked(
+        proposal=proposal,
+        intents=await intents(checks, operations),
+        stored=proposal.operations,
+    )
 
 
 async def intents(
@@ -115,6 +124,19 @@ def unchecked(operations: Sequence[AnyOperation]) -> Mapping[str, Intent]:
     }
 
 
+async def check_draft(database: Database, checked: Checked, *, actor: str, rights: Rights) -> None:
+    """Check the lists of a draft, which is not tried. Raises Invalid.
+
+    Later steps do not check them, and the submitter may have more rights than the author.
+    """
+    if names_any_list(rights):
+        return
+    async with database.connection() as connection:
+        for name, intent in sorted(checked.intents.items()):
+            authority = Authority(rights=rights, lists=lists_in(checked.stored, name))
+            await check_lists(connection, intent.operations, authority, actor=actor)
+
+
 async def try_out(
     connection: Connection,
     checked: Checked,
@@ -140,7 +162,7 @@ async def try_out(
                 intent,
                 actor=actor,
                 vault=vault,
-                authority=authority,
+                authority=replace(authority, lists=lists_in(checked.stored, name)),
             )
         except (RetryLater, Forbidden):
             raise

@@ -1,0 +1,2 @@
+alter table list_states
+    drop column staged_by;

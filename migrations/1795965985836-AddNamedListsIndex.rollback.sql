@@ -1,0 +1,1 @@
+drop index concurrently if exists changes_named_list_index;
