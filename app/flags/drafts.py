@@ -33,10 +33,13 @@ from app.configuration.snapshots.snapshot import Snapshot
 from app.errors import AppError, Invalid, RetryLater, Violation, as_sentence
 from app.evaluation.engine import FlagSet
 from app.evaluation.flag_compiler import FlagCompiler
+from app.evaluation.lists import ListReference, list_reference
 from app.evaluation.ruleset import Ruleset, decode_definition
 from app.flags.segment_users import flags_using, referring_keys
 
 _VIOLATIONS_MAX = 20
+# No list has this digest.
+_NO_LIST = ListReference(0, "0" * 64).value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +102,30 @@ class Draft:
         for key in self.changed_segments:
             segments.pop(key, None)
             if (content := self.after[key]) is not None and is_segment(content):
-                segments[key] = content.value
+                segments[key] = self._shown_list(content.value)
         flag_set = FlagSet(segments, self.rules.fractional, self.rules.metadata)
         stale = {*self.after, *self.users}
         return FlagCompiler(
             flag_set, self.definition_after, flags=self.rules.flags, stale=stale
         ).flag_set
+
+    def _shown_list(self, value: Any) -> Any:
+        """Return the value of a new segment, without a list that the reader may not know.
+
+        The outcomes of such a draft would show its values. It is evaluated as one that is not
+        loaded, and so is a digest that does not exist.
+        """
+        reference = list_reference(value)
+        if reference is None or self.keys.is_all or reference in self._own_lists:
+            return value
+        return _NO_LIST
+
+    @cached_property
+    def _own_lists(self) -> set[ListReference]:
+        """The lists that stored entries of the reader name."""
+        segments = self.rules.segments.items()
+        lists = (list_reference(value) for key, value in segments if self.sees(key))
+        return {reference for reference in lists if reference is not None}
 
     def definition_before(self, key: str) -> Any:
         """Return the stored definition of a flag, None if there is none."""

@@ -34,6 +34,7 @@ from tests.api.access.list_roads import (
 from tests.api.access.readers import name_of
 from tests.api.configuration.proposal_calls import Answer, Person, person, protect
 from tests.conftest import Service
+from tests.factories import flag
 
 READ, WRITE, PROPOSE, APPROVE = Scope.READ, Scope.WRITE, Scope.PROPOSE, Scope.APPROVE
 LOCAL = "/v1/environments/local"
@@ -245,6 +246,31 @@ async def test_list_of_an_earlier_environment_does_not_exist(service: Service) -
         await upload(service, "payments/other", *SECRETS, environment=place)
         deleted = await service.client.delete(place, headers={"If-Match": "*"})
         assert deleted.status == 200, await deleted.text()
+
+
+async def test_preview_does_not_ask_a_foreign_list(world: World) -> None:
+    """A flag that uses the draft would show who is in the list."""
+    rule = {"if": [{"in_list": [KEY, {"var": "targetingKey"}]}, "on", "off"]}
+
+    def body(value: Any) -> dict[str, Any]:
+        changes = {
+            KEY: entry(value),
+            "payments/flag": {"kind": "flag", "value": flag(targeting=rule)},
+        }
+        return {"changes": changes, "contexts": [{"targetingKey": "okapi"}], "at": _NOW}
+
+    preview = Road("POST", "/preview", body)
+
+    foreign, absent = await world.send(preview, OPEN), await world.send(preview, ABSENT)
+    await upload(world.service, "payments/own", *SECRETS)
+    own = await world.send(preview, OPEN)
+
+    assert foreign == absent
+    assert (foreign[0], "not loaded" in foreign[2]) == (200, True), foreign
+    assert '"variant":"on"' in own[2], own
+
+
+_NOW = "2026-11-29T12:00:00Z"
 
 
 async def test_own_lists_can_be_named(world: World) -> None:
