@@ -826,6 +826,14 @@ async def test_every_acquired_session_has_its_limits(target: Target) -> None:
             assert values == ["5s", "2s", "10s", "off", "UTC", "flagstone, pg_temp", "flagstone"]
 
 
+async def test_transaction_may_be_idle_as_long_as_a_statement_takes(target: Target) -> None:
+    async with (
+        opened(target, command_timeout_seconds=20.0) as database,
+        database.connection() as connection,
+    ):
+        assert await connection.fetchval("show idle_in_transaction_session_timeout") == "20s"
+
+
 async def test_cancelled_callers_leave_the_pool_intact(
     target: Target, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:

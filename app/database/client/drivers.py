@@ -46,9 +46,14 @@ def _server_settings(settings: DatabaseSettings) -> dict[str, str]:
         "search_path": SEARCH_PATH,
         "statement_timeout": f"{settings.command_timeout_seconds * 1000:.0f}",
         "lock_timeout": f"{settings.lock_timeout_seconds * 1000:.0f}",
-        "idle_in_transaction_session_timeout": "10000",
+        "idle_in_transaction_session_timeout": f"{_idle_seconds(settings) * 1000:.0f}",
         "jit": "off",
     }
+
+
+def _idle_seconds(settings: DatabaseSettings) -> float:
+    """Return how long a transaction may wait for its process, which is slow if statements are."""
+    return max(10.0, settings.command_timeout_seconds)
 
 
 def asyncpg_tls(target: Target) -> ssl.SSLContext | str | bool:

@@ -110,7 +110,7 @@ async def test_costly_guards_are_refused_without_blocking(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A part of the limit: a step takes ten times as long under coverage, and PostgreSQL ends a
-    # transaction that is idle for 10 s.
+    # transaction that is idle for 30 s.
     monkeypatch.setattr(checking, "GUARD_STEPS_MAX", checking.GUARD_STEPS_MAX // 20)
     # About 10,000 steps, fewer than the limit of an evaluation.
     sums = {"reduce": [[0] * 45, {"+": [{"var": "current"}, 1]}, 0]}
