@@ -51,8 +51,8 @@ async def test_counts_do_not_depend_on_other_owners(service: Service, *, has_twi
 
 async def test_order_of_values_does_not_depend_on_other_owners(service: Service) -> None:
     """A patch makes the list equal to one of another owner."""
-    await _upload(service, _OTHER, *_NAMES, "eve")
     await _upload(service, _OWN, *_NAMES)
+    await _upload(service, _OTHER, *_NAMES, "eve")
     before = await _page(service)
     status, result = await patch(service, 1, key=_OWN, place=STAGING, add=["eve"])
     assert status == 200, result
