@@ -4,10 +4,12 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import CodeType
 
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
+from jinja2.bccache import Bucket
 
 from app import VERSION
 from app.console.static_files import STATIC
@@ -27,6 +29,20 @@ _EARLIER = (
     ("30 days ago", timedelta(days=30)),
 )
 _PIECE = re.compile(r"[^_./-]+[_./-]*|[_./-]+")
+
+
+class CompiledTemplates(jinja2.BytecodeCache):
+    """The code of compiled templates, shared by all applications of the process."""
+
+    def __init__(self) -> None:
+        self._codes = dict[tuple[str, str], CodeType]()
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._codes[bucket.key, bucket.checksum] = bucket.code
 
 
 class TemplateCompiler:
@@ -51,6 +67,7 @@ class TemplateCompiler:
             self._environment.get_template(name)
 
 
+_COMPILED = CompiledTemplates()
 COMPILER: web.AppKey[TemplateCompiler] = web.AppKey("template_compiler", TemplateCompiler)
 
 
@@ -64,6 +81,7 @@ def add_templates(app: web.Application) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        bytecode_cache=_COMPILED,
         extensions=["jinja2.ext.do"],
     )
     environment.globals.update(
