@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.errors import Conflict, Invalid, NotFound
+from app.evaluation.engine import Flag, FlagSet
 from app.evaluation.plans import control
 from app.evaluation.plans.instants import parse, text_of
 from app.evaluation.plans.status import PlanStatus, status_of
@@ -30,7 +31,9 @@ def status(definition: dict[str, Any], now: int) -> PlanStatus:
 
 
 def share(definition: dict[str, Any], now: int) -> float:
-    return sum(variant(definition, {"targetingKey": key}, now) == "on" for key in KEYS) / len(KEYS)
+    flag = Flag("flag", definition, FlagSet({}, "v3", {}))
+    served = [flag.evaluate({"targetingKey": key}, now).outcome.variant for key in KEYS]
+    return served.count("on") / len(KEYS)
 
 
 def test_status_follows_the_steps() -> None:
