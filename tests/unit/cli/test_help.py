@@ -6,16 +6,17 @@ from app import VERSION
 from app.cli.reference import commands
 from tests.commands import run_command
 
-PATHS = [context.command_path.split()[3:] for context in commands()]
+COMMANDS = {" ".join(context.command_path.split()[3:]): context for context in commands()}
 
 
-@pytest.mark.parametrize("words", PATHS, ids=" ".join)
-def test_short_option_shows_the_help_of_each_command(words: list[str]) -> None:
-    short, long = run_command(*words, "-h"), run_command(*words, "--help")
+@pytest.mark.parametrize("words", COMMANDS)
+def test_short_option_shows_the_help_of_each_command(words: str) -> None:
+    context = COMMANDS[words]
+    shown = run_command(*words.split(), "-h")
 
-    assert (short.code, long.code) == (0, 0)
-    assert short.output == long.output
-    assert short.output.startswith("Usage: ")
+    assert set(context.command.get_help_option_names(context)) == {"-h", "--help"}
+    assert shown.code == 0
+    assert shown.output.startswith("Usage: ")
 
 
 def test_version_is_shown() -> None:
