@@ -26,10 +26,15 @@ NOW = datetime.now(UTC)
 
 
 def filters() -> Iterator[ChangeSetFilter]:
-    times = (None, NOW - timedelta(days=1), NOW + timedelta(days=1))
-    actors = (None, ["token:a"], ["token:b", "local:c"], ["token:none"])
-    for key, actor, since, until in product((None, "AREA", "two", "none"), actors, times, times):
-        yield ChangeSetFilter(key=key, actors=actor, since=since, until=until)
+    """Yield all filters by key and actor, and some of them with each limit in time."""
+    keys, actors = (None, "AREA", "two", "none"), (None, ["token:a"], ["token:b", "local:c"], ["x"])
+    for key, actor in product(keys, actors):
+        yield ChangeSetFilter(key=key, actors=actor)
+    past, future = NOW - timedelta(days=1), NOW + timedelta(days=1)
+    limits = ((past, None), (future, None), (None, past), (None, future), (past, future))
+    for key, actor in product((None, "AREA"), (None, ["token:b", "local:c"])):
+        for since, until in limits:
+            yield ChangeSetFilter(key=key, actors=actor, since=since, until=until)
 
 
 @pytest.fixture
