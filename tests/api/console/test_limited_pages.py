@@ -58,10 +58,6 @@ PARTS = (
 @pytest.fixture
 async def limited(service: Service) -> Limited:
     await fill(service)
-    # So that the revision is no number that a page shows for another reason.
-    for version in range(2, 80):
-        await change(service, put("shop/limit", "setting", 5, version))
-    await change(service, put("z-tresor/last", "setting", 1))
     return await Limited.of(service, Scope.READ, Scope.WRITE)
 
 
@@ -93,6 +89,10 @@ async def test_page_contains_nothing_of_others(browser: ClientSession) -> None:
 async def test_page_does_not_depend_on_entries_of_others(
     limited: Limited, browser: ClientSession
 ) -> None:
+    # So that the revision is no number that a page shows for another reason.
+    for version in range(2, 80):
+        await change(limited.service, put("shop/limit", "setting", 5, version))
+    await change(limited.service, put("z-tresor/last", "setting", 1))
     follower = limited.service.app[FOLLOWER]
     before, revision = await every_page(browser), follower.get("local").revision
 
