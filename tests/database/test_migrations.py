@@ -44,10 +44,19 @@ print(json.dumps(migrator.migrate()))
 """
 
 
+_EMPTY = pytest.mark.parametrize("template", ["template0"])
+
+
 @pytest.fixture
-def admin(server: Server) -> Iterator[Connection]:
-    """Connect as a superuser to an empty database."""
-    server.create_database("migrations")
+def template() -> str:
+    """Return the migrated database: all migrations take longer than most tests."""
+    return "flagstone"
+
+
+@pytest.fixture
+def admin(server: Server, template: str) -> Iterator[Connection]:
+    """Connect as a superuser to a migrated database, or to an empty one in tests with `_EMPTY`."""
+    server.create_database("migrations", template)
     with server.admin("migrations") as connection:
         connection.execute("set search_path = flagstone")
         yield connection
@@ -146,6 +155,7 @@ def _child(target: Target, folder: Path) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
+@_EMPTY
 def test_pending_migrations_are_applied_in_order(migrator: Migrator, folder: Path) -> None:
     _add(folder, SECOND, "create table second as table first;", "drop table second;")
     _add(folder, FIRST, "create table first (a text);", "drop table first;")
@@ -413,6 +423,7 @@ def test_changed_line_endings_are_not_an_edit(migrator: Migrator, folder: Path) 
     assert migrator.migrate() == []
 
 
+@_EMPTY
 def test_status_reports_problems_and_changes_nothing(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
@@ -535,6 +546,7 @@ def test_session_setting_ends_with_its_file(
     assert admin.execute("select v from seen").fetchone() == ("0",)
 
 
+@_EMPTY
 def test_concurrent_migrators_apply_each_file_once(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
@@ -562,19 +574,17 @@ def test_concurrent_migrators_apply_each_file_once(
 def test_next_run_continues_after_a_kill(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:
-    migrator.migrate()
-    admin.execute("create table public.pause as select 1 as a; grant all on public.pause to public")
+    admin.execute("create table pause as select 1 as a; grant all on pause to public")
     _add(
         folder,
         FIRST,
-        "create table first (a integer);"
-        "select pg_sleep(3600) where exists (select from public.pause);",
+        "create table first (a integer);select pg_sleep(3600) where exists (select from pause);",
     )
     with _child(migrator.target, folder) as process:
         _wait(lambda: _is_running(admin, "pg_sleep(3600)"))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    admin.execute("delete from public.pause")
+    admin.execute("delete from pause")
     if admin.info.server_version < 140_000:
         # Before version 14, a server does not detect a lost client during a statement.
         admin.execute(
@@ -622,6 +632,7 @@ def test_next_run_continues_a_killed_file_without_transaction(
     assert _ledger(admin)[SECOND] == "applied"
 
 
+@_EMPTY
 def test_index_of_lifetimes_is_built_again_after_a_failure(
     migrator: Migrator, folder: Path, admin: Connection
 ) -> None:

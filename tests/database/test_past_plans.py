@@ -10,8 +10,6 @@ import psycopg
 import pytest
 
 from app.database import sql
-from app.database.migrations.runner import Migrator
-from app.database.role_names import MIGRATOR
 from tests.conftest import Server
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -69,9 +67,7 @@ STATEMENTS = {
 @pytest.fixture(scope="module")
 def filled(server: Server) -> Iterator[Connection]:
     """Connect to a database with a long history, which nothing has analyzed."""
-    name = server.create_database("plans")
-    target = server.target(MIGRATOR, name)
-    Migrator(target=target, settings=server.provisioner.settings, instance="tests").migrate()
+    name = server.create_database("plans", template="flagstone")
     with server.admin(name) as connection:
         connection.execute(
             "set search_path = flagstone; set plan_cache_mode = force_generic_plan; set jit = off"

@@ -157,37 +157,26 @@ def _without_schema(described: dict[str, Description]) -> dict[str, Description]
 
 
 def test_all_migrations_up_down_up_give_the_same_schema(server: Server, migrator: Migrator) -> None:
+    """The tables do not depend on `database provision`."""
     names = [file.name for file in read_files()]
     applied = migrator.migrate()
-    with server.admin("stairway") as connection:
+    with server.admin("stairway") as connection, server.admin("flagstone") as provisioned:
         first = _describe(connection)
+        assert first == _describe(provisioned)
 
         rolled_back = migrator.roll_back(len(names))
         empty = _describe(connection)
         migrator.migrate()
 
         assert _describe(connection) == first
+        ledger = migrator.status()
     assert (applied, rolled_back) == (names, names[::-1])
-    assert {kind for kind, rows in empty.items() if rows} == {"schemas", "extensions"}
-
-
-def test_fresh_database_equals_the_provisioned_one(server: Server, migrator: Migrator) -> None:
-    """The tables do not depend on `database provision`."""
-    migrator.migrate()
-
-    with server.admin("stairway") as fresh, server.admin("flagstone") as provisioned:
-        assert _describe(fresh) == _describe(provisioned)
-
-
-def test_applied_migrations_match_the_ledger(migrator: Migrator) -> None:
-    migrator.migrate()
-
-    ledger = migrator.status()
     assert (ledger.pending, ledger.problems) == ([], [])
-    assert [record.name for record in ledger.records] == [file.name for file in ledger.files]
+    assert [record.name for record in ledger.records] == names
     assert {record.state for record in ledger.records} == {"applied"}
     assert {record.instance for record in ledger.records} == {"tests"}
     assert migrator.migrate() == []
+    assert {kind for kind, rows in empty.items() if rows} == {"schemas", "extensions"}
 
 
 def test_baseline_has_the_stored_facts(server: Server, migrator: Migrator, tmp_path: Path) -> None:
