@@ -27,6 +27,8 @@ from tests.conftest import Service, serving
 from tests.database.full_postgres import FullServer, full_server, standby_of
 from tests.waiting import HANG_SECONDS
 
+# Refusals come at once, so a loop without a pause would use a whole core.
+_PAUSE_SECONDS = 0.02
 LIMITS = replace(
     load({}).database,
     pool_max=4,
@@ -225,8 +227,8 @@ class Writer:
 
     async def write_until_acknowledged(self) -> None:
         async with asyncio.timeout(HANG_SECONDS):
-            while not await self.write():
-                pass
+            while not await self.write():  # noqa: ASYNC110 - no event
+                await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _keys(server: FullServer) -> set[str]:
@@ -265,7 +267,7 @@ async def test_former_primary_gets_no_acknowledged_write(
             await writer.write_until_acknowledged()
         async with asyncio.timeout(HANG_SECONDS):
             while _keys(new) != set(writer.acknowledged):  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0)
+                await asyncio.sleep(_PAUSE_SECONDS)
         with old.frozen():
             writing = [asyncio.create_task(writer.write_until_acknowledged()) for _ in range(4)]
             await asyncio.to_thread(new.promote)
@@ -280,6 +282,7 @@ async def test_former_primary_gets_no_acknowledged_write(
             async with asyncio.timeout(HANG_SECONDS):
                 while (without_primary := await _primary_check(service))[0] != "fail":
                     assert not await writer.write()
+                    await asyncio.sleep(_PAUSE_SECONDS)
         await writer.write_until_acknowledged()
         for_migrations = await probe(failover.target, settings)
 
