@@ -1,8 +1,9 @@
 -- People, roles, grants, projects and their history.
 -- Owner: access/people/.
 
--- name: list_people_parts(parts)
+-- name: list_people_parts(parts, after, before, page_size)
 -- The people whose ids begin with one of these characters. Instances read them when they change.
+-- `after` and `before` are limits of the ids, so that the index finds a single part.
 select
     id,
     mac,
@@ -16,7 +17,11 @@ select
     claims_at,
     suspended_at
 from people
-where left(id, 1) = any(:parts::text[]);
+where id > :after
+  and id < :before
+  and left(id, 1) = any(:parts::text[])
+order by id
+limit :page_size;
 
 -- name: list_people(ids, after, search, group_name, page_size)
 -- People by id. Null `ids`, `search` and `group_name` select all.

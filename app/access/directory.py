@@ -1,8 +1,8 @@
 """The tokens, sessions and people of the database, in memory.
 
-Fingerprints of all tokens, sessions, people and grants are polled every half second. So every
-instance refuses a revoked token, and a suspended person, within a second. A flood of unknown tokens
-costs the database nothing.
+Fingerprints of all tokens and sessions, and the editions of people and grants, are polled every
+half second. So every instance refuses a revoked token, and a suspended person, within a second. A
+flood of unknown tokens costs the database nothing.
 """
 
 import asyncio

@@ -314,6 +314,10 @@ def _proposal_secret(**given: str) -> str:
     return _insert("proposal_secrets", row | given)
 
 
+def _edition(**given: str) -> str:
+    return _insert("access_editions", {"part": "'z'"} | given)
+
+
 def _visit(**given: str) -> str:
     row = {"actor": "''", "proposal_id": "1", "event_id": "1"}
     return _insert("proposal_visits", row | given)
@@ -882,6 +886,8 @@ BAD = {
     "proposal_secrets_pkey": [_all(_PROPOSAL, _proposal_secret(), _proposal_secret())],
     "proposal_secrets_proposal_fkey": [_proposal_secret(proposal_id="0")],
     "proposal_secrets_version_positive": [_all(_PROPOSAL, _proposal_secret(version="0"))],
+    "access_editions_pkey": [_all(_edition(), _edition())],
+    "access_editions_part_known": [_edition(part="'zz'"), _edition(part="'-'")],
     "proposal_visits_pkey": [_all(_PROPOSAL, _visit(), _visit())],
     "proposal_visits_proposal_fkey": [_visit(proposal_id="0")],
     "idempotency_keys_pkey": [_all(_answer(), _answer())],

@@ -4,7 +4,7 @@
 after a change, and not for each request.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import Metric
@@ -22,8 +22,10 @@ from app.settings import Secret
 
 log = logger(__name__)
 
-# One statement reads about this many people.
-_PEOPLE_AT_ONCE = 500
+# One statement reads this many people.
+PEOPLE_AT_ONCE = 500
+# It sorts after each character of an ID.
+_AFTER_EACH_ID = "~"
 _LOGGED_MAX = 10
 
 Groups = tuple[str, ...]
@@ -32,14 +34,15 @@ Groups = tuple[str, ...]
 class _Part(NamedTuple):
     """The people whose IDs begin with one character, without those who are suspended.
 
-    `fingerprint` begins with the number of rows. `subjects` are those of people whom a proxy names.
-    `unsigned` has the rows with a wrong MAC.
+    `suspended` has the IDs of the latter. `edition` differs after each change of their rows.
+    `subjects` are those of people whom a proxy names. `unsigned` has the rows with a wrong MAC.
     """
 
-    fingerprint: str
-    people: Mapping[str, Groups]
-    subjects: Mapping[str, str]
-    unsigned: Sequence[SignedRow]
+    edition: str
+    people: dict[str, Groups]
+    suspended: set[str]
+    subjects: dict[str, str]
+    unsigned: list[SignedRow]
 
 
 class PeopleDirectory:
@@ -125,9 +128,9 @@ class PeopleDirectory:
         return {*known} == {group for group in groups if group in self._book.groups}
 
     async def refresh(
-        self, connection: Connection, granting: str, fingerprints: Mapping[str, str]
+        self, connection: Connection, granting: str, editions: Mapping[str, str]
     ) -> bool:
-        """Read what differs from these fingerprints. Return whether anything did."""
+        """Read what differs from these editions. Return whether anything did."""
         book, unsigned = self._book, self._unsigned_granting
         if granting != self._granting:
             unsigned = []
@@ -135,14 +138,15 @@ class PeopleDirectory:
         # People are known with the groups that had grants.
         known = self._parts if book.groups == self._book.groups else {}
         parts = {
-            part: known[part]
-            for part, fingerprint in fingerprints.items()
-            if part in known and known[part].fingerprint == fingerprint
+            name: known[name]
+            for name, edition in editions.items()
+            if name in known and known[name].edition == edition
         }
-        if granting == self._granting and len(parts) == len(fingerprints) == len(self._parts):
+        if granting == self._granting and len(parts) == len(editions) == len(self._parts):
             return False
-        for names in _batches(fingerprints, without=parts):
-            parts |= await self._read(connection, book, {n: fingerprints[n] for n in names})
+        changed = {name: edition for name, edition in editions.items() if name not in parts}
+        if changed:
+            parts |= await self._read(connection, book, changed)
         # At once, and without a wait between: a person has the old rights or the new ones.
         self._granting, self._book, self._parts = granting, book, parts
         self._unsigned_granting, self._rights = unsigned, {}
@@ -150,21 +154,35 @@ class PeopleDirectory:
         return True
 
     async def _read(
-        self, connection: Connection, book: GrantBook, fingerprints: Mapping[str, str]
+        self, connection: Connection, book: GrantBook, editions: Mapping[str, str]
     ) -> Mapping[str, _Part]:
         """Return the parts with these names."""
-        rows = sql.list_people_parts(connection, parts=list(fingerprints))
-        unsigned: list[SignedRow] = []
-        people = await self._signer.genuine([person_of(row) async for row in rows], unsigned)
-        return {
-            name: _Part(
-                fingerprint,
-                {p.id: _granted(p, book) for p in people if p.id[0] == name and not p.suspended_at},
-                {p.id: p.subject for p in people if p.id[0] == name and p.issuer == PROXY_ISSUER},
-                [row for row in unsigned if row.signed[1][0] == name],
+        parts = {name: _Part(edition, {}, set(), {}, []) for name, edition in editions.items()}
+        names = sorted(parts)
+        after, is_last = names[0], False
+        while not is_last:
+            rows = sql.list_people_parts(
+                connection,
+                parts=names,
+                after=after,
+                before=names[-1] + _AFTER_EACH_ID,
+                page_size=PEOPLE_AT_ONCE,
             )
-            for name, fingerprint in fingerprints.items()
-        }
+            unsigned: list[SignedRow] = []
+            page = [person_of(row) async for row in rows]
+            for person in await self._signer.genuine(page, unsigned):
+                part = parts[person.id[0]]
+                if person.suspended_at is None:
+                    part.people[person.id] = _granted(person, book)
+                else:
+                    part.suspended.add(person.id)
+                if person.issuer == PROXY_ISSUER:
+                    part.subjects[person.id] = person.subject
+            for row in unsigned:
+                parts[row.signed[1][0]].unsigned.append(row)
+            is_last = len(page) < PEOPLE_AT_ONCE
+            after = page[-1].id if page else after
+        return parts
 
     def _log_unsigned(self) -> None:
         """Log the rows that are ignored since this refresh."""
@@ -178,20 +196,3 @@ class PeopleDirectory:
 def _granted(person: Person, book: GrantBook) -> Groups:
     """Return the groups of a person that have grants. The others would take memory for nothing."""
     return tuple(group for group in person.groups if group in book.groups)
-
-
-def _batches(
-    fingerprints: Mapping[str, str], *, without: Mapping[str, _Part]
-) -> Iterator[Sequence[str]]:
-    """Yield the names of the other parts, in batches of about 500 people."""
-    batch, people = [], 0
-    for name, fingerprint in fingerprints.items():
-        if name in without:
-            continue
-        batch.append(name)
-        people += int(fingerprint.partition("/")[0])
-        if people >= _PEOPLE_AT_ONCE:
-            yield batch
-            batch, people = [], 0
-    if batch:
-        yield batch

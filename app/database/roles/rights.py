@@ -29,6 +29,8 @@ TABLES = {
     "grants": "select, insert, update, delete",
     "projects": "select, insert, update, delete",
     "access_history": "select, insert",
+    # Triggers write it, as the owner.
+    "access_editions": "select",
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",
     "flag_usage_hours": "select, insert, update, delete",

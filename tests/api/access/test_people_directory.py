@@ -1,7 +1,9 @@
 """People sign in: their row, their rights in memory on every instance, and rows changed by hand."""
 
+import contextlib
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 
 from app.access.caller import Caller
@@ -135,6 +137,87 @@ async def test_person_changed_by_hand_is_refused(
     with pytest.raises(Unauthenticated):
         caller(service, asha)
     assert len(service.app[TOKENS].people.unsigned) == 1
+
+
+def editions(cleaner: Admin) -> dict[str, object]:
+    rows = cleaner.execute("select part, edition from flagstone.access_editions").fetchall()
+    return {str(part): edition for part, edition in rows}
+
+
+NEW_PERSON = (
+    "insert into flagstone.people (id, mac, issuer, subject, name) "
+    "values ('a0123456789bc', sha256(''), 'i', 's', 'n')"
+)
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (NEW_PERSON, "a"),
+        ("update flagstone.people set id = 'b0123456789bc' where subject = 'ben'", "b"),
+        ("update flagstone.people set name = name", None),
+        ("delete from flagstone.people", None),
+        ("truncate flagstone.people cascade", None),
+        *(
+            (change.replace("TABLE", f"flagstone.{table}"), "granting")
+            for table in ("roles", "grants", "projects")
+            for change in (
+                "insert into TABLE select * from TABLE where false",
+                "update TABLE set mac = mac",
+                "delete from TABLE",
+                "truncate TABLE",
+            )
+        ),
+    ],
+)
+async def test_change_by_hand_is_noticed(
+    service: Service, cleaner: Admin, change: str, part: str | None, role: str
+) -> None:
+    """With every statement, and also in a session that fires no ordinary triggers."""
+    ben = await sign_in_person(service, "ben")
+    cleaner.execute("delete from flagstone.sessions")
+    changed = {part or ben.person.id[0]} | ({ben.person.id[0]} if "set id" in change else set())
+    before = editions(cleaner)
+
+    with cleaner.transaction():
+        cleaner.execute(f"set local session_replication_role = {role}".encode())
+        cleaner.execute(change.encode())
+    after = editions(cleaner)
+
+    assert {name for name in after if after[name] != before.get(name)} >= changed
+
+
+async def test_change_of_a_person_leaves_other_parts(service: Service, cleaner: Admin) -> None:
+    for number in range(20):
+        await sign_in_person(service, f"p{number}")
+    before = editions(cleaner)
+    again = await sign_in_person(service, "p7")
+    after = editions(cleaner)
+
+    assert {name for name in after if after[name] != before[name]} == {again.person.id[0]}
+
+
+async def test_change_that_is_rolled_back_is_no_change(service: Service, cleaner: Admin) -> None:
+    await sign_in_person(service)
+    before = editions(cleaner)
+    with contextlib.suppress(psycopg.errors.DivisionByZero), cleaner.transaction():
+        cleaner.execute("delete from flagstone.grants")
+        cleaner.execute("select 1 / 0")
+
+    assert editions(cleaner) == before
+
+
+async def test_all_people_are_read_in_pages(
+    service: Service, other: TokenDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.access.people.directory.PEOPLE_AT_ONCE", 2)
+    signed_in = [await sign_in_person(service, f"p{number}") for number in range(7)]
+
+    await other.refresh()
+
+    assert other.people.people_count == 7
+    assert all(other.people.rights(person.person.id) is not None for person in signed_in)
 
 
 async def test_person_changed_by_hand_cannot_sign_in(service: Service, cleaner: Admin) -> None:
