@@ -21,6 +21,14 @@ from sessions
 where revoked_at is null
   and expires_at > current_timestamp - interval '1 hour';
 
+-- name: find_usable_session(id)$
+-- For a change of access that has waited for others.
+select id
+from sessions
+where id = :id
+  and revoked_at is null
+  and expires_at > clock_timestamp();
+
 -- name: list_sessions(actor, idle_seconds)
 -- The sessions in use, the latest first. Null `actor` means those of everyone.
 select

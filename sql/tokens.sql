@@ -19,6 +19,22 @@ from tokens
 where revoked_at is null
   and coalesce(least(expires_at, retires_at), 'infinity') > current_timestamp - interval '1 hour';
 
+-- name: get_usable_token(id)^
+-- What a token may do now, for a change of access that has waited for others. By the clock, and not
+-- by the time at which the transaction began to wait.
+select
+    scopes,
+    array(
+        select named.environment
+        from unnest(environments) as named (environment)
+        where named.environment <> all(lapsed)
+    ) as environments,
+    prefixes
+from tokens
+where id = :id
+  and revoked_at is null
+  and coalesce(least(expires_at, retires_at), 'infinity') > clock_timestamp();
+
 -- name: get_access_fingerprints()^
 -- Each changes whenever list_usable_tokens, list_usable_sessions, or the statements of sql/people.sql
 -- that instances read would return other rows. They are read twice a second. Triggers renew the

@@ -27,6 +27,7 @@ from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.local_credentials import ADMIN_TOKEN_FILE, token_key
 from app.access.models import Grant, Scope
+from app.access.people.edit import AccessEdit
 from app.access.rate_limit import RATE_LIMIT
 from app.audit.head_export import HeadExport
 from app.components import Component
@@ -34,7 +35,7 @@ from app.configuration.changes.write_requests import CHECKS
 from app.configuration.json_schema.pool import Checkers
 from app.configuration.snapshots.follower import Follower
 from app.configuration.snapshots.reading import FOLLOWER
-from app.database import Database
+from app.database import Connection, Database
 from app.database.client.drivers import libpq_arguments
 from app.database.embedded import EmbeddedServer
 from app.database.migrations.runner import Migrator
@@ -242,12 +243,8 @@ class Service:
             prefixes=frozenset(prefixes),
             expires_at=expires_at,
         )
-        settings = self.app[SETTINGS]
-        log, key = self.app[ACCESS_LOG], token_key(settings)
         new = await self.app[DATABASE].transact(
-            lambda c: tokens.create(
-                c, log, key, name="test", grant=grant, origin=Origin(actor="test")
-            )
+            lambda c: tokens.create(self._edit(c), name="test", grant=grant)
         )
         await self.app[TOKENS].refresh()
         return new.text
@@ -293,9 +290,15 @@ class Service:
 
     async def revoke(self, token: str) -> None:
         """Revoke a token as another instance does, without telling this one."""
-        log, id_ = self.app[ACCESS_LOG], token.split("_")[2]
-        await self.app[DATABASE].transact(
-            lambda c: tokens.revoke(c, log, id_, origin=Origin(actor="test"))
+        id_ = token.split("_")[2]
+        await self.app[DATABASE].transact(lambda c: tokens.revoke(self._edit(c), id_))
+
+    def _edit(self, connection: Connection) -> AccessEdit:
+        return AccessEdit(
+            connection=connection,
+            log=self.app[ACCESS_LOG],
+            key=token_key(self.app[SETTINGS]),
+            origin=Origin(actor="test"),
         )
 
 

@@ -12,6 +12,7 @@ from app.access.directory import TokenDirectory
 from app.access.events import Origin
 from app.access.log import AccessLog
 from app.access.models import PERSONAL_GRANT, PERSONAL_SCOPES, Scope
+from app.access.people.edit import AccessEdit
 from app.database import Connection, Database, sql
 from app.errors import ForeseenError, Unauthenticated, reason
 from app.log import logger
@@ -75,9 +76,8 @@ async def ensure_admin_token(
         directory.use(await tokens.list_usable(connection))
         if _is_valid(path, directory):
             return
-        new = await tokens.create(
-            connection, access_log, key, name="local admin", grant=PERSONAL_GRANT, origin=_ORIGIN
-        )
+        edit = AccessEdit(connection=connection, log=access_log, key=key, origin=_ORIGIN)
+        new = await tokens.create(edit, name="local admin", grant=PERSONAL_GRANT)
         # Before the commit: the next start replaces a file without a token, but a token without a
         # file would stay valid and unused.
         _remove(path)

@@ -6,7 +6,7 @@ lists, counts or streams keys asks for the `Keys` of the caller, and filters by 
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from app.access.models import EVERY_ENVIRONMENT, EVERY_KEY, Grant, Scope
@@ -160,6 +160,22 @@ class Rights:
 
     def _scopes_of_all_keys(self, environment: str) -> frozenset[Scope]:
         return frozenset(scope for scope in self._named if self.covers_all(scope, environment))
+
+
+def narrowed(grant: Grant, limit: Grant) -> Grant:
+    """Return what both grants give."""
+    environments = grant.environments
+    if EVERY_ENVIRONMENT in environments:
+        environments = limit.environments
+    elif EVERY_ENVIRONMENT not in limit.environments:
+        environments &= limit.environments
+    prefixes = Keys.below(grant.prefixes) & Keys.below(limit.prefixes)
+    return replace(
+        grant,
+        scopes=grant.scopes & limit.scopes,
+        environments=environments,
+        prefixes=frozenset(prefixes.prefixes),
+    )
 
 
 class RightsHolder(Protocol):

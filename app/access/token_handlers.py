@@ -6,11 +6,13 @@ from aiohttp import web
 
 from app.access import token_views as views
 from app.access import tokens
-from app.access.delegation import check_reach, check_within
+from app.access.delegation import check_reach
 from app.access.expiry import expiry
 from app.access.format import GeneratedToken, is_id
-from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.guard import CALLER, TOKENS
 from app.access.models import Grant
+from app.access.people.access_writes import edit_of
+from app.access.people.edit import AccessEdit
 from app.access.token_views import TokenView
 from app.database import Connection
 from app.errors import Conflict, NotFound
@@ -18,7 +20,7 @@ from app.http import wire
 from app.http.keys import DATABASE
 from app.http.writes import run_write
 
-Work = Callable[[Connection], Awaitable[GeneratedToken]]
+Work = Callable[[AccessEdit], Awaitable[GeneratedToken]]
 
 
 async def list_tokens(request: web.Request) -> web.Response:
@@ -67,13 +69,8 @@ async def create_token(request: web.Request) -> web.Response:
         prefixes=tokens.read_prefixes(body.prefixes),
         expires_at=expiry(scopes, expires_at=body.expires_at, expires_days=body.expires_days),
     )
-    check_within(request[CALLER].rights, grant)
-    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
-    return await _issue(
-        request,
-        lambda c: tokens.create(c, log, key, name=body.name, grant=grant, origin=caller),
-    )
+    return await _issue(request, lambda edit: tokens.create(edit, name=body.name, grant=grant))
 
 
 async def rotate_token(request: web.Request) -> web.Response:
@@ -83,17 +80,11 @@ async def rotate_token(request: web.Request) -> web.Response:
     """
     wire.read_query(request, set())
     body = await wire.read_body(request, views.RotationRequest)
-    token_id, own = read_id(request), request[CALLER].rights
-    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
+    token_id = read_id(request)
 
-    async def rotate(connection: Connection) -> GeneratedToken:
-        old = await tokens.lock(connection, token_id)
-        check_within(own, old.reach)
-        return await tokens.rotate(
-            *(connection, log, key, old), grace_seconds=body.grace_seconds, origin=caller
-        )
-
-    return await _issue(request, rotate)
+    return await _issue(
+        request, lambda edit: tokens.rotate(edit, token_id, grace_seconds=body.grace_seconds)
+    )
 
 
 async def revoke_token(request: web.Request) -> web.Response:
@@ -102,13 +93,10 @@ async def revoke_token(request: web.Request) -> web.Response:
     Every instance refuses it within one second. A revocation cannot be undone.
     """
     wire.read_query(request, set())
-    token_id, own = read_id(request), request[CALLER].rights
-    log, caller = request.app[ACCESS_LOG], origin(request)
+    token_id = read_id(request)
 
     async def revoke(connection: Connection) -> TokenView:
-        token = await tokens.get(connection, token_id)
-        check_reach(own, token.environments, token.prefixes)
-        await tokens.revoke(connection, log, token_id, origin=caller)
+        await tokens.revoke(edit_of(request, connection), token_id)
         return await tokens.get(connection, token_id)
 
     revoked = await request.app[DATABASE].transact(revoke)
@@ -125,7 +113,7 @@ async def _issue(request: web.Request, work: Work) -> web.Response:
     texts: dict[str, str] = {}
 
     async def create(connection: Connection) -> TokenView:
-        new = await work(connection)
+        new = await work(edit_of(request, connection))
         texts[new.id] = new.text
         return await tokens.get(connection, new.id)
 

@@ -1,4 +1,4 @@
-"""Create, list, rotate and revoke tokens, in the caller's transaction."""
+"""Create, list, rotate and revoke tokens: only those within the rights of the author."""
 
 import hmac
 from collections.abc import Sequence
@@ -10,11 +10,12 @@ import asyncpg
 
 from app.access import expiry
 from app.access.actors import actor_names
-from app.access.events import AccessEvent, Origin
+from app.access.delegation import check_reach, check_within
+from app.access.events import AccessEvent
 from app.access.format import GeneratedToken, generate_token
-from app.access.log import AccessLog
 from app.access.mac import grant_mac, lapsed, mac, relay_key, retired
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
+from app.access.people.edit import AccessEdit
 from app.access.permissions import Keys, Rights
 from app.access.sessions import service as sessions
 from app.access.token_views import NAME_MAX, PREFIXES_MAX, TokenPage, TokenView
@@ -22,7 +23,6 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Conflict, NotFound, invalid
 from app.names import PREFIX_RULE, is_prefix
-from app.settings import Secret
 
 AnyToken = TypeVar("AnyToken", bound=Token)
 
@@ -38,19 +38,23 @@ class LockedToken(Token):
     now: datetime
 
 
-async def create(
-    connection: Connection, log: AccessLog, key: Secret, *, name: str, grant: Grant, origin: Origin
-) -> GeneratedToken:
-    """Store a new token, without its text. Raises Invalid, naming the field."""
+async def create(edit: AccessEdit, *, name: str, grant: Grant) -> GeneratedToken:
+    """Store a new token, without its text. Raises Invalid and Forbidden, naming the field."""
+    # Before the answer names environments.
+    check_within(edit.rights, grant)
     if not name or len(name) > NAME_MAX or not name.isprintable():
         raise invalid("name", f"must be 1 to {NAME_MAX} printable characters")
     if not grant.scopes:
         raise invalid("scopes", "must not be empty")
     if Scope.RELAY in grant.scopes and not grant.has_all_keys:
         raise invalid("prefixes", "must not be given for the scope relay: a relay needs all keys")
-    await check_environments(connection, grant.environments)
-    new = await _insert(connection, key, name=name, grant=grant, actor=origin.actor)
-    await log.record(connection, origin.did(AccessEvent.TOKEN_CREATED, resource=new.id))
+    await check_environments(edit.connection, grant.environments)
+    await edit.lock()
+    check_within(edit.rights, grant)
+    new = await _insert(edit, name=name, grant=grant)
+    await edit.log.record(
+        edit.connection, edit.origin.did(AccessEvent.TOKEN_CREATED, resource=new.id)
+    )
     return new
 
 
@@ -65,20 +69,15 @@ def read_prefixes(prefixes: Sequence[str]) -> frozenset[str]:
     return frozenset(Keys.below(prefixes).prefixes)
 
 
-async def rotate(
-    connection: Connection,
-    log: AccessLog,
-    key: Secret,
-    old: LockedToken,
-    *,
-    grace_seconds: int,
-    origin: Origin,
-) -> GeneratedToken:
+async def rotate(edit: AccessEdit, token_id: str, *, grace_seconds: int) -> GeneratedToken:
     """Replace a token by one with the same name and grant. The old one stays valid for the grace.
 
     Raises Conflict when the old token was replaced before, has expired, was revoked, or was changed
-    by hand. Raises Invalid for the grace.
+    by hand. Raises NotFound, Forbidden, and Invalid for the grace.
     """
+    connection, key = edit.connection, edit.key
+    old = await _lock(edit, token_id)
+    check_within(edit.rights, old.reach)
     if not 0 <= grace_seconds <= expiry.GRACE_SECONDS_MAX:
         raise invalid("grace_seconds", f"must be from 0 to {expiry.GRACE_SECONDS_MAX}")
     if old.replaced_by is not None:
@@ -100,7 +99,7 @@ async def rotate(
         prefixes=old.grant.prefixes,
         expires_at=expiry.expiry_of_successor(old.grant, old.created_at, old.now),
     )
-    new = await _insert(connection, key, name=old.name, grant=grant, actor=origin.actor)
+    new = await _insert(edit, name=old.name, grant=grant)
     retires_at = old.now + timedelta(seconds=grace_seconds)
     await sql.retire_token(
         connection,
@@ -110,37 +109,36 @@ async def rotate(
         retires_at=retires_at,
         replaced_by=new.id,
     )
-    await log.record(
-        connection, origin.did(AccessEvent.TOKEN_ROTATED, resource=old.id, detail=f"by {new.id}")
+    await edit.log.record(
+        connection,
+        edit.origin.did(AccessEvent.TOKEN_ROTATED, resource=old.id, detail=f"by {new.id}"),
     )
     return new
 
 
-async def revoke(connection: Connection, log: AccessLog, token_id: str, *, origin: Origin) -> None:
+async def revoke(edit: AccessEdit, token_id: str) -> None:
     """Revoke a token permanently, and end its sessions. Revoking it again is no error.
 
-    Raises NotFound.
+    Raises NotFound and Forbidden.
     """
-    if await sql.revoke_tokens(connection, ids=[token_id]) is None:
-        raise _unknown()
-    # Each request checks the token too. Without a session, clearing revoked_at by hand gives none.
-    await sessions.revoke(connection, token_id=token_id)
-    await sql.announce_tokens(connection)
-    await log.record(connection, origin.did(AccessEvent.TOKEN_REVOKED, resource=token_id))
+    await edit.lock()
+    token = await get(edit.connection, token_id)
+    check_reach(edit.rights, token.environments, token.prefixes)
+    await _revoke(edit, token_id)
 
 
-async def lapse(
-    connection: Connection, log: AccessLog, key: Secret, environment: str, *, origin: Origin
-) -> None:
+async def lapse(edit: AccessEdit, environment: str) -> None:
     """Remove a deleted environment from every token. Revoke the tokens that have no other one.
 
     End the sessions and codes of one-time links that name it.
     A later environment of the same name is a different one, so no old token may reach it.
+    The caller has locked.
     """
+    connection, key = edit.connection, edit.key
     rows = [row async for row in sql.lock_tokens_of(connection, environment=environment)]
     for row in rows:
         if row["is_last"]:
-            await revoke(connection, log, row["id"], origin=origin)
+            await _revoke(edit, row["id"])
     remaining = [row for row in rows if not row["is_last"]]
     grant_macs = [row["grant_mac"] for row in remaining]
     relay_macs = [row["relay_mac"] for row in remaining]
@@ -158,10 +156,22 @@ async def lapse(
     await sql.announce_tokens(connection)
 
 
-async def lock(connection: Connection, token_id: str) -> LockedToken:
+async def _revoke(edit: AccessEdit, token_id: str) -> None:
+    await sql.revoke_tokens(edit.connection, ids=[token_id])
+    # Each request checks the token too. Without a session, clearing revoked_at by hand gives none.
+    await sessions.revoke(edit.connection, token_id=token_id)
+    await sql.announce_tokens(edit.connection)
+    await edit.log.record(
+        edit.connection, edit.origin.did(AccessEvent.TOKEN_REVOKED, resource=token_id)
+    )
+
+
+async def _lock(edit: AccessEdit, token_id: str) -> LockedToken:
     """Lock a token and its environments, whose deletion would miss a successor. Raises NotFound."""
+    connection = edit.connection
     named = (await get(connection, token_id)).environments
     _ = [row async for row in sql.hold_environments(connection, names=named)]
+    await edit.lock()
     row = await sql.lock_token(connection, id=token_id)
     if row is None:
         raise _unknown()
@@ -205,9 +215,8 @@ async def list_usable(connection: Connection) -> list[Token]:
     return [_token(Token, row) for row in rows if set(row["scopes"]) <= set(Scope)]
 
 
-async def _insert(
-    connection: Connection, key: Secret, *, name: str, grant: Grant, actor: str
-) -> GeneratedToken:
+async def _insert(edit: AccessEdit, *, name: str, grant: Grant) -> GeneratedToken:
+    connection, key = edit.connection, edit.key
     new = generate_token(is_admin=Scope.ADMIN in grant.scopes)
     # By the clock that the expiry was computed from. The MAC needs it before the insert.
     created_at = datetime.now(UTC)
@@ -221,7 +230,7 @@ async def _insert(
         scopes=sorted(grant.scopes),
         environments=sorted(grant.environments),
         prefixes=sorted(grant.prefixes),
-        created_by=actor,
+        created_by=edit.origin.actor,
         created_at=created_at,
         expires_at=grant.expires_at,
     )

@@ -11,7 +11,6 @@ from app.access.people import signing
 from app.access.people.edit import AccessEdit
 from app.access.people.signatures import RowSigner
 from app.access.people.views import AccessHolder
-from app.access.permissions import OPERATOR_RIGHTS
 from app.cli.actor import origin
 from app.cli.backend import run_backend
 from app.cli.help import Command, Commands
@@ -126,7 +125,6 @@ def sign(
                 connection=connection,
                 log=resources.access_log,
                 key=key,
-                rights=OPERATOR_RIGHTS,
                 origin=origin(),
             )
             return await signing.sign(edit, rows)

@@ -1,4 +1,4 @@
-"""Answer the requests that change people, roles, grants and projects.
+"""Answer the requests that change tokens, people, roles, grants and projects.
 
 The endpoints check nothing that the services check.
 """
@@ -28,18 +28,25 @@ async def write_access(
     view_type: type[View],
 ) -> View:
     """Make a change once per Idempotency-Key, and refresh this instance. Return its view."""
-    log, key = request.app[ACCESS_LOG], request.app[TOKENS].key
-    caller, author = request[CALLER], origin(request)
 
     async def write(connection: Connection) -> View:
-        edit = AccessEdit(
-            connection=connection, log=log, key=key, rights=caller.rights, origin=author
-        )
+        edit = edit_of(request, connection)
         return await view_of(edit, await work(edit))
 
-    view = await run_write(request, write, actor=caller.actor, answer_type=view_type)
+    view = await run_write(request, write, actor=request[CALLER].actor, answer_type=view_type)
     await request.app[TOKENS].refresh_if_possible()
     return view
+
+
+def edit_of(request: web.Request, connection: Connection) -> AccessEdit:
+    """Return the change of access that the caller makes in a transaction."""
+    return AccessEdit(
+        connection=connection,
+        log=request.app[ACCESS_LOG],
+        key=request.app[TOKENS].key,
+        origin=origin(request),
+        author=request[CALLER],
+    )
 
 
 def created(body: msgspec.Struct, location: str, *, version: int | None = None) -> web.Response:

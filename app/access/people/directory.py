@@ -116,6 +116,10 @@ class PeopleDirectory:
             rights = self._rights[person_id] = self._book.rights(person_id, groups)
         return rights
 
+    def is_suspended(self, person_id: str) -> bool:
+        part = self._parts.get(person_id[:1])
+        return part is not None and person_id in part.suspended
+
     def proxy_subject(self, person_id: str) -> str | None:
         """Return the name by which a proxy knows a person. None for a person of a provider."""
         part = self._parts.get(person_id[:1])

@@ -1,25 +1,27 @@
 """A change of who may do what: its author, its history, and the last administrator.
 
-All such changes take one lock. So the second of two administrators who remove each other sees what
-the first one did.
+All such changes take one lock, and then read the rights of their author again. So the second of two
+administrators who remove each other sees what the first one did, and is refused.
 """
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from app.access.caller import Caller
 from app.access.delegation import check_within
 from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.people.book import GrantBook
+from app.access.people.rights import current_rights
 from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.people.views import REASON_MAX
-from app.access.permissions import Rights
+from app.access.permissions import OPERATOR_RIGHTS, Rights
 from app.database import Connection, sql
 from app.errors import Conflict, Forbidden, Violation, invalid
 from app.settings import Secret
@@ -46,23 +48,36 @@ class AccessEventName(StrEnum):
     ROWS_SIGNED = "rows_signed"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class AccessEdit:
-    """One transaction that changes who may do what, and the rights of its author."""
+    """One transaction that changes who may do what, and the rights of its author.
+
+    `author` is None for an operator and for the service itself. Check `rights` after `lock`: before
+    it they are those in memory, which may be over.
+    """
 
     connection: Connection
     log: AccessLog
     key: Secret
-    rights: Rights
     origin: Origin
+    author: Caller | None = None
+    rights: Rights = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rights = OPERATOR_RIGHTS if self.author is None else self.author.rights
 
     @cached_property
     def signer(self) -> RowSigner:
         return RowSigner(self.key)
 
     async def lock(self) -> None:
-        """Wait for other changes of access, until the end of this transaction."""
+        """Wait for other changes of access, and read the rights of the author after them.
+
+        Lock environments before. Raises as `current_rights`.
+        """
         await sql.lock_access(self.connection)
+        if self.author is not None:
+            self.rights = await current_rights(self.connection, self.key, self.author)
 
     async def book(self) -> GrantBook:
         return await read_book(self.connection, self.signer)

@@ -73,7 +73,7 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
             created_at=datetime.now(UTC),
         )
     )
-    # In this order: the deletion of an environment locks it before it removes it from grants.
+    # Before the answer names environments, which are locked first.
     book = await edit.book()
     _check_role(grant.role, book)
     edit.check_own(book.given(grant))
@@ -81,7 +81,6 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     if new.person is not None and await find_person(edit.connection, new.person) is None:
         raise invalid("person", "must be the ID of a person who has signed in, without person:")
     await edit.lock()
-    # A change that was committed while this one waited counts.
     book = await edit.book()
     _check_role(grant.role, book)
     edit.check_own(book.given(grant))
@@ -124,8 +123,8 @@ async def lapse(edit: AccessEdit, environment: str) -> None:
     """Remove a deleted environment from every grant. Delete the grants that have no other one.
 
     A later environment of the same name is a different one, so no old grant may reach it.
+    The caller has locked.
     """
-    await edit.lock()
     async for row in sql.list_grants(edit.connection):
         grant = grant_of(row)
         if environment not in grant.environments:

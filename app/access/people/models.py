@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.access.models import EVERY_ENVIRONMENT, Grant, Principal, Scope
+from app.errors import Unauthenticated
 
 Signed = tuple[str, ...]
 # The issuer of people whom an identity-aware proxy names. Those of providers are URLs.
@@ -15,6 +16,8 @@ PROXY_ISSUER = "proxy"
 # Each instance reads the groups of all people. The constraint of the table is a plain upper bound,
 # 5,000, so that another limit needs no migration.
 GROUPS_MAX = 1_000
+SUSPENDED = "person_suspended"
+SUSPENDED_WORDS = "An administrator has suspended your account. Ask an administrator to restore it."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,3 +133,8 @@ class Project:
 
 
 SignedRow = Person | Role | RoleGrant | Project
+
+
+def suspended() -> Unauthenticated:
+    """Return the refusal of a session whose person is suspended."""
+    return Unauthenticated(SUSPENDED, SUSPENDED_WORDS, reason="session of a suspended person")

@@ -51,8 +51,8 @@ async def create(edit: AccessEdit, new: NewRole) -> Role:
         created_at=now,
         updated_at=now,
     )
-    _check(edit, role, new.reason)
     await edit.lock()
+    _check(edit, role, new.reason)
     roles = await list_all(edit.connection)
     if any(role.name == other.name for other in roles):
         violation = Violation("name", "must not be the name of an existing role")
@@ -83,8 +83,8 @@ async def change(
 
     Raises NotFound, Conflict for a built-in role and for the last admin, Stale, Invalid, Forbidden.
     """
-    edit.require_everything()
     async with edit.retaining_an_administrator():
+        edit.require_everything()
         before = await _own(edit.connection, name, expected)
         after = replace(before, scopes=frozenset(changed.scopes), description=changed.description)
         _check(edit, after, changed.reason)
@@ -109,9 +109,9 @@ async def delete(
     edit: AccessEdit, name: str, *, expected: ExpectedVersion, reason: str = ""
 ) -> Role:
     """Delete a role that no grant has, and return it. Raises as `change` does."""
-    edit.require_everything()
     check_text("reason", reason)
     await edit.lock()
+    edit.require_everything()
     role = await _own(edit.connection, name, expected)
     async for row in sql.list_grants(edit.connection):
         if row["role"] == name:

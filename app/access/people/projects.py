@@ -66,8 +66,8 @@ async def create(edit: AccessEdit, new: NewProject) -> Project:
         created_at=now,
         updated_at=now,
     )
-    _check(edit, project)
     await edit.lock()
+    _check(edit, project)
     projects = [project_of(row) async for row in sql.list_projects(edit.connection)]
     _check_new(project, projects)
     await sql.insert_project(

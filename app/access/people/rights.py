@@ -1,17 +1,20 @@
-"""The rights of actors from the database, for who approves or schedules.
+"""The rights of actors from the database: of who approves, schedules, or changes access.
 
-Callers have theirs in memory.
+Other requests have theirs from memory.
 """
 
 from collections.abc import Iterable, Mapping
 
 import asyncpg
 
-from app.access.models import Grant, Scope
-from app.access.people.rows import person_of, read_book
+from app.access.caller import Caller
+from app.access.models import ConsoleSession, Grant, Scope
+from app.access.people.models import suspended
+from app.access.people.rows import find_person, person_of, read_book
 from app.access.people.signatures import RowSigner
-from app.access.permissions import OPERATOR_RIGHTS, Rights
+from app.access.permissions import OPERATOR_RIGHTS, Rights, narrowed
 from app.database import Connection, sql
+from app.errors import Unauthenticated
 from app.settings import Secret
 
 _TOKEN = "token:"  # noqa: S105 - a prefix
@@ -39,6 +42,47 @@ async def rights_of(
     if ids := _ids(actors, _PERSON):
         found |= await _rights_of_people(connection, RowSigner(key), ids)
     return found
+
+
+async def current_rights(connection: Connection, key: Secret, caller: Caller) -> Rights:
+    """Return what the caller of a request may do now.
+
+    A row without a valid MAC adds nothing: a token can only have less than when the request began.
+    Raises Unauthenticated for a token, session or person that has ended or is suspended meanwhile.
+    """
+    session, token_id = caller.session, caller.token_id
+    if session is not None:
+        await _check_session(connection, session)
+        if session.person_id is not None:
+            return await _rights_of_person(connection, RowSigner(key), session.person_id)
+    if token_id is None:
+        return caller.rights
+    row = await sql.get_usable_token(connection, id=token_id)
+    if row is None:
+        raise Unauthenticated(
+            "token_refused", "Your token is no longer valid.", reason="ended during the request"
+        )
+    # Each token has one grant, and so has a session of it.
+    (held,) = caller.rights.grants
+    return Rights([narrowed(held, _grant(row))])
+
+
+async def _check_session(connection: Connection, session: ConsoleSession) -> None:
+    if await sql.find_usable_session(connection, id=session.id) is None:
+        raise Unauthenticated(
+            "session_refused",
+            "Your session has ended. Sign in.",
+            reason="session ended during the request",
+        )
+
+
+async def _rights_of_person(connection: Connection, signer: RowSigner, person_id: str) -> Rights:
+    person = await find_person(connection, person_id)
+    if person is None or not signer.accepts(person):
+        return NO_RIGHTS
+    if person.suspended_at is not None:
+        raise suspended()
+    return (await read_book(connection, signer)).rights(person.id, person.groups)
 
 
 async def _rights_of_people(

@@ -11,7 +11,7 @@ import msgspec
 from app.access.events import AccessEvent, Decision, Origin
 from app.access.format import generate_secret
 from app.access.log import AccessLog
-from app.access.people.models import GROUPS_MAX, Person
+from app.access.people.models import GROUPS_MAX, SUSPENDED, SUSPENDED_WORDS, Person
 from app.access.people.rows import person_of
 from app.access.people.signatures import RowSigner
 from app.database import Connection, sql
@@ -22,7 +22,6 @@ from app.settings import Secret
 IDENTIFIER_MAX = 255
 NAME_MAX = 200
 EMAIL_MAX = 254
-SUSPENDED = "person_suspended"
 UNSIGNED = "person_unsigned"
 
 
@@ -106,7 +105,7 @@ def _check(log: AccessLog, signer: RowSigner, stored: Person, own: Origin) -> No
             "Your account was changed outside of this service. An operator must check it.",
         )
     elif stored.suspended_at is not None:
-        code, message = SUSPENDED, "Your account is suspended. Ask an administrator to restore it."
+        code, message = SUSPENDED, SUSPENDED_WORDS
     else:
         return
     # Not in the transaction, which the refusal rolls back.

@@ -7,14 +7,14 @@ refused here within a second, and known sessions stay valid while the database i
 import hmac
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from app.access.caller import Caller
 from app.access.format import secret_id
-from app.access.models import EVERY_ENVIRONMENT, ConsoleSession, Grant, Scope, Token
+from app.access.models import ConsoleSession, Grant, Scope, Token
 from app.access.people.directory import PeopleDirectory
-from app.access.permissions import Keys, Rights
+from app.access.people.models import suspended
+from app.access.permissions import Rights, narrowed
 from app.access.sessions.mac import secret_mac
 from app.crypto.derivation import Purpose
 from app.errors import Unauthenticated
@@ -90,7 +90,9 @@ class SessionDirectory:
             return Rights([_grant(session, tokens, now)])
         rights = self._people.rights(session.person_id)
         if rights is None:
-            raise refused("session of a person who is suspended or unknown")
+            if self._people.is_suspended(session.person_id):
+                raise suspended()
+            raise refused("session of an unknown person")
         return rights
 
     def of(self, actor: str) -> ConsoleSession | None:
@@ -120,16 +122,4 @@ def _grant(session: ConsoleSession, tokens: Mapping[str, Token], now: datetime) 
     token = tokens.get(session.token_id)
     if token is None or token.is_over(now):
         raise refused("session of a token that is over")
-    reach = token.reach
-    environments = session.grant.environments
-    if EVERY_ENVIRONMENT in environments:
-        environments = reach.environments
-    elif EVERY_ENVIRONMENT not in reach.environments:
-        environments &= reach.environments
-    prefixes = Keys.below(session.grant.prefixes) & Keys.below(reach.prefixes)
-    return replace(
-        session.grant,
-        scopes=session.grant.scopes & reach.scopes,
-        environments=environments,
-        prefixes=frozenset(prefixes.prefixes),
-    )
+    return narrowed(session.grant, token.reach)

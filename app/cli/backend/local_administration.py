@@ -3,6 +3,7 @@
 from app.access import expiry, tokens
 from app.access.local_credentials import token_key
 from app.access.models import Grant
+from app.access.people.edit import AccessEdit
 from app.access.permissions import OPERATOR_RIGHTS
 from app.access.token_views import IssuedToken, NewToken, TokenView
 from app.cli.actor import operator, origin
@@ -73,13 +74,10 @@ class LocalAdministration:
         return await transact(
             self._database,
             lambda connection: administration.delete_environment(
-                connection,
-                self._log,
-                key=token_key(self._settings),
-                name=name,
+                self._access_edit(connection),
+                name,
                 expected=ExpectedVersion(version=version),
                 message=message,
-                origin=origin(),
             ),
             dry_run=dry_run,
         )
@@ -108,12 +106,7 @@ class LocalAdministration:
         )
 
         async def write(connection: Connection) -> IssuedToken:
-            created = await tokens.create(
-                *(connection, self._log, token_key(self._settings)),
-                name=new.name,
-                grant=grant,
-                origin=origin(),
-            )
+            created = await tokens.create(self._access_edit(connection), name=new.name, grant=grant)
             return IssuedToken(text=created.text, token=await tokens.get(connection, created.id))
 
         return await self._database.transact(write)
@@ -121,16 +114,19 @@ class LocalAdministration:
     async def rotate_token(self, token_id: str, grace_seconds: int) -> IssuedToken:
         async def write(connection: Connection) -> IssuedToken:
             created = await tokens.rotate(
-                *(connection, self._log, token_key(self._settings)),
-                await tokens.lock(connection, token_id),
-                grace_seconds=grace_seconds,
-                origin=origin(),
+                self._access_edit(connection), token_id, grace_seconds=grace_seconds
             )
             return IssuedToken(text=created.text, token=await tokens.get(connection, created.id))
 
         return await self._database.transact(write)
 
     async def revoke_token(self, token_id: str) -> None:
-        await self._database.transact(
-            lambda connection: tokens.revoke(connection, self._log, token_id, origin=origin())
+        await self._database.transact(lambda c: tokens.revoke(self._access_edit(c), token_id))
+
+    def _access_edit(self, connection: Connection) -> AccessEdit:
+        return AccessEdit(
+            connection=connection,
+            log=self._log,
+            key=token_key(self._settings),
+            origin=origin(),
         )

@@ -24,7 +24,6 @@ from app.access.people.views import (
     RoleView,
 )
 from app.access.permissions import OPERATOR_RIGHTS
-from app.cli.actor import origin
 from app.cli.backend.local_administration import LocalAdministration
 from app.cli.backend.people_interface import Holders
 from app.database import Connection
@@ -209,15 +208,4 @@ class LocalPeople(LocalAdministration):
         return (await projects.project_views(connection, token_key(self._settings), [project]))[0]
 
     async def _edit(self, work: Callable[[AccessEdit], Awaitable[Result]]) -> Result:
-        async def write(connection: Connection) -> Result:
-            return await work(
-                AccessEdit(
-                    connection=connection,
-                    log=self._log,
-                    key=token_key(self._settings),
-                    rights=OPERATOR_RIGHTS,
-                    origin=origin(),
-                )
-            )
-
-        return await self._database.transact(write)
+        return await self._database.transact(lambda c: work(self._access_edit(c)))

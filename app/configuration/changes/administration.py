@@ -9,7 +9,7 @@ from app.access.log import AccessLog
 from app.access.models import Scope
 from app.access.people import grants
 from app.access.people.edit import AccessEdit
-from app.access.permissions import OPERATOR_RIGHTS, Rights
+from app.access.permissions import Rights
 from app.configuration.changes import writes
 from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets
 from app.database import Connection
@@ -17,7 +17,6 @@ from app.environments.models import Environment
 from app.environments.protection import Approval, protection_words
 from app.errors import Forbidden
 from app.http.conditions import ExpectedVersion
-from app.settings import Secret
 
 
 def check_administration(written: AppliedChangeSets, rights: Rights) -> None:
@@ -83,28 +82,22 @@ async def record_creation(
 
 
 async def delete_environment(
-    connection: Connection,
-    log: AccessLog,
-    *,
-    key: Secret,
-    name: str,
-    expected: ExpectedVersion,
-    message: str,
-    origin: Origin,
+    edit: AccessEdit, name: str, *, expected: ExpectedVersion, message: str
 ) -> Environment:
     """Delete an environment, also from tokens and grants.
 
-    Raises as `writes.delete_environment` does.
+    Raises Forbidden, and as `writes.delete_environment` does.
     """
     closed = await writes.delete_environment(
-        connection, name, expected=expected, actor=origin.actor, message=message
+        edit.connection, name, expected=expected, actor=edit.origin.actor, message=message
     )
-    await tokens.lapse(connection, log, key, name, origin=origin)
-    edit = AccessEdit(
-        connection=connection, log=log, key=key, rights=OPERATOR_RIGHTS, origin=origin
-    )
+    await edit.lock()
+    if not edit.rights.covers_all(Scope.ADMIN, name):
+        raise Forbidden("scope_missing", "To delete an environment needs the scope admin.")
+    await tokens.lapse(edit, name)
     await grants.lapse(edit, name)
-    await _record(connection, log, name, f"deleted, revision {closed.revision}", origin)
+    detail = f"deleted, revision {closed.revision}"
+    await _record(edit.connection, edit.log, name, detail, edit.origin)
     return closed
 
 

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin, readable_keys
 from app.access.models import Scope
+from app.access.people.access_writes import edit_of
 from app.configuration.changes import administration, past, writes
 from app.configuration.changes.administration import record_creation
 from app.configuration.changes.intents import patch_of
@@ -102,15 +103,14 @@ async def delete_environment(request: web.Request) -> web.Response:
     dry_run, message = wire.flag(query, "dry_run"), message_of(query)
     expected = read_expected_version(request, may_create=False)
     name = request.match_info["environment"]
-    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
     wire.allow(request, DELETION_SECONDS)
 
     closed = await run_write(
         request,
         lambda c: administration.delete_environment(
-            c, log, key=key, name=name, expected=expected, message=message, origin=caller
+            edit_of(request, c), name, expected=expected, message=message
         ),
-        actor=caller.actor,
+        actor=request[CALLER].actor,
         answer_type=Environment,
         dry_run=dry_run,
     )

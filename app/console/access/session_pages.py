@@ -1,11 +1,14 @@
 """The pages of sessions, and the page of the access log."""
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from app.access.events import AccessEvent
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.log_handlers import check_environment, read_page
 from app.access.models import Scope
+from app.access.people.access_writes import edit_of
 from app.access.sessions import service
 from app.console.access.views import EVENT_TEXTS, access_row, session_row
 from app.console.pages import is_fragment, redirect
@@ -43,10 +46,14 @@ async def post_session_end(request: web.Request) -> web.Response:
     """End one session of the list."""
     session_id, caller = request.match_info["id"], request[CALLER]
     address = await address_at_provider(request, caller)
-    log, origin_ = request.app[ACCESS_LOG], origin(request)
-    await request.app[DATABASE].transact(
-        lambda c: service.end(c, log, session_id, caller, origin=origin_)
-    )
+
+    async def end(connection: Connection) -> None:
+        edit = edit_of(request, connection)
+        await edit.lock()
+        now = replace(caller, rights=edit.rights)
+        await service.end(connection, edit.log, session_id, now, origin=edit.origin)
+
+    await request.app[DATABASE].transact(end)
     await request.app[TOKENS].refresh_if_possible()
     if session_id == caller.session_id:
         return signed_out(request, address=address)

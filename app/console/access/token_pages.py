@@ -5,11 +5,12 @@ from dataclasses import replace
 from aiohttp import web
 
 from app.access import tokens
-from app.access.delegation import check_reach, check_within, may_grant
+from app.access.delegation import check_reach, may_grant
 from app.access.expiry import expiry
 from app.access.format import GeneratedToken, is_id
-from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.guard import CALLER, TOKENS
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
+from app.access.people.access_writes import edit_of
 from app.access.sessions.cookie import safe_next
 from app.access.token_handlers import read_id
 from app.access.token_views import TokenView
@@ -72,7 +73,6 @@ async def get_new_token(request: web.Request) -> web.Response:
 async def post_new_token(request: web.Request) -> web.Response:
     """Create a token, and show its text this once."""
     form = TokenForm.of(await read_form(request))
-    log, key, origin_ = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     async def create(connection: Connection) -> GeneratedToken:
         scopes = form.granted_scopes
@@ -82,10 +82,7 @@ async def post_new_token(request: web.Request) -> web.Response:
             prefixes=tokens.read_prefixes(form.prefixes),
             expires_at=expiry(scopes, expires_days=form.days),
         )
-        check_within(request[CALLER].rights, grant)
-        return await tokens.create(
-            connection, log, key, name=form.name, grant=grant, origin=origin_
-        )
+        return await tokens.create(edit_of(request, connection), name=form.name, grant=grant)
 
     try:
         new = await request.app[DATABASE].transact(create)
@@ -97,13 +94,10 @@ async def post_new_token(request: web.Request) -> web.Response:
 async def post_rotation(request: web.Request) -> web.Response:
     """Replace a token, and show the text of the new one this once."""
     form, token_id = await read_form(request), read_id(request)
-    log, key, origin_ = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
 
     async def rotate(connection: Connection) -> GeneratedToken:
         grace = whole_number("grace_seconds", form.get("grace_seconds", ""))
-        old = await tokens.lock(connection, token_id)
-        check_within(request[CALLER].rights, old.reach)
-        return await tokens.rotate(connection, log, key, old, grace_seconds=grace, origin=origin_)
+        return await tokens.rotate(edit_of(request, connection), token_id, grace_seconds=grace)
 
     try:
         new = await request.app[DATABASE].transact(rotate)
@@ -114,15 +108,8 @@ async def post_rotation(request: web.Request) -> web.Response:
 
 async def post_revocation(request: web.Request) -> web.Response:
     """Revoke a token."""
-    token_id, own = read_id(request), request[CALLER].rights
-    log, origin_ = request.app[ACCESS_LOG], origin(request)
-
-    async def revoke(connection: Connection) -> None:
-        token = await tokens.get(connection, token_id)
-        check_reach(own, token.environments, token.prefixes)
-        await tokens.revoke(connection, log, token_id, origin=origin_)
-
-    await request.app[DATABASE].transact(revoke)
+    token_id = read_id(request)
+    await request.app[DATABASE].transact(lambda c: tokens.revoke(edit_of(request, c), token_id))
     await request.app[TOKENS].refresh_if_possible()
     return redirect(frame(request).url_of("tokens", revoked=token_id))
 

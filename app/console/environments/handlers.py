@@ -8,6 +8,7 @@ from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin, readable_keys
 from app.access.models import Scope
+from app.access.people.access_writes import edit_of
 from app.configuration.changes import administration, writes
 from app.configuration.changes.environment_handlers import DELETION_SECONDS
 from app.configuration.snapshots.reading import (
@@ -181,15 +182,14 @@ async def post_environment_deletion(request: web.Request) -> web.Response:
 
 
 async def _delete(request: web.Request, name: str, version: int, message: str) -> None:
-    log, key, caller = request.app[ACCESS_LOG], request.app[TOKENS].key, origin(request)
     expected = ExpectedVersion(version=version)
     wire.allow(request, DELETION_SECONDS)
     await run_write(
         request,
         lambda c: administration.delete_environment(
-            c, log, key=key, name=name, expected=expected, message=message, origin=caller
+            edit_of(request, c), name, expected=expected, message=message
         ),
-        actor=caller.actor,
+        actor=request[CALLER].actor,
         answer_type=Environment,
     )
     await request.app[TOKENS].refresh_if_possible()

@@ -5,9 +5,10 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
+from app.access.guard import CALLER, TOKENS
 from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.people import grants
+from app.access.people.access_writes import edit_of
 from app.access.people.edit import AccessEdit
 from app.access.people.grants import GrantFilter
 from app.access.people.views import GrantView
@@ -64,14 +65,6 @@ def expected_version(text: str) -> ExpectedVersion:
 
 async def edit(request: web.Request, work: Callable[[AccessEdit], Awaitable[Result]]) -> Result:
     """Do the work in one transaction. Afterwards this instance has the new rights in memory."""
-    log, key = request.app[ACCESS_LOG], request.app[TOKENS].key
-    rights, author = own_rights(request), origin(request)
-
-    async def edit_access(connection: Connection) -> Result:
-        return await work(
-            AccessEdit(connection=connection, log=log, key=key, rights=rights, origin=author)
-        )
-
-    result = await request.app[DATABASE].transact(edit_access)
+    result = await request.app[DATABASE].transact(lambda c: work(edit_of(request, c)))
     await request.app[TOKENS].refresh_if_possible()
     return result

@@ -17,7 +17,6 @@ from app.access.people.models import GROUPS_MAX
 from app.access.people.rights import rights_of
 from app.access.people.signatures import RowSigner
 from app.access.people.signing import unsigned_rows
-from app.access.permissions import OPERATOR_RIGHTS
 from app.components import ReportScope
 from app.database import Connection, Database
 from app.errors import Forbidden, Invalid, Unauthenticated
@@ -344,7 +343,6 @@ async def test_signed_rows_count_again(service: Service, cleaner: Admin) -> None
             connection=connection,
             log=service.app[ACCESS_LOG],
             key=service.app[TOKENS].key,
-            rights=OPERATOR_RIGHTS,
             origin=Origin(actor="operator:ben"),
         )
         await signing.sign(edit, shown)
@@ -372,7 +370,6 @@ async def test_row_that_changed_after_it_was_shown_is_not_signed(
             connection=connection,
             log=service.app[ACCESS_LOG],
             key=key,
-            rights=OPERATOR_RIGHTS,
             origin=Origin(actor="operator:ben"),
         )
         await signing.sign(edit, shown)

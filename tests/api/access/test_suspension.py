@@ -10,7 +10,6 @@ from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.people import suspension
 from app.access.people.edit import AccessEdit
-from app.access.permissions import OPERATOR_RIGHTS
 from app.database import Database
 from app.errors import AppError, Forbidden, Unauthenticated
 from app.http.keys import DATABASE
@@ -245,7 +244,6 @@ async def test_of_two_administrators_who_suspend_each_other_one_stays(service: S
                 connection=connection,
                 log=log,
                 key=key,
-                rights=OPERATOR_RIGHTS,
                 origin=Origin(actor=author.person.actor),
             )
             await suspension.suspend(edit, other.person.id, reason="No.")

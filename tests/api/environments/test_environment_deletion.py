@@ -15,6 +15,7 @@ from app.access.events import Origin
 from app.access.format import GeneratedToken
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
+from app.access.people.edit import AccessEdit
 from app.audit.chain import consistent_read
 from app.audit.head_export import HeadExport
 from app.audit.heads import read_heads
@@ -321,10 +322,8 @@ async def test_rotation_during_deletion_loses_the_environment(
     deletion: list[asyncio.Task[tuple[int, Any]]] = []
 
     async def rotate(connection: Connection) -> GeneratedToken:
-        old = await tokens.lock(connection, several.split("_")[2])
-        new = await tokens.rotate(
-            *(connection, log, key, old), grace_seconds=60, origin=Origin(actor="test")
-        )
+        edit = AccessEdit(connection=connection, log=log, key=key, origin=Origin(actor="test"))
+        new = await tokens.rotate(edit, several.split("_")[2], grace_seconds=60)
         deletion.append(asyncio.create_task(_delete(shop)))
         await _blocked(server)
         return new
