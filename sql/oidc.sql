@@ -68,8 +68,14 @@ where issuer = :issuer
 order by session_id;
 
 -- name: delete_ended_oidc_sessions()!
--- A refresh token of an ended session is of no use, except to a thief.
+-- A refresh token of an ended session is of no use, except to a thief. So is that of a suspended
+-- person.
 delete from oidc_sessions
 using sessions
+left join people on people.id = sessions.person_id
 where sessions.id = oidc_sessions.session_id
-  and (sessions.revoked_at is not null or sessions.expires_at < current_timestamp);
+  and (
+      sessions.revoked_at is not null
+      or sessions.expires_at < current_timestamp
+      or people.suspended_at is not null
+  );

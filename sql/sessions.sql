@@ -30,7 +30,8 @@ where id = :id
   and expires_at > clock_timestamp();
 
 -- name: list_sessions(actor, idle_seconds)
--- The sessions in use, the latest first. Null `actor` means those of everyone.
+-- The sessions in use, the latest first. Null `actor` means those of everyone. Those of a suspended
+-- person are of no use.
 select
     id,
     actor,
@@ -49,6 +50,12 @@ where revoked_at is null
   and expires_at > current_timestamp
   and last_seen_at > current_timestamp - make_interval(secs => :idle_seconds)
   and (:actor::text is null or actor = :actor)
+  and not exists (
+      select
+      from people
+      where people.id = sessions.person_id
+        and people.suspended_at is not null
+  )
 order by last_seen_at desc, id
 limit 1000;
 

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
+from app.access.people.models import SUSPENDED
 from app.console.forms import message_of
 from app.console.rendering import frame, page
 from app.console.saving import SavedAsProposalError
@@ -43,8 +44,8 @@ def with_pages(handler: Handler) -> Handler:
         await request.app[COMPILER].ready()
         try:
             return await handler(request)
-        except Unauthenticated:
-            return _sign_in(request)
+        except Unauthenticated as error:
+            return _sign_in(request, error)
         except SavedAsProposalError as error:
             address = frame(request).url_of("proposals", str(error.proposal), new="")
             return redirect_to(request, address)
@@ -147,11 +148,13 @@ def _error(
     )
 
 
-def _sign_in(request: web.Request) -> web.Response:
+def _sign_in(request: web.Request, error: Unauthenticated) -> web.Response:
     """Lead to the sign-in, and back afterwards. htmx keeps the page, so that no draft is lost."""
     around = frame(request)
     if is_fragment(request) or request.method != "GET":
         text = "Your session has ended. Sign in again in a new tab, then repeat this."
+        if error.code == SUSPENDED:
+            text = error.message
         link = around.url_of("sign-in")
         return _error(request, 401, "Signed out", text, [], sign_in=link)
     return redirect(around.url_of("sign-in", next=around.here()))

@@ -17,6 +17,7 @@ from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
 from app.access.models import SESSION_SCOPES, Principal, Scope
 from app.access.oidc.keys import OIDC, SIGNED_OUT_THERE
+from app.access.people.models import SUSPENDED
 from app.access.proxy_identity import read_identity
 from app.access.sessions import codes, service
 from app.access.sessions.cookie import (
@@ -49,8 +50,15 @@ async def get_sign_in(request: web.Request) -> web.Response:
     """Show the form for a token, or the button of a one-time link."""
     next_ = safe_next(request.query.get("next", ""), frame(request).root)
     code = request.query.get("code", "")
-    if not code and signed_in(request) is not None:
-        return redirect(next_)
+    try:
+        if not code and read_cookie(request):
+            authenticate(request)
+            return redirect(next_)
+    except Unauthenticated as error:
+        if error.code == SUSPENDED:
+            # The cookie is valid, so this tells no stranger who is suspended.
+            refusal = Forbidden(error.code, error.message)
+            return sign_in_form(request, next_=next_, error=refusal, message=error.message)
     if not code and request.headers.get(SEC_FETCH_SITE) == "cross-site":
         # The browser sends no SameSite=Strict cookie when a link of another site is followed. It
         # does when this page leads on.

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.oidc.refresh import ClaimsRefresh
@@ -257,13 +257,21 @@ async def test_suspended_person_is_out_at_once(site: Site, browser: Browser) -> 
         await expect(visit.page.locator("#signed-out")).to_be_visible()
         await _until_signed_out(visit, site)
 
+        def reason(page: Page) -> Locator:
+            words = "An administrator has suspended your account."
+            return page.get_by_role("alert").filter(has_text=words)
+
+        visit.expect_fault("status of 403")
+        await visit.page.goto(visit.url + FLAGS)
+        await expect(reason(visit.page)).to_be_visible()
+
         another.expect_fault("status of 403")
         page = another.page
         await page.goto(another.url + FLAGS)
+        await expect(reason(page)).to_have_count(0)
         await page.get_by_role("link", name="Sign in with localhost").click()
         await site.provider.sign_in(page, "juma")
-        suspended = page.get_by_role("alert").filter(has_text="Your account is suspended.")
-        await expect(suspended).to_be_visible()
+        await expect(reason(page)).to_be_visible()
         assert await _status(another, site.one) == 303
 
     await _administer(site.one, f"/v1/people/{person_id}/restore", reason="is back")

@@ -43,7 +43,10 @@ async def get(connection: Connection, person_id: str) -> Person:
 
 
 async def suspend(edit: AccessEdit, person_id: str, *, reason: str) -> Person:
-    """Suspend a person, and end their sessions. Suspending again is no error.
+    """Suspend a person. Suspending again is no error.
+
+    Each request checks the person, so their sessions are of no use. The sessions stay until the
+    person is restored, so that the next page can say why it is refused.
 
     Raises NotFound, Invalid, Forbidden, and Conflict for the last administrator.
     """
@@ -51,17 +54,19 @@ async def suspend(edit: AccessEdit, person_id: str, *, reason: str) -> Person:
         person = await _lock(edit, person_id, reason)
         if person.suspended_at is None:
             person = await _store(edit, person, datetime.now(UTC))
-            # Each request checks the person too. A session of before does not come back.
-            await sessions.revoke(edit.connection, actor=person.actor)
             await edit.record(AccessEventName.PERSON_SUSPENDED, person.id, reason=reason)
     return person
 
 
 async def restore(edit: AccessEdit, person_id: str, *, reason: str) -> Person:
-    """Let a suspended person sign in again. Restoring again is no error. Raises as `suspend`."""
+    """Let a suspended person sign in again. Restoring again is no error. Raises as `suspend`.
+
+    The sessions from before the suspension do not come back.
+    """
     await edit.lock()
     person = await _lock(edit, person_id, reason)
     if person.suspended_at is not None:
+        await sessions.revoke(edit.connection, actor=person.actor)
         person = await _store(edit, person, None)
         await edit.record(AccessEventName.PERSON_RESTORED, person.id, reason=reason)
     return person

@@ -80,11 +80,68 @@ async def test_suspended_person_is_refused_at_once(service: Service) -> None:
     person = await suspend(service, asha)
 
     assert person["suspended_at"]
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(Unauthenticated) as at_page:
         service.app[TOKENS].authenticate_session(asha.text)
-    with pytest.raises(Forbidden) as refused:
+    with pytest.raises(Forbidden) as at_sign_in:
         await sign_in_person(service)
-    assert refused.value.code == "person_suspended"
+    assert at_page.value.code == at_sign_in.value.code == "person_suspended"
+
+
+async def test_suspended_person_reads_the_reason_at_the_next_page(service: Service) -> None:
+    asha = await sign_in_person(service)
+    await suspend(service, asha)
+
+    async def visit(cookie: str) -> tuple[int, str]:
+        headers = {"Cookie": f"flagstone={cookie}"}
+        answer = await service.stranger.get("/console/sessions", headers=headers)
+        return answer.status, await answer.text()
+
+    words = "An administrator has suspended your account."
+    status, page = await visit(asha.text)
+    assert (status, words in page) == (403, True)
+    # A stranger who knows the ID of the session learns nothing.
+    wrong = asha.text[:-1] + ("a" if asha.text[-1] != "a" else "b")
+    status, page = await visit(wrong)
+    assert (status, words in page) == (200, False)
+    await suspend(service, asha, "restore")
+    status, page = await visit(asha.text)
+    assert (status, words in page) == (200, False)
+
+
+async def test_suspended_person_may_sign_in_with_a_token(service: Service) -> None:
+    asha = await sign_in_person(service)
+    await suspend(service, asha)
+    headers = {"Cookie": f"flagstone={asha.text}", "Sec-Fetch-Site": "same-origin"}
+
+    answer = await service.stranger.post(
+        "/console/sign-in",
+        data={"token": service.admin_token},
+        headers=headers,
+        allow_redirects=False,
+    )
+
+    assert answer.status == 303
+
+
+async def test_form_of_a_suspended_person_is_refused_with_the_reason(service: Service) -> None:
+    asha = await sign_in_person(service)
+    await suspend(service, asha)
+    headers = {"Cookie": f"flagstone={asha.text}", "Sec-Fetch-Site": "same-origin"}
+
+    answer = await service.stranger.post("/console/sessions/end", headers=headers)
+
+    assert answer.status == 401
+    assert "An administrator has suspended your account." in await answer.text()
+
+
+async def test_sessions_of_a_suspended_person_are_not_listed(service: Service) -> None:
+    asha = await sign_in_person(service)
+    async with service.signed_in(service.admin_token) as browser:
+        listed = await (await browser.get("/console/sessions")).text()
+        await suspend(service, asha)
+        after = await (await browser.get("/console/sessions")).text()
+
+    assert ("Asha" in listed, "Asha" in after) == (True, False)
 
 
 async def test_suspension_ends_sessions_on_other_instance(
