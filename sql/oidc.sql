@@ -25,6 +25,7 @@ values (
 
 -- name: claim_oidc_refresh(lease_seconds, idle_seconds)^
 -- The session that waits longest for a refresh. Until the lease ends, no other instance gets it.
+-- With the claims that its person has before the provider is asked.
 update oidc_sessions
 set refresh_at = current_timestamp + make_interval(secs => :lease_seconds)
 where session_id = (
@@ -39,7 +40,15 @@ where session_id = (
     limit 1
     for update of oidc_sessions skip locked
 )
-returning session_id, sealed;
+returning
+    session_id,
+    sealed,
+    (
+        select people.claims_at
+        from sessions
+        join people on people.id = sessions.person_id
+        where sessions.id = oidc_sessions.session_id
+    ) as claims_at;
 
 -- name: update_oidc_session(session_id, sealed, refresh_seconds)!
 -- Null `refresh_seconds` leaves the lease.

@@ -70,7 +70,7 @@ where suspended_at is null
 order by id
 limit :page_size;
 
--- name: insert_person(id, mac, issuer, subject, name, email, groups, seen_at)!
+-- name: insert_person(id, mac, issuer, subject, name, email, groups, claims_at)!
 -- The first of two sign-ins at once inserts the person.
 insert into people (
     id,
@@ -92,9 +92,9 @@ values (
     :name,
     :email,
     :groups,
-    :seen_at,
-    :seen_at,
-    :seen_at
+    :claims_at,
+    :claims_at,
+    :claims_at
 )
 on conflict on constraint people_issuer_subject_unique do nothing;
 
@@ -133,15 +133,15 @@ from people
 where id = :id
 for no key update;
 
--- name: update_person(id, mac, name, email, groups, seen_at)!
+-- name: update_person(id, mac, name, email, groups, last_seen_at, claims_at)!
 update people
 set
     mac = :mac,
     name = :name,
     email = :email,
     groups = :groups,
-    last_seen_at = :seen_at,
-    claims_at = :seen_at
+    last_seen_at = :last_seen_at,
+    claims_at = :claims_at
 where id = :id;
 
 -- name: suspend_person(id, mac, suspended_at)!

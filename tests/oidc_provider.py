@@ -67,7 +67,7 @@ class OidcProvider:
             ("/.well-known/openid-configuration", self._discovery),
             ("/keys", self._key_set),
             ("/authorize", self._authorize),
-            ("/token", self._token),
+            ("/token", self.answer_token),
             ("/userinfo", self._userinfo),
             ("/logout", self._logout),
         ):
@@ -156,7 +156,7 @@ class OidcProvider:
         location = f"{query['redirect_uri']}?{urlencode(given)}"
         return web.Response(status=303, headers={"Location": location})
 
-    async def _token(self, request: web.Request) -> web.StreamResponse:
+    async def answer_token(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         if not self._is_client(request, dict(form)):
             return web.json_response({"error": "invalid_client"}, status=401)

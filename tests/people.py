@@ -92,7 +92,7 @@ async def store_person(service: Service, person: Person) -> None:
             name=signed.name,
             email=signed.email,
             groups=list(signed.groups),
-            seen_at=signed.last_seen_at,
+            claims_at=signed.claims_at,
         )
     )
     await service.app[TOKENS].refresh()

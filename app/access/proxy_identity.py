@@ -15,7 +15,7 @@ from app.access.events import AccessEvent
 from app.access.format import secret_id
 from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin
 from app.access.people.models import GROUPS_MAX, PROXY_ISSUER
-from app.access.people.service import PersonIdentity, sign_in
+from app.access.people.service import PersonIdentity, renew_claims
 from app.access.sessions import service as sessions
 from app.access.sessions.cookie import read_cookie
 from app.access.sessions.directory import refused
@@ -103,7 +103,7 @@ async def follow_groups(request: web.Request, caller: Caller) -> bool:
         return False
     log, origin_ = request.app[ACCESS_LOG], origin(request)
     await request.app[DATABASE].transact(
-        lambda c: sign_in(c, log, directory.key, identity, origin=origin_)
+        lambda c: renew_claims(c, log, directory.key, identity, origin=origin_)
     )
     await directory.refresh()
     return True

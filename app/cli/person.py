@@ -51,11 +51,11 @@ def list_people(
         print_json(people)
         return
     show_table(
-        ("id", "name", "e-mail", "groups", "last seen", "remarks"),
+        ("id", "name", "e-mail", "groups", "last sign-in", "remarks"),
         [
             (
                 *(person.id, person.name, person.email or "-", ", ".join(person.groups) or "-"),
-                *(minute(person.last_seen_at), ", ".join(_remarks(person))),
+                *(minute(person.last_sign_in_at), ", ".join(_remarks(person))),
             )
             for person in people
         ],
@@ -88,8 +88,8 @@ def show(person_id: _Id, *, as_json: AsJson = False) -> None:
         ("issuer", person.issuer),
         ("subject", person.subject),
         ("groups", ", ".join(person.groups) or "-"),
-        ("first seen", minute(person.first_seen_at)),
-        ("last seen", minute(person.last_seen_at)),
+        ("first sign-in", minute(person.first_sign_in_at)),
+        ("last sign-in", minute(person.last_sign_in_at)),
         ("claims of", minute(person.claims_at)),
         ("remarks", ", ".join(_remarks(person)) or "-"),
     )

@@ -2,9 +2,11 @@
 
 One instance at a time refreshes a session. It stores a new refresh token before it uses the answer:
 the provider accepts the old one no more. While the provider is away, sessions stay as they are.
+An answer is dropped if the person has signed in since the question, which is then asked again.
 """
 
 import time
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -66,7 +68,7 @@ class ClaimsRefresh(Component):
                 )
                 if row is None:
                     return
-                await self._refresh(row["session_id"], row["sealed"])
+                await self._refresh(row["session_id"], row["sealed"], row["claims_at"])
         except ProviderFault as fault:
             self._count("provider_failed")
             self._provider.note_failure(str(fault))
@@ -74,7 +76,7 @@ class ClaimsRefresh(Component):
             # The database is away, which its own checks report.
             self._count("database_away")
 
-    async def _refresh(self, session_id: str, sealed: bytes) -> None:
+    async def _refresh(self, session_id: str, sealed: bytes, claims_at: datetime | None) -> None:
         tokens = self.store.open(session_id, sealed)
         if tokens is None or tokens.refresh_token is None:
             await self._end(session_id, "oidc: stored tokens cannot be opened")
@@ -94,7 +96,7 @@ class ClaimsRefresh(Component):
             tokens = msgspec.structs.replace(tokens, refresh_token=rotated)
             await self._store_rotated(session_id, tokens)
         try:
-            await self._use(session_id, tokens, answer)
+            await self._use(session_id, tokens, answer, claims_at)
         except KeyUnknownError as error:
             raise ProviderFault(f"The provider's token endpoint: {error}.") from None
         except TokenError as error:
@@ -115,23 +117,37 @@ class ClaimsRefresh(Component):
                     raise
                 await backoff.pause()
 
-    async def _use(self, session_id: str, tokens: StoredTokens, answer: dict[str, Any]) -> None:
+    async def _use(
+        self,
+        session_id: str,
+        tokens: StoredTokens,
+        answer: dict[str, Any],
+        claims_at: datetime | None,
+    ) -> None:
         """Store the claims of an answer. Raises TokenError, Forbidden and Invalid."""
         claims = await self._claims(tokens, answer)
         if (text := token_in(answer, "id_token")) is not None:
             tokens = msgspec.structs.replace(tokens, hint=hint_of(text))
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: Connection) -> bool:
+            is_newest = True
             if claims is not None:
                 person = person_of(claims, self._provider.settings.groups_claim)
-                identity = self._sign_in.identity(person)
-                await people.sign_in(
-                    connection, self._access_log, self._sign_in.key, identity, origin=_ORIGIN
+                is_newest = await people.renew_claims(
+                    *(connection, self._access_log, self._sign_in.key),
+                    self._sign_in.identity(person),
+                    origin=_ORIGIN,
+                    asked_after=claims_at,
                 )
-            await self.store.update(connection, session_id, tokens, refresh_seconds=next_refresh())
+            seconds = next_refresh() if is_newest else 0.0
+            await self.store.update(connection, session_id, tokens, refresh_seconds=seconds)
+            return is_newest
 
-        await self._database.transact(work)
-        self._count("ok")
+        if await self._database.transact(work):
+            self._count("ok")
+        else:
+            self._count("superseded")
+            log.info("oidc_answer_dropped", session=session_id, reason="newer claims are stored")
 
     async def _claims(self, tokens: StoredTokens, answer: dict[str, Any]) -> dict[str, Any] | None:
         """Return the verified claims of an answer, None if it says nothing of the groups.

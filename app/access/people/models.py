@@ -22,7 +22,10 @@ SUSPENDED_WORDS = "An administrator has suspended your account. Ask an administr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Person:
-    """A person who has signed in. Issuer and subject identify them; an e-mail address does not."""
+    """A person who has signed in. Issuer and subject identify them; an e-mail address does not.
+
+    They are seen at a sign-in. A refresh of the claims sets `claims_at` alone.
+    """
 
     id: str
     mac: bytes = b""

@@ -39,37 +39,82 @@ class PersonIdentity:
 async def sign_in(
     connection: Connection, log: AccessLog, key: Secret, identity: PersonIdentity, *, origin: Origin
 ) -> Person:
-    """Store a person with these claims, and return them. Call it at each refresh of the claims too.
+    """Store a person who signs in, with these claims, and return them.
 
     Raises Invalid for claims that cannot be stored. Raises Forbidden for a suspended person, and
     for one whose row was changed outside the service.
     """
     signer, now = RowSigner(key), datetime.now(UTC)
     new = signer.signed(_new_person(identity, now))
-    await sql.insert_person(connection, **_columns(new), issuer=new.issuer, subject=new.subject)
-    row = await sql.lock_identity(connection, issuer=new.issuer, subject=new.subject)
-    stored = person_of(row)
-    own = msgspec.structs.replace(origin, actor=stored.actor)
-    _check(log, signer, stored, own)
-    person = signer.signed(
-        replace(
-            stored,
-            name=new.name,
-            email=new.email,
-            groups=new.groups,
-            last_seen_at=now,
-            claims_at=now,
-        )
+    await sql.insert_person(
+        connection,
+        **_claims(new),
+        issuer=new.issuer,
+        subject=new.subject,
     )
+    stored = await _lock(connection, log, signer, new, origin=origin)
+    person = _with_claims(stored, new)
+    person = signer.signed(replace(person, last_seen_at=now))
+    own = msgspec.structs.replace(origin, actor=stored.actor)
     if stored.id == new.id:
         await log.record(connection, own.did(AccessEvent.PERSON_CREATED, resource=person.id))
+        await sql.announce_tokens(connection)
     else:
-        await sql.update_person(connection, **_columns(person))
-        if detail := _difference(stored, person):
-            changed = own.did(AccessEvent.PERSON_CHANGED, resource=person.id, detail=detail)
-            await log.record(connection, changed)
-    await sql.announce_tokens(connection)
+        await _update(connection, log, stored, person, origin=own)
     return person
+
+
+async def renew_claims(
+    connection: Connection,
+    log: AccessLog,
+    key: Secret,
+    identity: PersonIdentity,
+    *,
+    origin: Origin,
+    asked_after: datetime | None = None,
+) -> bool:
+    """Store the claims of a person who has signed in before. Return whether they were stored.
+
+    `asked_after` is the `claims_at` that was stored when the provider was asked. If other claims
+    were stored since, it is not known which are newer, so these are dropped. Ask again.
+
+    Raises as `sign_in`.
+    """
+    signer = RowSigner(key)
+    new = _new_person(identity, datetime.now(UTC))
+    stored = await _lock(connection, log, signer, new, origin=origin)
+    if asked_after is not None and stored.claims_at != asked_after:
+        return False
+    person = signer.signed(_with_claims(stored, new))
+    own = msgspec.structs.replace(origin, actor=stored.actor)
+    await _update(connection, log, stored, person, origin=own)
+    return True
+
+
+async def _lock(
+    connection: Connection, log: AccessLog, signer: RowSigner, new: Person, *, origin: Origin
+) -> Person:
+    """Lock the row of a person who may sign in, and return it. Raises Forbidden."""
+    row = await sql.lock_identity(connection, issuer=new.issuer, subject=new.subject)
+    stored = person_of(row)
+    _check(log, signer, stored, msgspec.structs.replace(origin, actor=stored.actor))
+    return stored
+
+
+async def _update(
+    connection: Connection, log: AccessLog, stored: Person, person: Person, *, origin: Origin
+) -> None:
+    await sql.update_person(connection, **_claims(person), last_seen_at=person.last_seen_at)
+    if detail := _difference(stored, person):
+        changed = origin.did(AccessEvent.PERSON_CHANGED, resource=person.id, detail=detail)
+        await log.record(connection, changed)
+    await sql.announce_tokens(connection)
+
+
+def _with_claims(stored: Person, new: Person) -> Person:
+    return replace(
+        stored, name=new.name, email=new.email, groups=new.groups, claims_at=new.claims_at
+    )
 
 
 def _new_person(identity: PersonIdentity, now: datetime) -> Person:
@@ -123,14 +168,14 @@ def _difference(before: Person, after: Person) -> str:
     return f"groups {' '.join(lost + gained)}" if lost or gained else ""
 
 
-def _columns(person: Person) -> dict[str, object]:
+def _claims(person: Person) -> dict[str, object]:
     return {
         "id": person.id,
         "mac": person.mac,
         "name": person.name,
         "email": person.email,
         "groups": list(person.groups),
-        "seen_at": person.last_seen_at,
+        "claims_at": person.claims_at,
     }
 
 

@@ -39,8 +39,8 @@ class PersonView(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str
     subject: str
     groups: list[str]
-    first_seen_at: datetime
-    last_seen_at: datetime
+    first_sign_in_at: datetime
+    last_sign_in_at: datetime
     claims_at: datetime
     suspended_at: datetime | None
     remarks: list[str]

@@ -64,7 +64,7 @@ VARYING = {
     **dict.fromkeys(
         ("at", "last_at", "created_at", "updated_at", "expires_at", "revoked_at"), _TIME
     ),
-    **dict.fromkeys(("first_seen_at", "last_seen_at", "claims_at", "suspended_at"), _TIME),
+    **dict.fromkeys(("first_sign_in_at", "last_sign_in_at", "claims_at", "suspended_at"), _TIME),
     **dict.fromkeys(("last_evaluated_at", "time", "checked_at", "applied_at"), _TIME),
     **dict.fromkeys(("latency_ms", "ageSeconds", "observedValue", "lastModified"), _NUMBER),
     **dict.fromkeys(("hash", "checksum"), "[0-9a-f]{64}"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from app.access.guard import ACCESS_LOG
 from app.access.oidc.refresh import ClaimsRefresh
@@ -319,3 +320,74 @@ async def test_rotated_token_is_stored_after_the_database_is_back(
     assert failures < 0
     assert installation.provider.calls.count("/token") == 3
     assert await browser.is_signed_in()
+
+
+@pytest.mark.parametrize("at_sign_in", ["newer", "older"])
+async def test_answer_from_before_a_sign_in_is_asked_for_again(
+    installation: Installation, browser: Browser, at_sign_in: str
+) -> None:
+    """Which of both answers is newer is not known, so the provider is asked once more."""
+    await browser.sign_in()
+    provider = installation.provider
+    provider.claims["groups"] = ["stale" if at_sign_in == "newer" else "newest"]
+
+    async def answer_after_a_sign_in(request: web.Request) -> web.StreamResponse:
+        answer = await provider.answer_token(request)
+        provider.answers.clear()
+        provider.claims["groups"] = ["newest" if at_sign_in == "newer" else "stale"]
+        async with installation.browser() as other:
+            await other.sign_in()
+        provider.claims["groups"] = ["newest"]
+        return answer
+
+    provider.answers["/token"] = answer_after_a_sign_in
+    await installation.refresh_now()
+
+    assert installation.rows(GROUPS) == [(["newest"],)]
+    results = installation.sign_in.provider.results
+    assert (results["refresh", "superseded"], results["refresh", "ok"]) == (1, 1)
+    assert await browser.is_signed_in()
+
+
+async def test_dropped_answer_overwrites_no_claims(
+    installation: Installation, browser: Browser, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await browser.sign_in()
+    provider = installation.provider
+    provider.claims["groups"] = ["stale"]
+
+    async def answer_after_a_sign_in(request: web.Request) -> web.StreamResponse:
+        answer = await provider.answer_token(request)
+        provider.claims["groups"] = ["newest"]
+        provider.answers.clear()
+        async with installation.browser() as other:
+            await other.sign_in()
+        # It cannot be asked again.
+        provider.answers["/token"] = text_of("", status=500)
+        return answer
+
+    provider.answers["/token"] = answer_after_a_sign_in
+    await installation.refresh_now()
+
+    assert installation.rows(GROUPS) == [(["newest"],)]
+    assert "oidc_answer_dropped" in "".join(capfd.readouterr())
+    # The new refresh token of the dropped answer is stored.
+    provider.answers.clear()
+    provider.claims["groups"] = ["last"]
+    await installation.refresh_now()
+    assert installation.rows(GROUPS) == [(["last"],)]
+
+
+async def test_refresh_of_claims_is_no_sign_in(
+    installation: Installation, browser: Browser
+) -> None:
+    query = "select last_seen_at, claims_at > last_seen_at from flagstone.people"
+    await browser.sign_in()
+    ((first, _),) = installation.rows(query)
+    await installation.refresh_now()
+
+    assert installation.rows(query) == [(first, True)]
+    async with installation.browser() as other:
+        await other.sign_in()
+    ((second, is_older),) = installation.rows(query)
+    assert (second != first, is_older) == (True, False)
