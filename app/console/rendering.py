@@ -17,7 +17,7 @@ from app.configuration.changes.authority import PROPERTIES
 from app.configuration.changes.past import Moment
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.save_effect import SaveEffect, effect_of
-from app.console.state import EnvironmentState
+from app.console.state import EnvironmentState, read_revision
 from app.console.static_files import STATIC
 from app.environments.models import Environment
 from app.evaluation.ruleset import Ruleset
@@ -215,14 +215,9 @@ def frame(request: web.Request, state: EnvironmentState | None = None) -> Frame:
         rules=state.snapshot.rules if state is not None else None,
         moment=state.moment if state is not None else None,
         stale_seconds=round(request.app[FOLLOWER].stale_seconds),
-        saved=_revision(request, "saved"),
-        reverted=_revision(request, "reverted"),
+        saved=read_revision(request, "saved"),
+        reverted=read_revision(request, "reverted"),
     )
-
-
-def _revision(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def _remember(request: web.Request, response: web.Response, around: Frame) -> None:

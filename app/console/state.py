@@ -7,7 +7,7 @@ from aiohttp import web
 
 from app.access.guard import readable_keys
 from app.configuration.changes.past import Moment
-from app.configuration.snapshots.reading import own_snapshot
+from app.configuration.snapshots.reading import own_snapshot, wait_until_served
 from app.configuration.snapshots.snapshot import Snapshot
 from app.console.past_states import PastStates
 from app.http import wire
@@ -35,6 +35,9 @@ async def read_state(request: web.Request) -> EnvironmentState:
     environment = request.match_info["environment"]
     moment = read_moment(request)
     if moment is None:
+        if (saved := read_revision(request, "saved")) is not None:
+            # Another instance may have saved it, a moment ago.
+            await wait_until_served(request, environment, saved)
         return EnvironmentState(snapshot=own_snapshot(request, environment))
     states, database = request.app[PAST_STATES], request.app[DATABASE]
     snapshot = await states.read(database, environment, moment)
@@ -43,6 +46,12 @@ async def read_state(request: web.Request) -> EnvironmentState:
         whole = snapshot
         snapshot = await in_turn("part", lambda: whole.limited_to(keys))
     return EnvironmentState(snapshot=snapshot.limited_to(keys), moment=moment)
+
+
+def read_revision(request: web.Request, name: str) -> int | None:
+    """Return the revision that a parameter of the query names, None for any other text."""
+    text = request.query.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def read_moment(request: web.Request, at: str = "at", revision: str = "revision") -> Moment | None:

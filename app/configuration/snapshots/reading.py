@@ -23,7 +23,7 @@ FOLLOWER: web.AppKey[SnapshotSource] = web.AppKey("follower", SnapshotSource)
 UNCONFIRMED: web.RequestKey[bool] = web.RequestKey("unconfirmed", bool)
 
 FLAGSTONE_STALE = "Flagstone-Stale"
-_SERVED_SECONDS = 0.5
+SERVED_SECONDS = 0.5
 
 
 async def read_snapshot(request: web.Request, query: Mapping[str, str]) -> Snapshot:
@@ -104,7 +104,7 @@ def stale_header(request: web.Request, environment: str = "") -> dict[str, str]:
 
 
 async def wait_until_served(request: web.Request, environment: str, revision: int) -> None:
-    """Wait up to 0.5 s until this instance serves its own write.
+    """Wait up to 0.5 s until this instance serves a write, its own or that of another instance.
 
     Then a client that reads after its write needs no `min_revision`. The write is committed, so a
     timeout is no error. An environment that is not in memory is read from the database then.
@@ -113,4 +113,4 @@ async def wait_until_served(request: web.Request, environment: str, revision: in
     if follower.is_cold(environment):
         return
     with suppress(Unavailable, NotFound):
-        await follower.at_least(environment, revision, seconds=_SERVED_SECONDS)
+        await follower.at_least(environment, revision, seconds=SERVED_SECONDS)

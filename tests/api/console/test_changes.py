@@ -1,5 +1,6 @@
 """The pages of the history: changes in words, filters, reverts, restores, and the past."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -14,6 +15,7 @@ from app.settings import Settings
 from tests.conftest import Service
 from tests.factories import flag
 from tests.html import parse_html
+from tests.waiting import HANG_SECONDS
 
 PAGE = "/console/environments/local"
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -495,3 +497,23 @@ async def test_flag_of_the_past_hides_present_states(service: Service) -> None:
     assert menu is not None
     for links in (pills[0], menu[0]):
         assert f'href="{path}"' in links
+
+
+async def test_page_after_a_save_waits_for_its_revision(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a load balancer, another instance than the one that saved may serve the page."""
+    monkeypatch.setattr("app.configuration.snapshots.reading.SERVED_SECONDS", HANG_SECONDS)
+
+    async def read(query: str) -> str:
+        async with service.client.get(f"{PAGE}/settings{query}") as answer:
+            assert answer.status == 200
+            return await answer.text()
+
+    assert "limit" not in await read("")
+    page = asyncio.create_task(read("?saved=1"))
+    await asyncio.wait({page}, timeout=1)
+    assert not page.done()
+    await write(service, limit=(0, 5))
+
+    assert "limit" in await page
