@@ -75,6 +75,8 @@ async def test_person_has_rights_with_reasons(service: Service, console: ClientS
     assert "<code>payments/</code>" in page
     assert "Group platform:" in page
     assert "They run payments" in page
+    assert "First sign-in" in page
+    assert "Last sign-in" in page
     assert asha.id in await read(console, "people?q=ASHA")
     assert "No person matches" in await read(console, "people?q=zed")
     assert asha.id in await read(console, "people?group=platform")
