@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import Service
+from tests.console import people_sample
 from tests.console.browser import WIDTHS, Visit
 from tests.console.page_list import NOT_PAGES, PUBLIC, page_paths
 
@@ -14,11 +15,15 @@ REQUESTS_MAX = 15
 ZOOMED = 640
 
 
+@pytest.fixture(scope="module")
+async def _people(filled: Service) -> None:
+    """Add people and their rights to the sample."""
+    await people_sample.fill(filled)
+
+
+@pytest.mark.usefixtures("_people")
 @pytest.mark.parametrize("path", page_paths())
-async def test_page_is_light_accessible_and_laid_out(
-    filled: Service, visit: Visit, path: str
-) -> None:
-    del filled
+async def test_page_is_light_accessible_and_laid_out(visit: Visit, path: str) -> None:
     await visit.forget_files()
     await _open(visit, path)
     first = await visit.weigh()

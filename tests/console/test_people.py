@@ -11,23 +11,15 @@ from tests.console.browser import WIDTHS, Visit, visiting
 from tests.console.people_sample import PeopleSample
 from tests.people import sign_in_person
 
-_CHECK = "access-check?action=write&environment=production&key=checkout/limit"
+# The pages that test_pages.py does not open: they need an ID or a name of the sample.
 PAGES = (
-    "people",
     "people?q=none",
     "people/{person}",
-    "groups",
-    "grants",
-    "grants/new",
     "grants/{grant}",
-    "grants/history",
-    "roles",
     "roles/on-call",
     "roles/editor",
-    "projects",
     "projects/payments",
-    _CHECK,
-    _CHECK + "&actor=person:{person}",
+    "access-check?action=write&environment=production&key=checkout/limit&actor=person:{person}",
 )
 
 
