@@ -21,6 +21,8 @@ def show_proposal(proposal: ProposalView) -> None:
     show_step(proposal)
     if proposal.apply_at is not None:
         console.print(f"applied at {proposal.apply_at:%Y-%m-%d %H:%M:%S %Z}")
+    for name, revision in (proposal.applied or {}).items():
+        console.print(f"applied as revision {revision} of {name}")
     if proposal.reason:
         console.print(f"because: {proposal.reason}")
     if proposal.message:

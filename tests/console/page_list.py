@@ -43,7 +43,7 @@ PUBLIC = ("/console/sign-in", "/console/signed-out")
 _QUERIES = {
     "/flags": ["revision=3", "q=none", "state=rules"],
     "/flags/{key}": ["revision=3", "view=json", "view=plan"],
-    "/console/proposals": ["show=mine", "show=all"],
+    "/console/proposals": ["show=mine", "show=in-review", "show=all"],
     "/changes": ["revision=2", "key=none"],
     "/settings": ["prefix=checkout/", "q=pay", "q=none", "revision=3"],
     "/settings-new": ["kind=secret"],

@@ -40,7 +40,7 @@ async def test_save_without_the_scope_write_becomes_a_proposal(
         await expect(page.get_by_text("Read only.")).to_have_count(0)
 
         await page.locator('[name="otherwise.serve"]').select_option("off")
-        await page.get_by_role("button", name="Save to staging").click()
+        await page.get_by_role("button", name="Propose the change").click()
 
         await expect(page.get_by_text("Not live yet.")).to_be_visible()
         assert await _stored(service) == FLAG
@@ -57,7 +57,7 @@ async def test_change_is_reviewed_edited_scheduled_and_applied(
         await sign_in(other, await service.token(*MEMBER))
 
         await visit.open("/console/environments/staging/flag-switch/checkout")
-        await author.get_by_role("main").get_by_role("button", name="Switch off").click()
+        await author.get_by_role("main").get_by_role("button", name="Propose to switch off").click()
         await expect(author.get_by_text("Not live yet.")).to_be_visible()
 
         await reviewer.goto(f"{service.url}/console/proposals")
@@ -93,7 +93,7 @@ async def test_change_is_reviewed_edited_scheduled_and_applied(
         await _press(author, "Schedule")
         await expect(author.get_by_text("scheduled", exact=True).first).to_be_visible()
         await _press(author, "Apply now")
-        await expect(author.get_by_text("Applied as")).to_be_visible()
+        await expect(author.get_by_text("Applied by")).to_be_visible()
         await until(lambda: _is_off(service))
         await author.get_by_role("link", name="revision 3 of staging").click()
         await expect(author.get_by_role("heading", name="Payments fail")).to_be_visible()

@@ -14,6 +14,7 @@ from app.configuration.proposals.states import IN_REVIEW, UNDECIDED, ProposalSta
 from app.configuration.proposals.views import ProposalSummary, ProposalView, summaries
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.forms import FormErrors
+from app.console.proposals.applied import read_application
 from app.console.proposals.views import (
     InboxRows,
     conversation,
@@ -34,20 +35,56 @@ _PAGE_SIZE = 50
 FILTERS = {
     "review": ("To review", tuple(IN_REVIEW)),
     "mine": ("Mine", tuple(UNDECIDED)),
+    "in-review": ("In review", tuple(IN_REVIEW)),
     "decided": ("Decided", tuple(frozenset(ProposalState) - UNDECIDED)),
     "all": ("All", tuple(ProposalState)),
+}
+_BECOMES = (
+    "A change in a protected environment becomes a proposal when it is saved, and so does one by a "
+    "person who may only propose."
+)
+# For each filter the title and the text of a page without proposals.
+_EMPTY = {
+    "review": (
+        "Nothing waits for you",
+        (
+            "Here are the proposals that you may approve and have not. Those that wait for others are "
+            "in the tab In review."
+        ),
+    ),
+    "mine": (
+        "You have no open proposal",
+        f"{_BECOMES} To make one, edit a flag or a setting.",
+    ),
+    "in-review": (
+        "No proposal is in review",
+        f"{_BECOMES} Others approve it before it is applied.",
+    ),
+    "decided": (
+        "No proposal is decided",
+        "Here are applied and withdrawn proposals, with what they changed.",
+    ),
+    "all": (
+        "No proposals yet",
+        f"{_BECOMES} To protect an environment, set the approvals in its properties.",
+    ),
 }
 
 
 async def get_proposals(request: web.Request) -> web.Response:
-    """List the proposals that change keys of the caller, the latest first."""
+    """List the proposals that change keys of the caller, the latest first.
+
+    To review are those alone that wait for the caller.
+    """
     shown = request.query.get("show", "review")
     shown = shown if shown in FILTERS else "review"
     author = request[CALLER].actor if shown == "mine" else None
     before = wire.before(request.query)
     try:
-        items = await _list(request, FILTERS[shown][1], author, before, _PAGE_SIZE + 1)
-        inbox = await _inbox(request)
+        inbox = await _read_inbox(request)
+        ids = list(inbox.waiting) if shown == "review" else None
+        items = await _list(request, FILTERS[shown][1], author, before, ids)
+        news = await _news(request, inbox)
     except Unavailable as error:
         return page(
             request, "proposals/list.html", status=503, problem=error.message, rows=(), shown=shown
@@ -59,7 +96,8 @@ async def get_proposals(request: web.Request) -> web.Response:
         "proposals/list.html",
         problem="",
         shown=shown,
-        inbox=inbox,
+        inbox=news,
+        empty_text=_EMPTY[shown],
         filters={name: text for name, (text, _) in FILTERS.items()},
         rows=[proposal_row(request, item) for item in items],
         next_before=items[-1].id if more else None,
@@ -96,6 +134,7 @@ async def proposal_page(
         proposal = await store.find(connection, read_id(request))
         shown = await steps.view_of(request, connection, proposal)
     reviews, problem = await _reviews(request, proposal, shown)
+    application = await read_application(request, shown)
     return page(
         request,
         "proposals/proposal.html",
@@ -104,6 +143,7 @@ async def proposal_page(
         actions=possible_actions(request, shown),
         may_publish=may_apply_in_emergency(request, shown),
         reviews=reviews,
+        application=application,
         problem=problem,
         conversation=conversation(request, shown),
         is_new="new" in request.query,
@@ -139,10 +179,9 @@ async def _read_inbox(request: web.Request) -> Inbox:
         return await read_inbox(connection, key, caller.actor, caller.rights, protections)
 
 
-async def _inbox(request: web.Request) -> InboxRows:
-    """Return what waits for the caller, and the news of their own proposals, for the page."""
-    inbox = await _read_inbox(request)
-    ids = [*inbox.waiting, *inbox.news]
+async def _news(request: web.Request, inbox: Inbox) -> InboxRows:
+    """Return the inbox for the page, with the proposals that have news."""
+    ids = list(inbox.news)
     async with request.app[DATABASE].connection() as connection:
         shown = await summaries(
             *(connection, request[CALLER].rights),
@@ -159,13 +198,14 @@ async def _list(
     states: tuple[ProposalState, ...],
     author: str | None,
     before: int,
-    limit: int,
+    ids: list[int] | None,
 ) -> list[ProposalSummary]:
     async with request.app[DATABASE].connection() as connection:
         return await summaries(
             *(connection, request[CALLER].rights),
             states=states,
-            page_size=limit,
+            page_size=_PAGE_SIZE + 1,
             before=before,
             author=author,
+            ids=ids,
         )

@@ -62,7 +62,7 @@ class ProposalRow:
 
 @dataclass(frozen=True, kw_only=True)
 class InboxRow:
-    """A proposal that waits for the caller, or an own one with news. `text` says what for."""
+    """An own proposal with news. `text` says what is new."""
 
     row: ProposalRow
     text: str
@@ -70,7 +70,9 @@ class InboxRow:
 
 @dataclass(frozen=True, kw_only=True)
 class InboxRows:
-    waiting: Sequence[InboxRow]
+    """`waiting` has the keys that wait for the approval of the caller, by proposal."""
+
+    waiting: Mapping[int, str]
     news: Sequence[InboxRow]
 
 
@@ -117,11 +119,7 @@ def proposal_row(request: web.Request, view: ProposalSummary) -> ProposalRow:
 def inbox_rows(inbox: Inbox, rows: Mapping[int, ProposalRow]) -> InboxRows:
     """Return the inbox for the page. `rows` has the proposals that the caller may read."""
     return InboxRows(
-        waiting=[
-            InboxRow(row=rows[id_], text=_keys_text(keys))
-            for id_, keys in inbox.waiting.items()
-            if id_ in rows
-        ],
+        waiting={id_: _keys_text(keys) for id_, keys in inbox.waiting.items()},
         news=[
             InboxRow(row=rows[id_], text=f"New: {', '.join(events)}")
             for id_, events in inbox.news.items()

@@ -136,7 +136,7 @@ PAGE_QUERIES: Mapping[str, tuple[str, ...]] = {
     f"{_PAGE}/compare": ("against=staging", "from=66", "from=0"),
     f"{_PAGE}/export": ("format=json", "format=yaml", "format=env", "format=flagd"),
     f"{_PAGE}/live": ("after=0",),
-    "/console/proposals": ("show=mine", "show=all"),
+    "/console/proposals": ("show=mine", "show=in-review", "show=all"),
     "/console/grants": ("key=zqx/", "key=shop/", "who=zqx", "role=admin", "environment=local"),
     "/console/grants/new": ("prefix=shop/", "group=shop"),
     "/console/access-check": (

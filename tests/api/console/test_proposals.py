@@ -1,5 +1,6 @@
 """The pages of proposals: a save in a protected environment, and its review by others."""
 
+import re
 from typing import Any
 
 import pytest
@@ -95,8 +96,12 @@ async def test_approved_proposal_is_applied_from_its_page(
     assert (approved.status, applied.status) == (303, 303)
     assert {"Apply now", "Schedule"} <= buttons(ready)
     assert (await author.value("checkout"))["defaultVariant"] == "off"
-    assert "Applied as revision 3 of staging" in " ".join(after.text.split())
-    assert "Fine" in after.text
+    text = " ".join(after.text.split())
+    assert re.search(r"Applied by test .* as revision 3 of staging", text)
+    assert "approved by test" in text
+    assert after.all("ins")
+    assert after.all("del")
+    assert "Fine" in text
 
 
 async def test_rejected_proposal_is_edited_and_submitted_again(
@@ -188,12 +193,13 @@ async def test_inbox_has_filters_and_only_own_environments(
 
     lists = {
         show: (await visit(author, f"{INBOX}?show={show}")).all("tbody")
-        for show in ("review", "mine", "decided", "all", "nonsense")
+        for show in ("review", "mine", "in-review", "decided", "all", "nonsense")
     }
 
-    assert [bool(body) for body in lists.values()] == [True, True, False, True, True]
-    assert "No proposals here" in (await visit(reviewer, f"{INBOX}?show=mine")).text
-    assert "No proposals here" in (await visit(stranger, INBOX)).text
+    assert [bool(body) for body in lists.values()] == [False, True, True, False, True, False]
+    assert (await visit(reviewer, INBOX)).all("tbody")
+    assert "You have no open proposal" in (await visit(reviewer, f"{INBOX}?show=mine")).text
+    assert "Nothing waits for you" in (await visit(stranger, INBOX)).text
     page = f"{INBOX}/{(await author.get('/v1/proposals'))['items'][0]['id']}"
     assert buttons(await visit(reader, page)) == set()
     async with service.stranger.get(page, headers={"X-API-Key": stranger.token}) as answer:
