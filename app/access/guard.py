@@ -16,6 +16,7 @@ from app.access.log import AccessLog
 from app.access.models import Scope
 from app.access.permissions import Keys, Rights
 from app.access.rate_limit import RATE_LIMIT
+from app.access.refusals import all_keys_needed, key_foreign, scope_missing
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client_address import client_address
 from app.http.encoded import EncodedResponse
@@ -93,12 +94,12 @@ def permit(
         return
     for scope in scopes:
         if not rights.has(scope):
-            raise Forbidden("scope_missing", f"This needs the scope {scope}.")
+            raise scope_missing(scope)
     for scope in scopes:
         if environment is not None:
             _check(rights, scope, environment, path.get("key"), by_key=by_key)
         elif not by_key and not rights.has_all_keys([scope], None):
-            raise _limited(scope)
+            raise all_keys_needed(scope)
 
 
 def require(request: web.Request, scope: Scope) -> None:
@@ -108,7 +109,7 @@ def require(request: web.Request, scope: Scope) -> None:
     """
     path, rights = request.match_info, request[CALLER].rights
     if not rights.has(scope):
-        raise Forbidden("scope_missing", f"This needs the scope {scope}.")
+        raise scope_missing(scope)
     _check(rights, scope, path["environment"], path.get("key"), by_key=True)
 
 
@@ -122,14 +123,10 @@ def _check(
     if not keys:
         raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
     if not by_key:
-        raise _limited(scope)
+        raise all_keys_needed(scope)
     # Whether the key exists makes no difference, for the same reason.
     if key is not None and key not in keys:
-        raise Forbidden("key_foreign", f"Your scope {scope} does not cover this key.")
-
-
-def _limited(scope: Scope) -> Forbidden:
-    return Forbidden("all_keys_needed", f"This needs the scope {scope} for all keys.")
+        raise key_foreign(scope, key, keys)
 
 
 def readable_keys(request: web.Request, environment: str | None = None) -> Keys:

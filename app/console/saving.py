@@ -7,6 +7,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
+from app.access.refusals import scope_missing
 from app.configuration.changes import writes
 from app.configuration.changes.intents import contents_of, intents_of
 from app.configuration.changes.models import MESSAGE_MAX
@@ -133,6 +134,6 @@ def check_grant(request: web.Request, environment: str, scope: Scope) -> None:
     """Raise Forbidden when the caller lacks a scope in an environment."""
     rights = request[CALLER].rights
     if not rights.has(scope):
-        raise Forbidden("scope_missing", f"You need the scope {scope} for this.")
+        raise scope_missing(scope)
     if not rights.covers(scope, environment):
         raise Forbidden("environment_foreign", f"You have no access to {environment}.")

@@ -15,6 +15,7 @@ from app.access.people.rows import find_person, person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.people.views import AccessCheck, AccessHolder, AccessReason, Me, OwnRight, WhoMay
 from app.access.permissions import OPERATOR_RIGHTS, Rights
+from app.access.refusals import key_foreign
 from app.database import Connection, sql
 from app.errors import Forbidden, NotFound, Violation
 from app.settings import Secret
@@ -108,7 +109,7 @@ def check_question(own: Rights, question: Question) -> None:
     if not keys:
         raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
     if question.key not in keys:
-        raise Forbidden("key_foreign", "Your scope admin does not cover this key.")
+        raise key_foreign(Scope.ADMIN, question.key, keys)
 
 
 async def who_may(

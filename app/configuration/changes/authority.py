@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from app.access.models import Scope
 from app.access.permissions import OPERATOR_RIGHTS, Keys, Rights
+from app.access.refusals import limits
 from app.errors import Forbidden, Violation
 from app.evaluation.lists import ListReference
 
@@ -70,14 +71,14 @@ def check_author(authority: Authority, environment: str, keys: Iterable[str]) ->
         # The scope write includes propose.
         require_keys(authority.rights, Scope.PROPOSE, environment, rest)
     elif rest:
-        raise key_foreign(rest, authority.rights, environment)
+        raise keys_foreign(authority.scope, rest, authority.rights, environment)
     return rest
 
 
 def require_keys(rights: Rights, scope: Scope, environment: str, keys: Iterable[str]) -> None:
     """Require a scope for each of the keys. Raises Forbidden."""
     if foreign := outside(rights.keys(scope, environment), keys):
-        raise key_foreign(foreign, rights, environment)
+        raise keys_foreign(scope, foreign, rights, environment)
 
 
 def outside(held: Keys, keys: Iterable[str]) -> list[str]:
@@ -85,8 +86,10 @@ def outside(held: Keys, keys: Iterable[str]) -> list[str]:
     return [] if held.is_all else [key for key in keys if key not in held]
 
 
-def key_foreign(foreign: Sequence[str], rights: Rights, environment: str) -> Forbidden:
-    """Return the refusal for keys. It names those that the caller may read."""
+def keys_foreign(
+    scope: Scope, foreign: Sequence[str], rights: Rights, environment: str
+) -> Forbidden:
+    """Return the refusal for keys that lack a scope. It names those that the caller may read."""
     visible = visible_keys(rights, environment)
     if not visible:
         # Without the name of the environment, which the caller may not know.
@@ -97,7 +100,8 @@ def key_foreign(foreign: Sequence[str], rights: Rights, environment: str) -> For
         shown = f"{shown} and others" if shown else "every key of this request"
     return Forbidden(
         "key_foreign",
-        f"Your rights in {environment} do not cover {shown}.",
+        f"Your rights in {environment} do not cover {shown}. "
+        f"{limits(scope, rights.keys(scope, environment))}",
         [
             Violation(name, f"is outside of your keys in {environment}")
             for name in named[:_VIOLATIONS_MAX]

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER, readable_keys
 from app.access.models import Scope
+from app.access.refusals import scope_missing
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.intents import contents_of, intents_of
@@ -230,6 +231,6 @@ def _require(request: web.Request, environment: str, scope: Scope = Scope.PROPOS
     """Check the token for an environment that the body or the query names. Raises Forbidden."""
     rights = request[CALLER].rights
     if not rights.has(scope):
-        raise Forbidden("scope_missing", f"This needs the scope {scope}.")
+        raise scope_missing(scope)
     if not rights.covers(scope, environment):
         raise Forbidden("environment_foreign", "Your rights do not cover every environment named.")

@@ -16,6 +16,7 @@ from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.permissions import Rights
 from app.access.rate_limit import RateLimit
+from app.access.refusals import scope_missing
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.flags.flagd_sync.selector import selected_environment
 from app.settings import GrpcAccess, GrpcSettings
@@ -133,7 +134,7 @@ class CallAccess:
         def authenticate() -> Caller:
             caller = self._directory.authenticate(text)
             if not caller.rights.has(Scope.READ):
-                raise Forbidden("scope_missing", f"This needs the scope {Scope.READ}.")
+                raise scope_missing(Scope.READ)
             if text == self._shared_token:
                 _require_narrow(caller.rights)
             return caller

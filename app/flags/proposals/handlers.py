@@ -4,6 +4,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER, readable_keys
 from app.access.models import Scope
+from app.access.refusals import key_foreign
 from app.configuration.changes.models import Content
 from app.configuration.changes.requests import PatchOperation, PutOperation
 from app.configuration.proposals import reading
@@ -60,7 +61,7 @@ async def evaluate(
     snapshot = await request.app[FOLLOWER].at_least(name, 0)
     keys = readable_keys(request, name)
     if query.flag not in keys:
-        raise Forbidden("key_foreign", "Your rights do not cover this key.")
+        raise key_foreign(Scope.READ, query.flag, keys)
     draft = Draft.of(snapshot, _contents(proposal, name), keys)
     definition = draft.definition_after(query.flag)
     if definition is None:

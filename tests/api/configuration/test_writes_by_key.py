@@ -4,6 +4,7 @@ No answer shows a foreign entry that the token may not read.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,10 +58,14 @@ async def proposer(service: Service) -> Person:
     return await person(service, READ, PROPOSE, prefixes=("payments/",))
 
 
-def assert_foreign(answer: Answer, code: str = "key_foreign") -> None:
-    """Assert a refusal that names no foreign entry."""
-    assert (answer.status, answer.body["code"]) == (403, code), answer.body
-    assert_silent(answer)
+def assert_foreign(answer: Answer, asked: str = "") -> None:
+    """Assert a refusal that names no foreign entry. It repeats the key in the path, `asked`."""
+    assert (answer.status, answer.body["code"]) == (403, "key_foreign"), answer.body
+    detail = answer.body["detail"]
+    if asked:
+        assert detail.startswith(f"{asked} is outside of your rights. "), detail
+        detail = detail.removeprefix(asked)
+    assert_silent(replace(answer, body=answer.body | {"detail": detail}))
 
 
 def assert_silent(answer: Answer) -> None:
@@ -75,19 +80,20 @@ async def put_entry(
 
 
 async def test_entry_outside_of_keys_is_refused_by_path(limited: Person) -> None:
-    paths = [f"{STAGING}/configurations/{FOREIGN}", f"{STAGING}/configurations/search/absent"]
-
     answers = [
-        await limited.call(method, path, body, If_Match='"1"')
-        for path in paths
+        (key, await limited.call(method, f"{STAGING}/configurations/{key}", body, If_Match='"1"'))
+        for key in (FOREIGN, "search/absent")
         for method, body in (("PUT", {"value": 2}), ("DELETE", None))
     ]
 
-    for answer in answers:
-        assert_foreign(answer)
-    # An entry that exists gets the same answer as one that does not.
-    details = {answer.body["detail"] for answer in answers}
-    assert len(details) == 1
+    for key, answer in answers:
+        assert_foreign(answer, asked=key)
+    # An entry that exists gets the same answer as one that does not, apart from the key asked for.
+    bodies = [
+        answer.body | {"detail": answer.body["detail"].removeprefix(key), "request_id": ""}
+        for key, answer in answers
+    ]
+    assert all(body == bodies[0] for body in bodies)
 
 
 async def test_own_entry_is_written_alone_and_in_a_group(limited: Person) -> None:
@@ -98,6 +104,17 @@ async def test_own_entry_is_written_alone_and_in_a_group(limited: Person) -> Non
     assert [answer.status for answer in (grouped, alone, deleted)] == [201, 200, 200]
 
 
+async def test_refusal_names_the_key_the_right_and_who_gives_it(limited: Person) -> None:
+    refused = await put_entry(limited, FOREIGN, {"value": 1})
+
+    assert refused.body["code"] == "key_foreign"
+    assert refused.body["detail"] == (
+        f"{FOREIGN} is outside of your rights. You have the scope write or propose for keys with "
+        "the prefix payments/ alone. An administrator can give it, or an owner of the project of "
+        "the key."
+    )
+
+
 async def test_change_set_with_a_foreign_key_is_refused(limited: Person) -> None:
     body = {"operations": [put("payments/new", 1), put(FOREIGN, 2, 1), put("search/absent", 1)]}
 
@@ -105,8 +122,8 @@ async def test_change_set_with_a_foreign_key_is_refused(limited: Person) -> None
     own = await limited.call("POST", f"{STAGING}/changes", {"operations": [put("payments/n", 1)]})
 
     assert_foreign(refused)
-    assert (
-        refused.body["detail"] == "Your rights in staging do not cover every key of this request."
+    assert refused.body["detail"].startswith(
+        "Your rights in staging do not cover every key of this request. You have the scope write "
     )
     assert own.status == 200
     assert await limited.value("payments/new") is None
@@ -345,7 +362,7 @@ async def test_proposer_gets_a_proposal_instead_of_a_write(
     )
     assert (tried.status, tried.body["approval_required"]) == (200, True)
     assert (proposed.status, proposed.body["state"]) == (202, "approved")
-    assert_foreign(foreign)
+    assert_foreign(foreign, asked="search/new")
     applied = await limited.act(proposed.body, "apply")
     assert applied.status == 200, applied.body
     by_proposer = await proposer.act(proposed.body, "apply")
@@ -399,5 +416,5 @@ async def test_list_of_a_foreign_key_is_refused(limited: Person) -> None:
     patched = await limited.call("PATCH", path, {"add": ["a"]}, If_Match='"1"')
     deleted = await limited.call("POST", f"{STAGING}/changes", {"operations": [delete(FOREIGN, 1)]})
 
-    assert_foreign(patched)
+    assert_foreign(patched, asked="search/list")
     assert_foreign(deleted)

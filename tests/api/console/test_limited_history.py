@@ -139,7 +139,7 @@ async def test_effect_of_an_own_segment_counts_own_flags(service: Service) -> No
 async def test_history_tab_needs_the_key(reader: Reader) -> None:
     for page in ("history", "flag-history"):
         assert "Rollout of on" in await reader.get(f"/{page}/{OWN}")
-        assert "does not cover this key" in await reader.get(f"/{page}/payment/none", 403)
+        assert "is outside of your rights" in await reader.get(f"/{page}/payment/none", 403)
 
 
 async def test_past_states_have_own_keys(reader: Reader) -> None:

@@ -58,7 +58,11 @@ def test_refusal_names_readable_keys_alone(
         check(*keys)
 
     assert refused.value.code == "key_foreign"
-    assert refused.value.message == f"Your rights in local do not cover {shown}."
+    assert refused.value.message == (
+        f"Your rights in local do not cover {shown}. You have the scope write or propose for keys "
+        "with the prefix a/ or b/ alone. An administrator can give it, or an owner of the project "
+        "of the key."
+    )
     assert [violation.field for violation in refused.value.violations] == names
 
 
