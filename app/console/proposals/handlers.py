@@ -48,8 +48,8 @@ _EMPTY = {
     "review": (
         "Nothing waits for you",
         (
-            "Here are the proposals that you may approve and have not. Those that wait for others are "
-            "in the tab In review."
+            "Here are the proposals that you may approve and have not. Those that wait for others "
+            "are in the tab In review."
         ),
     ),
     "mine": (
