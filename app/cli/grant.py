@@ -14,7 +14,7 @@ from app.cli.options import AsJson
 from app.cli.people_text import (
     Confirmed,
     Reason,
-    bare_id,
+    advise_on,
     change_words,
     grant_words,
     holder_words,
@@ -37,9 +37,7 @@ cli = Commands(
     is_remote=True,
 )
 
-_Person = Annotated[
-    str | None, typer.Option(help="ID of a person.", metavar="ID", callback=bare_id)
-]
+_Person = Annotated[str | None, typer.Option(help="ID of a person, or person:ID.", metavar="ID")]
 _Group = Annotated[str | None, typer.Option(help="Name of a group.")]
 
 
@@ -91,6 +89,7 @@ def create(
         raise typer.BadParameter("give --person ID or --group NAME")
     if not environment:
         raise typer.BadParameter("give --environment NAME, repeatable, or * for all of them")
+    advise_on(prefix)
     new = NewGrant(
         person=person,
         group=group,

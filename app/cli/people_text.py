@@ -9,7 +9,8 @@ import typer
 from app.access.models import EVERY_ENVIRONMENT
 from app.access.people.views import AccessChange, GrantView
 from app.access.permissions import Keys
-from app.cli.terminal import show_table
+from app.access.prefix_advice import prefix_advice
+from app.cli.terminal import error_console, show_table
 
 Reason = Annotated[
     str, typer.Option("--reason", "-r", help="Why, for the history.", metavar="TEXT")
@@ -22,9 +23,10 @@ Confirmed = Annotated[
 _COLUMNS = {"prefix", "reason"}
 
 
-def bare_id(text: str | None) -> str | None:
-    """Return the ID of a person. Pages and histories show it as `person:ID`."""
-    return text.removeprefix("person:") if text is not None else None
+def advise_on(*prefixes: str) -> None:
+    """Print a warning for each prefix that may say more than was meant. The command goes on."""
+    for text in prefix_advice(prefixes):
+        error_console.print(f"warning: {text}")
 
 
 def keys_words(prefix: str) -> str:

@@ -5,12 +5,13 @@ from typing import Annotated
 import typer
 
 from app.access.people.grants import GrantFilter
+from app.access.people.models import person_id_of
 from app.access.people.views import GrantView, PersonView, ProjectView
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.help import Commands
 from app.cli.options import AsJson
-from app.cli.people_text import Confirmed, Reason, bare_id, environments_words, keys_words, minute
+from app.cli.people_text import Confirmed, Reason, environments_words, keys_words, minute
 from app.cli.terminal import confirm, console, print_json, show_table
 
 cli = Commands(
@@ -29,7 +30,11 @@ cli = Commands(
 
 _Id = Annotated[
     str,
-    typer.Argument(help="ID of the person, as in `person list`.", metavar="ID", callback=bare_id),
+    typer.Argument(
+        help="ID of the person, as in `person list`, or person:ID.",
+        metavar="ID",
+        callback=person_id_of,
+    ),
 ]
 
 

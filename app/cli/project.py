@@ -11,7 +11,7 @@ from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.help import Commands
 from app.cli.options import AsJson
-from app.cli.people_text import Confirmed, Reason, minute, show_grants
+from app.cli.people_text import Confirmed, Reason, advise_on, minute, show_grants
 from app.cli.terminal import confirm, console, print_json, show_table
 
 cli = Commands(
@@ -94,6 +94,7 @@ def create(
 
     Example: python -m app project create payments --prefix payments/ --group payments-team
     """
+    advise_on(prefix)
     new = NewProject(
         name=name, prefix=prefix, owner_group=group, description=description, reason=reason
     )

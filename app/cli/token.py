@@ -12,6 +12,7 @@ from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.help import Commands
 from app.cli.options import AsJson
+from app.cli.people_text import advise_on
 from app.cli.terminal import console, error_console, print_json, show_table
 
 cli = Commands(
@@ -67,6 +68,7 @@ def create(
     environments = environment or ([EVERY_ENVIRONMENT] if admin else [])
     if not environments:
         raise typer.BadParameter("give --environment NAME, repeatable, or * for all of them")
+    advise_on(*(prefix or ()))
     new = NewToken(
         name=name,
         scopes=scopes,

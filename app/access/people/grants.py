@@ -10,7 +10,7 @@ from app.access.format import generate_secret
 from app.access.models import EVERY_ENVIRONMENT
 from app.access.people.book import GrantBook
 from app.access.people.edit import AccessEdit, AccessEventName, check_reason, check_text
-from app.access.people.models import RoleGrant
+from app.access.people.models import RoleGrant, person_id_of
 from app.access.people.rows import find_person, grant_of, insert_grant
 from app.access.people.signatures import RowSigner
 from app.access.people.views import GROUP_MAX, GrantPage, GrantView, NewGrant
@@ -40,7 +40,7 @@ class GrantFilter:
     def accepts(self, grant: RoleGrant) -> bool:
         """Return whether the grant is listed, apart from its project."""
         return (
-            self.person in {None, grant.person_id}
+            (self.person is None or person_id_of(self.person) == grant.person_id)
             and self.group in {None, grant.group_name}
             and self.role in {None, grant.role}
             and not (
@@ -60,10 +60,11 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     if new.prefix and not is_stored_key(new.prefix):
         raise invalid("prefix", PREFIX_RULE)
     environments = frozenset(new.environments)
+    person = None if new.person is None else person_id_of(new.person)
     grant = edit.signer.signed(
         RoleGrant(
             id=generate_secret().id,
-            person_id=new.person,
+            person_id=person,
             group_name=new.group,
             role=new.role,
             environments=environments,
@@ -78,8 +79,8 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     _check_role(grant.role, book)
     edit.check_own(book.given(grant))
     await tokens.check_environments(edit.connection, environments)
-    if new.person is not None and await find_person(edit.connection, new.person) is None:
-        raise invalid("person", "must be the ID of a person who has signed in, without person:")
+    if person is not None and await find_person(edit.connection, person) is None:
+        raise invalid("person", "must be the ID of a person who has signed in, as ID or person:ID")
     await edit.lock()
     book = await edit.book()
     _check_role(grant.role, book)

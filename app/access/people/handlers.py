@@ -10,7 +10,7 @@ from app.access.people import grants, history, suspension, views
 from app.access.people.access_writes import created, write_access
 from app.access.people.edit import AccessEdit, AccessEventName
 from app.access.people.grants import GrantFilter
-from app.access.people.models import Person, RoleGrant
+from app.access.people.models import Person, RoleGrant, person_id_of
 from app.access.people.signatures import RowSigner
 from app.access.people.views import GrantView, PersonView
 from app.errors import NotFound, malformed
@@ -178,7 +178,7 @@ async def _grant_view(edit: AccessEdit, grant: RoleGrant) -> GrantView:
 
 def _id(request: web.Request, noun: str) -> str:
     """Return the ID in the path. Raises NotFound for a text that is no ID."""
-    id_ = request.match_info["id"]
+    id_ = person_id_of(request.match_info["id"]) if noun == "person" else request.match_info["id"]
     if not is_id(id_):
         raise NotFound(f"{noun}_unknown", f"There is no such {noun}.")
     return id_

@@ -3,6 +3,7 @@
 from app.access.actors import actor_names
 from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.people.edit import AccessEventName
+from app.access.people.models import person_id_of
 from app.access.people.views import AccessChange, AccessHistoryPage
 from app.access.permissions import Rights
 from app.database import Connection, sql
@@ -27,7 +28,7 @@ async def list_page(
         connection,
         before=before,
         event=event,
-        subject=subject,
+        subject=None if subject is None else person_id_of(subject),
         own_environments=None if has_all else [name for name, _ in own],
         own_prefixes=None if has_all else [prefix for _, prefix in own],
         page_size=limit + 1,

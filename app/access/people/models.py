@@ -20,6 +20,14 @@ SUSPENDED = "person_suspended"
 SUSPENDED_WORDS = "An administrator has suspended your account. Ask an administrator to restore it."
 
 
+_ACTOR = "person:"
+
+
+def person_id_of(text: str) -> str:
+    """Return the ID of a person. Requests may name the person as `person:ID` too, as actors do."""
+    return text.removeprefix(_ACTOR)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Person:
     """A person who has signed in. Issuer and subject identify them; an e-mail address does not.

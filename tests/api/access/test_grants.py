@@ -57,6 +57,21 @@ async def test_new_grant_works_at_once(service: Service) -> None:
     assert await stored.json() == grant
 
 
+async def test_person_is_named_by_id_or_as_an_actor(service: Service) -> None:
+    asha = await sign_in_person(service, "asha")
+    actor = asha.person.actor
+
+    grant = await make(service, group=None, person=actor)
+    listed = await (await service.client.get(f"{PATH}?person={actor}")).json()
+    read = await (await service.client.get(f"/v1/people/{actor}")).json()
+    unknown = await service.client.post(PATH, json=NEW | {"group": None, "person": "person:none"})
+
+    assert (grant["person"], read["id"]) == (asha.person.id, asha.person.id)
+    assert listed["items"] == [grant]
+    assert "as ID or person:ID" in (await unknown.json())["errors"][0]["rule"]
+    assert unknown.status == 422
+
+
 async def test_grant_to_a_person_shows_their_name(service: Service) -> None:
     asha = await sign_in_person(service)
 

@@ -143,6 +143,23 @@ def test_people_commands_say_what_they_did(run: Run, new_person: NewPerson) -> N
     assert re.search(r"grant revoked .* payments/ .* on call", history)
 
 
+def test_commands_warn_of_wide_prefixes_and_go_on(run: Run) -> None:
+    token = run(
+        *("token", "create", "ci", "--environment", "local"),
+        *("--prefix", "payments", "--prefix", ""),
+    )
+    grant = run("grant", "create", "editor", "--group", "a", "--environment", "local", *WHY)
+    wide = run("project", "create", "payments", "--prefix", "payments", "--group", "payers")
+
+    assert (token.code, grant.errors) == (0, "")
+    assert token.output.startswith("fs_")
+    assert token.errors.startswith("warning: the empty prefix is for all keys, so payments limits")
+    assert (wide.code, "payments is also the beginning of payments-old/x" in wide.errors) == (
+        0,
+        True,
+    )
+
+
 def test_commands_retain_the_last_administrator(run: Run, new_person: NewPerson) -> None:
     person = new_person("asha")
     grant = run(
