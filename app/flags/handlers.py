@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from app.access.guard import readable_keys
+from app.access.models import Scope
+from app.access.refusals import key_foreign
 from app.configuration.snapshots.reading import read_snapshot, snapshot_headers
-from app.errors import Forbidden, invalid
+from app.errors import invalid
 from app.flags import explanation as service
 from app.flags.preview import Previews
 from app.flags.preview_views import PreviewRequest
@@ -75,8 +77,8 @@ async def preview_changes(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"min_revision"})
     body = await wire.read_body(request, PreviewRequest, answer_seconds=PREVIEW_SECONDS)
     snapshot = await read_snapshot(request, query)
-    if any(key not in snapshot.limits for key in body.changes):
-        raise Forbidden("key_foreign", "A key of the draft is not one of yours.")
+    if foreign := [key for key in body.changes if key not in snapshot.limits]:
+        raise key_foreign(Scope.READ, foreign[0], snapshot.limits)
     now = time.time() if body.at is None else body.at.timestamp()
     preview = await request.app[PREVIEWS].run(snapshot, body, int(now))
     return wire.answer(preview, headers=snapshot_headers(request, snapshot))

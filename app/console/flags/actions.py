@@ -9,6 +9,7 @@ from multidict import MultiMapping
 
 from app.access.guard import CALLER
 from app.access.models import Scope
+from app.access.refusals import key_foreign
 from app.configuration.changes import writes
 from app.configuration.changes.requests import OPERATIONS_MAX
 from app.configuration.changes.views import AppliedChangeSets
@@ -145,8 +146,8 @@ async def _read_selection(
     keys = sorted(set(form.getall("flag", [])))
     if form.get("all") == "true":
         keys = sorted(flag.key for flag in await read_matching(request, source, around, chosen))
-    if any(key not in source.limits for key in keys):
-        raise Forbidden("key_foreign", "A flag is outside of your keys.")
+    if foreign := [key for key in keys if key not in source.limits]:
+        raise key_foreign(Scope.READ, foreign[0], source.limits)
     if not 1 <= len(keys) <= OPERATIONS_MAX:
         raise invalid("flag", f"must name 1 to {OPERATIONS_MAX} flags")
     return _Selection(action=action, keys=keys, source=source, target=target, chosen=chosen)

@@ -12,9 +12,10 @@ import msgspec
 from aiohttp import web
 
 from app.access.guard import CALLER
+from app.access.models import Scope
+from app.access.refusals import key_foreign
 from app.configuration.snapshots.reading import snapshot_head_lines
 from app.configuration.snapshots.snapshot import Snapshot
-from app.errors import Forbidden
 from app.evaluation.body_block import BodyBlock
 from app.flags.handlers import USAGE
 from app.flags.ofrep.answers import EvaluationError, respond
@@ -56,7 +57,7 @@ def _one(request: web.Request, snapshot: Snapshot, raw: bytes) -> EncodedRespons
     if flag is None:
         # The guard has checked the key only if the path names the environment.
         if key not in snapshot.limits:
-            raise Forbidden("key_foreign", "Your rights do not cover this key.")
+            raise key_foreign(Scope.EVALUATE, key, snapshot.limits)
         raise EvaluationError("FLAG_NOT_FOUND", "There is no such flag.", status=404)
     evaluation = flag.evaluate(context, int(time.time()))
 
