@@ -1,5 +1,6 @@
 -- Change sets and their changes: written, read as history, verified as a chain.
--- `prefixes` are the keys that the caller may read; null is all keys.
+-- `prefixes` are the keys that the caller may read; null is all keys. They are sorted, and none
+-- begins with another one, so width_bucket finds the only one with which a key can begin.
 -- Owner: configuration/changes/.
 
 -- name: list_last_versions(environment, keys)
@@ -235,7 +236,10 @@ select
         from changes
         where changes.environment = change_sets.environment
           and changes.revision = change_sets.revision
-          and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
+          and (
+            :prefixes::text[] is null
+            or changes.key ^@ (:prefixes::text[])[width_bucket(changes.key, :prefixes::text[])]
+          )
     ) as changes_count
 from change_sets
 where environment = :environment
@@ -334,7 +338,10 @@ cross join lateral (
     from changes
     where changes.environment = change_sets.environment
       and changes.revision = change_sets.revision
-      and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
+      and (
+        :prefixes::text[] is null
+        or changes.key ^@ (:prefixes::text[])[width_bucket(changes.key, :prefixes::text[])]
+      )
 ) as sizes
 where change_sets.environment = :environment
   and change_sets.revision = any(:revisions::bigint[])
@@ -392,7 +399,7 @@ from changes
 where changes.environment = :environment
   and changes.revision >= :first
   and changes.revision < :before
-  and changes.key ^@ any(:prefixes::text[])
+  and changes.key ^@ (:prefixes::text[])[width_bucket(changes.key, :prefixes::text[])]
   and (:key::text is null or strpos(lower(changes.key), lower(:key::text)) > 0)
   and (
     num_nonnulls(:actors::text[], :since::timestamptz, :until::timestamptz) = 0
@@ -426,7 +433,7 @@ where property_changes.environment = :environment
 order by property_changes.revision desc
 limit :page_size;
 
--- name: list_keys_like(environment, part, prefixes, first, page_size)
+-- name: list_keys_like(environment, part, first, page_size)
 -- The keys that have ever existed and contain a text, in any case. Each key was created once, so
 -- the index of creations and deletions has all of them.
 select distinct changes.key
@@ -435,30 +442,94 @@ where changes.environment = :environment
   and changes.revision >= :first
   and (changes.before_version is null or changes.after_version is null)
   and strpos(lower(changes.key), lower(:part)) > 0
-  and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
+limit :page_size;
+
+-- name: list_keys_below(environment, part, prefixes, first, page_size)
+-- The same below some prefixes, by a range of the index for each. No key contains a tilde, and all
+-- its characters sort before it.
+select lifetime.key
+from unnest(:prefixes::text[]) as held (prefix)
+cross join lateral (
+    select distinct changes.key
+    from changes
+    where changes.environment = :environment
+      and changes.key >= held.prefix
+      and changes.key < held.prefix || '~'
+      and changes.revision >= :first
+      and (changes.before_version is null or changes.after_version is null)
+      and (:part::text is null or strpos(lower(changes.key), lower(:part::text)) > 0)
+    order by changes.key
+    limit :page_size
+) as lifetime
 limit :page_size;
 
 -- name: list_revisions_of_keys(environment, first, before, keys, actors, since, until, page_size)
--- The same for a few keys. `offset 0` prevents a plan that reads the history from its end.
+-- The same for some keys. The first step reads one change of each key. If these have enough
+-- revisions for the page, nothing before them is on it, so only few keys need a second step.
+-- `offset 0` and the limits prevent plans that read the history from its end.
+with latest as (
+    select
+        wanted.key,
+        last_change.revision,
+        dense_rank() over (order by last_change.revision desc) as place
+    from unnest(:keys::text[]) as wanted (key)
+    cross join lateral (
+        select changes.revision
+        from changes
+        where changes.environment = :environment
+          and changes.key = wanted.key
+          and changes.revision >= :first
+          and changes.revision < :before
+          and (
+            num_nonnulls(:actors::text[], :since::timestamptz, :until::timestamptz) = 0
+            or (
+              select true
+              from change_sets
+              where change_sets.environment = :environment
+                and change_sets.revision = changes.revision
+                and (:actors::text[] is null or change_sets.actor = any(:actors::text[]))
+                and (:since::timestamptz is null or change_sets.created_at >= :since::timestamptz)
+                and (:until::timestamptz is null or change_sets.created_at < :until::timestamptz)
+              limit 1
+            )
+          )
+        order by changes.revision desc
+        limit 1
+        offset 0
+    ) as last_change
+),
+bound as (
+    select coalesce(max(latest.revision) filter (where latest.place = :page_size), :first) as first
+    from latest
+)
 select distinct found.revision
-from unnest(:keys::text[]) as wanted (key)
+from bound
+cross join latest
 cross join lateral (
     select changes.revision
     from changes
-    join change_sets
-        on change_sets.environment = changes.environment
-        and change_sets.revision = changes.revision
     where changes.environment = :environment
-      and changes.key = wanted.key
-      and changes.revision >= :first
+      and changes.key = latest.key
+      and changes.revision >= bound.first
       and changes.revision < :before
-      and (:actors::text[] is null or change_sets.actor = any(:actors::text[]))
-      and (:since::timestamptz is null or (change_sets.created_at >= :since::timestamptz) is true)
-      and (:until::timestamptz is null or (change_sets.created_at < :until::timestamptz) is true)
+      and (
+        num_nonnulls(:actors::text[], :since::timestamptz, :until::timestamptz) = 0
+        or (
+          select true
+          from change_sets
+          where change_sets.environment = :environment
+            and change_sets.revision = changes.revision
+            and (:actors::text[] is null or change_sets.actor = any(:actors::text[]))
+            and (:since::timestamptz is null or change_sets.created_at >= :since::timestamptz)
+            and (:until::timestamptz is null or change_sets.created_at < :until::timestamptz)
+          limit 1
+        )
+      )
     order by changes.revision desc
     limit :page_size
     offset 0
 ) as found
+where latest.place <= :page_size
 order by found.revision desc
 limit :page_size;
 
@@ -491,7 +562,10 @@ with sized as (
         where changes.environment = :environment
           and changes.revision = requested.revision
           and changes.key > :after_key
-          and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
+          and (
+            :prefixes::text[] is null
+            or changes.key ^@ (:prefixes::text[])[width_bucket(changes.key, :prefixes::text[])]
+          )
         order by changes.key
         limit :page_size
     ) as first
@@ -541,47 +615,82 @@ where changes.environment = :environment
   and changes.revision > :after_revision
   and changes.revision <= :up_to_revision
   and changes.key > :after_key
-  and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
+  and (
+    :prefixes::text[] is null
+    or changes.key ^@ (:prefixes::text[])[width_bucket(changes.key, :prefixes::text[])]
+  )
 order by changes.key
 limit :page_size;
 
 -- name: probe_changed_keys(environment, after_revision, up_to_revision, prefixes, after_key, page_size)
 -- As list_changed_keys, for revisions that are far apart, and without keys that exist at neither of
 -- them. Creations and deletions alternate, so a key with more creations exists. A key that exists
--- at both may have other changes: the limit makes PostgreSQL look up each key.
-select lifetimes.key
-from (
+-- at both may have other changes: the limit makes PostgreSQL look up each key. The recursion is
+-- that of list_keys_at; here, all keys are the prefix "".
+with recursive walked as (
     select
-        changes.key,
-        count(changes.after_version) * 2 > count(*) as exists_after,
-        count(changes.after_version) filter (where changes.revision <= :after_revision) * 2
-            > count(*) filter (where changes.revision <= :after_revision) as exists_before,
-        max(changes.revision) > :after_revision as was_created
-    from changes
-    where changes.environment = :environment
-      and changes.revision <= :up_to_revision
-      and changes.key > :after_key
-      and (:prefixes::text[] is null or changes.key ^@ any(:prefixes::text[]))
-      and (changes.before_version is null or changes.after_version is null)
-    group by changes.key
-) as lifetimes
-where lifetimes.exists_before <> lifetimes.exists_after
-   or (
-    lifetimes.exists_after
-    and (
-        lifetimes.was_created
-        or (
-            select true
-            from changes
-            where changes.environment = :environment
-              and changes.key = lifetimes.key
-              and changes.revision > :after_revision
-              and changes.revision <= :up_to_revision
-            limit 1
-        )
-    )
-  )
-order by lifetimes.key
+        0 as place,
+        '{}'::text[] collate "C" as keys,
+        0 as keys_count
+    union all
+    select
+        walked.place + 1,
+        following.keys,
+        walked.keys_count + cardinality(following.keys)
+    from walked
+    cross join lateral (
+        select (:prefixes::text[])[walked.place + 1] as prefix
+    ) as held
+    cross join lateral (
+        select array(
+            select lifetimes.key
+            from (
+                select
+                    changes.key,
+                    count(changes.after_version) * 2 > count(*) as exists_after,
+                    count(changes.after_version) filter (
+                        where changes.revision <= :after_revision
+                    ) * 2 > count(*) filter (
+                        where changes.revision <= :after_revision
+                    ) as exists_before,
+                    max(changes.revision) > :after_revision as was_created
+                from changes
+                where changes.environment = :environment
+                  and changes.revision <= :up_to_revision
+                  and changes.key > :after_key
+                  and changes.key >= held.prefix
+                  and changes.key < held.prefix || '~'
+                  and (changes.before_version is null or changes.after_version is null)
+                group by changes.key
+            ) as lifetimes
+            where lifetimes.exists_before <> lifetimes.exists_after
+               or (
+                lifetimes.exists_after
+                and (
+                    lifetimes.was_created
+                    or (
+                        select true
+                        from changes
+                        where changes.environment = :environment
+                          and changes.key = lifetimes.key
+                          and changes.revision > :after_revision
+                          and changes.revision <= :up_to_revision
+                        limit 1
+                    )
+                )
+              )
+            order by lifetimes.key
+            limit :page_size
+        ) as keys
+        offset 0
+    ) as following
+    where walked.place < cardinality(:prefixes::text[])
+      and walked.keys_count < :page_size
+)
+select listed.key
+from walked
+cross join unnest(walked.keys) as listed (key)
+order by listed.key
 limit :page_size;
 
 -- name: list_before(environment, revision, after_key, page_size)
@@ -654,40 +763,68 @@ join change_sets
 where sized.bytes_before < :page_bytes
 order by changes.revision desc;
 
--- name: list_keys_at(environment, revision, prefix, kind, after_key, page_size)
+-- name: list_keys_at(environment, revision, prefixes, kind, after_key, page_size)
 -- Keys with an entry as of a revision: their last creation or deletion up to it is a creation. An
--- index has these changes alone, so the cost does not grow with the other changes. No key contains
--- a tilde, and all its characters sort before it.
-select lifetime.key
-from (
-    select distinct on (changes.key)
-        changes.key,
-        changes.after_version is not null as has_entry
-    from changes
-    where changes.environment = :environment
-      and changes.revision <= :revision
-      and changes.key > :after_key
-      and changes.key >= :prefix
-      and changes.key < :prefix::text || '~'
-      and (changes.before_version is null or changes.after_version is null)
-    order by
-        changes.key,
-        changes.revision desc
-) as lifetime
-where lifetime.has_entry
-  and (
-    :kind::text is null
-    or :kind = (
-        select changes.after_kind
-        from changes
-        where changes.environment = :environment
-          and changes.key = lifetime.key
-          and changes.revision <= :revision
-        order by changes.revision desc
-        limit 1
-    )
-  )
-order by lifetime.key
+-- index has these changes alone, so the cost does not grow with the other changes. The recursion
+-- reads a range of the index for each prefix, and ends when the page is full. No key contains a
+-- tilde, and all its characters sort before it. Without `offset 0`, it would read each range twice.
+with recursive walked as (
+    select
+        0 as place,
+        '{}'::text[] collate "C" as keys,
+        0 as keys_count
+    union all
+    select
+        walked.place + 1,
+        following.keys,
+        walked.keys_count + cardinality(following.keys)
+    from walked
+    cross join lateral (
+        select (:prefixes::text[])[walked.place + 1] as prefix
+    ) as held
+    cross join lateral (
+        select array(
+            select lifetime.key
+            from (
+                select distinct on (changes.key)
+                    changes.key,
+                    changes.after_version is not null as has_entry
+                from changes
+                where changes.environment = :environment
+                  and changes.revision <= :revision
+                  and changes.key > :after_key
+                  and changes.key >= held.prefix
+                  and changes.key < held.prefix || '~'
+                  and (changes.before_version is null or changes.after_version is null)
+                order by
+                    changes.key,
+                    changes.revision desc
+            ) as lifetime
+            where lifetime.has_entry
+              and (
+                :kind::text is null
+                or :kind = (
+                    select changes.after_kind
+                    from changes
+                    where changes.environment = :environment
+                      and changes.key = lifetime.key
+                      and changes.revision <= :revision
+                    order by changes.revision desc
+                    limit 1
+                )
+              )
+            order by lifetime.key
+            limit :page_size
+        ) as keys
+        offset 0
+    ) as following
+    where walked.place < cardinality(:prefixes::text[])
+      and walked.keys_count < :page_size
+)
+select listed.key
+from walked
+cross join unnest(walked.keys) as listed (key)
+order by listed.key
 limit :page_size;
 
 -- name: list_contents_at(environment, revision, keys)

@@ -102,7 +102,10 @@ left join flag_usage
     and flag_usage.key = configurations.key
 where configurations.environment = :environment
   and configurations.kind = 'flag'
-  and (:prefixes::text[] is null or configurations.key ^@ any(:prefixes::text[]))
+  and (
+    :prefixes::text[] is null
+    or configurations.key ^@ (:prefixes::text[])[width_bucket(configurations.key, :prefixes::text[])]
+  )
 order by
     configurations.key,
     flag_usage.count desc nulls last;

@@ -47,20 +47,36 @@ from planned;
 """  # noqa: S608 - constants of this test
 
 _ALL_KEYS = "'{" + ",".join(f"key/{n}" for n in range(KEYS)) + "}'"
+# 100 prefixes. One of them has keys.
+_PREFIXES = "'{" + ",".join(sorted(["key/1", *(f"key/z{n}/" for n in range(99))])) + "}'"
 _HOUR = "timestamptz '2026-01-01 12:00Z'"
 # The arguments of each statement, in the order in which it uses them, and how many pages it may
 # touch. To read all changes by an index touches more than 20,000.
 STATEMENTS = {
-    "list_keys_at": (f"'local', {MIDDLE}, '', '', null, 101", 1_000),
+    "list_keys_at": (f"'{{\"\"}}', 'local', {MIDDLE}, '', null, 101", 1_000),
     "list_contents_at": (f"{_ALL_KEYS}, 'local', {MIDDLE}", 400),
     "list_entries_at": (f"{_ALL_KEYS}, 'local', {MIDDLE}, 2097152", 1_200),
-    "probe_changed_keys": (f"{MIDDLE}, 'local', {REVISIONS}, '', null, 250", 1_400),
+    "probe_changed_keys": (
+        f"'{{\"\"}}', {MIDDLE}, 'local', {REVISIONS}, '', 250",
+        1_400,
+    ),
     # The limited statements read the index of changes from its end.
     "list_revisions_below": (
-        f"'local', 1, {REVISIONS}, '{{key/1}}', null, null, null, null, 31",
+        f"'local', 1, {REVISIONS}, {_PREFIXES}, null, null, null, null, 31",
         600,
     ),
+    # A range of an index for each prefix, and one change of each key.
+    "list_keys_below": (f"{_PREFIXES}, 'local', 1, null, 301", 400),
+    "list_revisions_of_keys": (
+        f"{_ALL_KEYS}, 'local', 1, {REVISIONS}, null, null, null, 31",
+        400,
+    ),
     "find_revision_at": (f"'local', {_HOUR}", 100),
+}
+# The same statements for 100 prefixes.
+LIMITED = {
+    "list_keys_at": (f"{_PREFIXES}, 'local', {MIDDLE}, '', null, 101", 1_000),
+    "probe_changed_keys": (f"{_PREFIXES}, {MIDDLE}, 'local', {REVISIONS}, '', 250", 1_400),
 }
 
 
@@ -84,9 +100,24 @@ def filled(server: Server) -> Iterator[Connection]:
 def test_statement_on_the_past_reads_by_index(
     filled: Connection, name: str, *, is_analyzed: bool
 ) -> None:
+    arguments, pages_max = STATEMENTS[name]
+    _check_plan(filled, name, arguments, pages_max, is_analyzed=is_analyzed)
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+@pytest.mark.parametrize("name", LIMITED)
+def test_limited_statement_reads_a_range_for_each_prefix(
+    filled: Connection, name: str, *, is_analyzed: bool
+) -> None:
+    arguments, pages_max = LIMITED[name]
+    _check_plan(filled, name, arguments, pages_max, is_analyzed=is_analyzed)
+
+
+def _check_plan(
+    filled: Connection, name: str, arguments: str, pages_max: int, *, is_analyzed: bool
+) -> None:
     if is_analyzed:
         filled.execute("vacuum analyze changes, change_sets")
-    arguments, pages_max = STATEMENTS[name]
 
     filled.execute(f"prepare past as {getattr(sql, name).sql}".encode())
     row = filled.execute(

@@ -48,40 +48,31 @@ async def list_keys_at(
     limit: int,
 ) -> list[str]:
     """Return the first of the keys that had an entry at a revision, in order."""
-    found: list[str] = []
-    # A statement for each prefix, because one for all of them would read more than a page. The
-    # prefixes are in the order of the keys.
-    for prefix in keys.prefixes:
-        rows = sql.list_keys_at(
-            connection,
-            environment=environment,
-            revision=revision,
-            prefix=prefix,
-            kind=kind,
-            after_key=after,
-            page_size=limit - len(found),
-        )
-        found += [row["key"] async for row in rows]
-        if len(found) == limit:
-            break
-    return found
+    rows = sql.list_keys_at(
+        connection,
+        environment=environment,
+        revision=revision,
+        prefixes=list(keys.prefixes),
+        kind=kind,
+        after_key=after,
+        page_size=limit,
+    )
+    return [row["key"] async for row in rows]
 
 
 async def all_entries_at(
     connection: Connection, environment: str, revision: int, *, keys: Keys
 ) -> dict[str, Entry]:
     """Return all entries of these keys as of a revision, by key. Raises NotFound."""
-    names = []
-    for prefix in keys.prefixes:
-        pages = all_pages(
-            sql.list_keys_at,
-            connection,
-            environment=environment,
-            revision=revision,
-            prefix=prefix,
-            kind=None,
-        )
-        names += [row["key"] async for row in pages]
+    pages = all_pages(
+        sql.list_keys_at,
+        connection,
+        environment=environment,
+        revision=revision,
+        prefixes=list(keys.prefixes),
+        kind=None,
+    )
+    names = [row["key"] async for row in pages]
     return await entries_at(connection, environment, revision, names)
 
 
@@ -113,13 +104,14 @@ async def changed_keys(
     """Yield pages of those keys that changed between two revisions: at least one page."""
     is_near = until - after <= NEAR_REVISIONS
     list_keys = sql.list_changed_keys if is_near else sql.probe_changed_keys
+    prefixes = keys.filter if is_near else list(keys.prefixes)
     while True:
         rows = list_keys(
             connection,
             environment=environment,
             after_revision=after,
             up_to_revision=until,
-            prefixes=keys.filter,
+            prefixes=prefixes,
             after_key=after_key,
             page_size=KEYS_AT_ONCE,
         )

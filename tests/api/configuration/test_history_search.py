@@ -101,8 +101,14 @@ async def test_actors_are_those_of_the_environment(filled: Service) -> None:
     assert (actors, others) == ({"token:a": "token a", "token:b": "token b", "local:c": "c"}, {})
 
 
-# Of the keys that other tests of this module use: one, several, and none.
-LIMITED = (Keys.below(["Area/"]), Keys.below(["other", "area/t"]), Keys.below(["are"]), NO_KEYS)
+# Of the keys that other tests of this module use: one, several, and none. Some prefixes of the
+# second sort around the keys.
+LIMITED = (
+    Keys.below(["Area/"]),
+    Keys.below(["0", "Area/onf", "Z", "area/tw", "area/two/", "oth/", "othe", "z"]),
+    Keys.below(["are"]),
+    NO_KEYS,
+)
 
 
 async def _write_several(connection: Connection) -> None:
@@ -128,11 +134,12 @@ async def test_search_finds_change_sets_of_own_keys(
 ) -> None:
     await filled.app[DATABASE].transact(_write_several)
     monkeypatch.setattr(history_search, "KEYS_MAX", keys_max)
+    monkeypatch.setattr(history_search, "KEYS_BELOW_MAX", keys_max)
     monkeypatch.setattr(history_search, "RECENT_REVISIONS", recent)
     async with filled.app[DATABASE].connection() as connection:
         every = (await list_change_sets(connection, "local", keys=ALL_KEYS, limit=100)).items
         head = await environments.get(connection, "local")
-        for matching, before, limit in product(filters(), (LATEST, 28, 13), (5, 100)):
+        for matching, before, limit in product(filters(), (LATEST, 28, 13), (2, 100)):
             found = await find_revisions(connection, head, matching, before, limit, keys=keys)
             expected = [
                 item.revision
