@@ -126,6 +126,12 @@ class Frame:
         keys = rights.keys(action, self.environment.name)
         return bool(keys) if self.key is None else self.key in keys
 
+    def may_anywhere(self, scope: str, *, all_keys: bool = False) -> bool:
+        """Return whether the caller has a scope in any environment, for a key or for all keys."""
+        if self.caller is None:
+            return False
+        return bool(self.caller.rights.environments(Scope(scope), all_keys=all_keys))
+
     def may_for_all_keys(self, scope: str) -> bool:
         """Return whether the caller has a scope for all keys of the environment of the page."""
         name = self.environment.name if self.environment is not None else None
@@ -147,10 +153,15 @@ class Frame:
         return self.url_of("environments", environment, *path, **{**moment, **query})
 
     def switched_to(self, environment: str) -> str:
-        """Return the address of this page in another environment, by default that of its flags."""
+        """Return the address of this page in another environment, or that of its flags.
+
+        The page of an action on flags would not exist without them.
+        """
         if self.environment is None:
             return self.url_in(environment, "flags")
         rest = self.path.removeprefix(f"/console/environments/{self.environment.name}")
+        if rest == "/flag-actions":
+            rest = "/flags"
         own = ("revision",) if self.environment.name == environment else ()
         names = ("at", *own, *(_FLAG_FILTERS if rest == "/flags" else ()))
         query = {name: self.query[name] for name in names if self.query.get(name)}

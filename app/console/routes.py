@@ -133,7 +133,7 @@ PAGES: tuple[ConsolePage, ...] = (
                 is_large=True, by_key=True),
     ConsolePage("POST", _PROPOSAL + "/{action:" + "|".join(proposal_actions.ACTIONS) + "}",
                 proposal_actions.post_action, Scope.READ, is_large=True, by_key=True),
-    ConsolePage("GET", "/console/tokens", token_pages.get_tokens, Scope.READ, by_key=True),
+    ConsolePage("GET", "/console/tokens", token_pages.get_tokens, Scope.ADMIN, by_key=True),
     ConsolePage("GET", "/console/tokens/new", token_pages.get_new_token, Scope.ADMIN, by_key=True),
     ConsolePage("POST", "/console/tokens/new", token_pages.post_new_token, Scope.ADMIN,
                 by_key=True),
@@ -147,7 +147,7 @@ PAGES: tuple[ConsolePage, ...] = (
                 by_key=True),
     ConsolePage("POST", "/console/sessions/{id}/end", session_pages.post_session_end, Scope.READ,
                 by_key=True),
-    ConsolePage("GET", "/console/access-log", session_pages.get_access_log, Scope.READ),
+    ConsolePage("GET", "/console/access-log", session_pages.get_access_log, Scope.ADMIN),
 
     ConsolePage("GET", "/console/me", check_pages.get_me, None, is_personal=True),
     ConsolePage("GET", "/console/people", people_pages.get_people, Scope.ADMIN, by_key=True),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.console.entry_pages import page_of_kind
 from app.console.rendering import Frame
 from app.flags.summary import FlagSummary
@@ -54,13 +55,13 @@ def destinations(around: Frame) -> Mapping[str, Destination]:
         ("Compare environments", "git-compare", "compare"),
         ("Import and export", "upload", "transfer"),
     ]
-    of_service = [
-        ("Access tokens", "key-round", "tokens"),
-        ("Sessions", "monitor", "sessions"),
-    ]
+    of_service = [("Sessions", "monitor", "sessions")]
+    if around.may_anywhere("admin"):
+        of_service.insert(0, ("Access tokens", "key-round", "tokens"))
+    if around.may_anywhere("admin", all_keys=True):
+        of_service.append(("Access log", "list", "access-log"))
     if around.sees_service:
         of_service += [
-            ("Access log", "list", "access-log"),
             ("Database schema", "database", "schema"),
             ("Health", "activity", "health"),
         ]
@@ -95,15 +96,13 @@ def _creations(around: Frame) -> list[Destination]:
         ("Create a secret", "settings-new", {"kind": "secret"}),
         ("Create a segment", "segments-new", {}),
     ]
-    of_service = [
-        ("Create a token", "tokens/new"),
-        ("Create an environment", "new-environment"),
-    ]
     urls: dict[str, str] = {}
     if around.may_write:
         urls |= {name: around.url(path, **query) for name, path, query in of_environment}
-    if around.may("admin"):
-        urls |= {name: around.url_of(path) for name, path in of_service}
+    if around.may_anywhere("admin"):
+        urls["Create a token"] = around.url_of("tokens/new")
+    if around.may_anywhere("admin", all_keys=True):
+        urls["Create an environment"] = around.url_of("new-environment")
     return [_action(name, "plus", url, "new add") for name, url in urls.items()]
 
 
@@ -115,7 +114,9 @@ def _other_actions(around: Frame) -> list[Destination]:
     if around.environment is not None:
         properties = around.url("environment")
         actions.append(_action("Properties of this environment", "layers", properties))
-    if around.may("admin"):
+    if around.caller is not None and around.caller.rights.covers_all(
+        Scope.ADMIN, EVERY_ENVIRONMENT
+    ):
         actions.append(
             _action("Examine this installation", "activity", around.url_of("health/doctor"))
         )
