@@ -9,7 +9,7 @@ from app.access.actors import distinct_names
 from app.cli.backend import run_backend
 from app.cli.backend.interface import Backend
 from app.cli.help import Commands, WritingCommand
-from app.cli.options import AsJson, At, DryRun, EnvironmentName, Message, moment
+from app.cli.options import AsJson, At, DryRun, EnvironmentName, Message, OnlyPrefixes, moment
 from app.cli.terminal import console, print_json, shortened, show_table
 from app.configuration.changes.models import Kind
 from app.configuration.changes.views import (
@@ -124,6 +124,7 @@ def revert(
     revision: Annotated[int, typer.Argument(min=1, help="Revision of the change set.")],
     message: Message = "",
     *,
+    prefixes: OnlyPrefixes = None,
     dry_run: DryRun = False,
 ) -> None:
     """Undo one change set by a new one.
@@ -133,7 +134,10 @@ def revert(
     Example: python -m app configuration revert local 2 --dry-run
     """
     write_and_show(
-        lambda b: b.revert(environment, revision, message, dry_run=dry_run), dry_run=dry_run
+        lambda b: b.revert(
+            environment, revision, message, prefixes=prefixes or (), dry_run=dry_run
+        ),
+        dry_run=dry_run,
     )
 
 
@@ -146,6 +150,7 @@ def restore(
     at: At = None,
     message: Message = "",
     *,
+    prefixes: OnlyPrefixes = None,
     dry_run: DryRun = False,
 ) -> None:
     """Restore a whole environment to its state at a revision or a time.
@@ -158,7 +163,10 @@ def restore(
     if restored is None:
         raise typer.BadParameter("give a revision or --at")
     write_and_show(
-        lambda b: b.restore(environment, restored, message, dry_run=dry_run), dry_run=dry_run
+        lambda b: b.restore(
+            environment, restored, message, prefixes=prefixes or (), dry_run=dry_run
+        ),
+        dry_run=dry_run,
     )
 
 

@@ -11,6 +11,14 @@ EnvironmentName = Annotated[str, typer.Argument(help="Name of the environment.")
 Message = Annotated[
     str, typer.Option("--message", "-m", help="Reason for the change, stored in the history.")
 ]
+OnlyPrefixes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prefix",
+        help="Only keys that begin with this. Repeat it for several prefixes.",
+        metavar="PREFIX",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")
 ]

@@ -111,11 +111,23 @@ class Backend(PeopleBackend, Protocol):
     async def compare_environments(self, environment: str, against: str) -> Difference: ...
 
     async def revert(
-        self, environment: str, revision: int, message: str, *, dry_run: bool
+        self,
+        environment: str,
+        revision: int,
+        message: str,
+        *,
+        prefixes: Sequence[str],
+        dry_run: bool,
     ) -> AppliedChangeSets: ...
 
     async def restore(
-        self, environment: str, moment: Moment, message: str, *, dry_run: bool
+        self,
+        environment: str,
+        moment: Moment,
+        message: str,
+        *,
+        prefixes: Sequence[str],
+        dry_run: bool,
     ) -> AppliedChangeSets: ...
 
     async def promote(

@@ -220,19 +220,33 @@ class LocalBackend(LocalLists):
             return await between_environments(connection, environment, against, keys=ALL_KEYS)
 
     async def revert(
-        self, environment: str, revision: int, message: str, *, dry_run: bool
+        self,
+        environment: str,
+        revision: int,
+        message: str,
+        *,
+        prefixes: Sequence[str],
+        dry_run: bool,
     ) -> AppliedChangeSets:
+        only = plans.narrowed(OPERATOR_RIGHTS, environment, prefixes)
         return await self._apply_plan(
-            lambda c: plans.revert(c, environment, revision, keys=ALL_KEYS),
+            lambda c: plans.revert(c, environment, revision, keys=ALL_KEYS, only=only),
             message,
             dry_run=dry_run,
         )
 
     async def restore(
-        self, environment: str, moment: Moment, message: str, *, dry_run: bool
+        self,
+        environment: str,
+        moment: Moment,
+        message: str,
+        *,
+        prefixes: Sequence[str],
+        dry_run: bool,
     ) -> AppliedChangeSets:
+        only = plans.narrowed(OPERATOR_RIGHTS, environment, prefixes)
         return await self._apply_plan(
-            lambda c: plans.restore(c, environment, moment), message, dry_run=dry_run
+            lambda c: plans.restore(c, environment, moment, only=only), message, dry_run=dry_run
         )
 
     async def promote(

@@ -179,19 +179,31 @@ class RemoteBackend(RemoteLists):
         return msgspec.structs.replace(pages[-1], changes=changes)
 
     async def revert(
-        self, environment: str, revision: int, message: str, *, dry_run: bool
+        self,
+        environment: str,
+        revision: int,
+        message: str,
+        *,
+        prefixes: Sequence[str],
+        dry_run: bool,
     ) -> AppliedChangeSets:
-        body = RevertRequest(message=message)
+        body = RevertRequest(prefixes=list(prefixes), message=message)
         path = f"changes/{revision}/revert"
         return await self._write(environment, path, body, dry_run=dry_run)
 
     async def restore(
-        self, environment: str, moment: Moment, message: str, *, dry_run: bool
+        self,
+        environment: str,
+        moment: Moment,
+        message: str,
+        *,
+        prefixes: Sequence[str],
+        dry_run: bool,
     ) -> AppliedChangeSets:
         if isinstance(moment, datetime):
-            body = RestoreRequest(at=moment, message=message)
+            body = RestoreRequest(at=moment, prefixes=list(prefixes), message=message)
         else:
-            body = RestoreRequest(revision=moment, message=message)
+            body = RestoreRequest(revision=moment, prefixes=list(prefixes), message=message)
         return await self._write(environment, "restore", body, dry_run=dry_run)
 
     async def promote(

@@ -127,10 +127,11 @@ async def revert_change_set(request: web.Request) -> web.Response:
     options = read_options(request)
     body = await wire.read_body(request, RevertRequest, answer_seconds=HEAVY_SECONDS)
     environment, revision = _environment(request), int(request.match_info["revision"])
+    only = plans.narrowed(request[CALLER].rights, environment, body.prefixes)
 
     return await _write_plan(
         request,
-        lambda c: plans.revert(c, environment, revision, keys=readable_keys(request)),
+        lambda c: plans.revert(c, environment, revision, keys=readable_keys(request), only=only),
         body.message,
         options,
     )
@@ -147,9 +148,10 @@ async def restore_environment(request: web.Request) -> web.Response:
     if moment is None or None not in (body.revision, body.at):
         raise invalid("revision", "must be given, or at, and not both")
     environment = _environment(request)
+    only = plans.narrowed(request[CALLER].rights, environment, body.prefixes)
 
     return await _write_plan(
-        request, lambda c: plans.restore(c, environment, moment), body.message, options
+        request, lambda c: plans.restore(c, environment, moment, only=only), body.message, options
     )
 
 

@@ -35,10 +35,30 @@ class ChangePlan:
     message: str
 
 
+def narrowed(rights: Rights, environment: str, prefixes: Iterable[str]) -> Keys:
+    """Return the keys below the prefixes, without prefixes all keys. Raises Forbidden.
+
+    The caller must hold each prefix: a refusal by key would tell whether foreign keys changed.
+    """
+    only = Keys.below(prefixes)
+    if not only:
+        return ALL_KEYS
+    if not own_keys(rights, environment).includes(only):
+        raise Forbidden("key_foreign", f"Your rights in {environment} do not cover these prefixes.")
+    return only
+
+
+def own_keys(rights: Rights, environment: str) -> Keys:
+    """Return the keys that a caller may read and change, directly or by a proposal."""
+    return rights.keys(Scope.READ, environment) & rights.keys(Scope.PROPOSE, environment)
+
+
 async def revert(
-    connection: Connection, environment: str, revision: int, *, keys: Keys
+    connection: Connection, environment: str, revision: int, *, keys: Keys, only: Keys = ALL_KEYS
 ) -> ChangePlan:
     """Plan the inverse of a change set. Raises NotFound, also if the caller may read none of it.
+
+    `only` limits it to some keys, without the properties.
 
     Each operation expects the version that the change set wrote. So applying the plan raises Stale
     with each key that has changed since; the same holds for the properties.
@@ -52,10 +72,11 @@ async def revert(
             expected=ExpectedVersion(version=row["after_version"]),
         )
         async for row in rows
+        if row["key"] in only
     ]
     free_later(operations)
     patch = None
-    if properties is not None:
+    if properties is not None and only.is_all:
         expected = ExpectedVersion(version=properties.after.version)
         before = msgspec.structs.replace(properties.before, protection=properties.after.protection)
         patch = patch_towards(before, properties.after, expected=expected)
@@ -63,20 +84,23 @@ async def revert(
         environment=environment,
         intent=Intent(operations=operations, patch=patch),
         kind=ChangeKind.REVERT,
-        message=f"Revert revision {revision}",
+        message=f"Revert revision {revision}" + ("" if only.is_all else " in part"),
     )
 
 
-async def restore(connection: Connection, environment: str, moment: Moment) -> ChangePlan:
+async def restore(
+    connection: Connection, environment: str, moment: Moment, *, only: Keys = ALL_KEYS
+) -> ChangePlan:
     """Plan to make the whole environment as it was at a moment. Locks the environment.
 
+    `only` limits it to some keys, without the properties.
     `protected` and `protection` stay as they are now. Entries that were imported leniently are
     restored too.
     """
     await environments.lock(connection, environment)
     revision = await past.revision_of(connection, environment, moment)
     current = await environments.get(connection, environment)
-    pages = past.changed_keys(connection, environment, revision, current.revision, keys=ALL_KEYS)
+    pages = past.changed_keys(connection, environment, revision, current.revision, keys=only)
     keys = [key async for page in pages for key in page]
     target_entries = await past.entries_at(connection, environment, revision, keys)
     entries = await past.entries_at(connection, environment, current.revision, keys)
@@ -89,11 +113,12 @@ async def restore(connection: Connection, environment: str, moment: Moment) -> C
         "compare", lambda: _operations(target_entries, entries, keys, is_lenient=True)
     )
     free_later(target_entries, entries, operations)
+    patch = patch_towards(properties, current.properties) if only.is_all else None
     return ChangePlan(
         environment=environment,
-        intent=Intent(operations=operations, patch=patch_towards(properties, current.properties)),
+        intent=Intent(operations=operations, patch=patch),
         kind=ChangeKind.RESTORE,
-        message=f"Restore revision {revision}",
+        message=f"Restore revision {revision}" + ("" if only.is_all else " in part"),
     )
 
 

@@ -11,6 +11,7 @@ from app.environments.protection import Protection
 from app.names import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
 
 OPERATIONS_MAX = 1_000
+PREFIXES_MAX = 100
 # For the documentation only: the validation of operations names every wrong key at once.
 Key = Annotated[
     str, msgspec.Meta(extra_json_schema={"pattern": KEY_PATTERN, "maxLength": KEY_LENGTH_MAX})
@@ -104,15 +105,29 @@ class NewChangeSet(_Body, frozen=True, kw_only=True):
     message: Message = ""
 
 
+# To change only keys that begin with one of them. The empty list is for all keys.
+Prefixes = Annotated[
+    list[Annotated[str, msgspec.Meta(max_length=KEY_LENGTH_MAX)]],
+    msgspec.Meta(max_length=PREFIXES_MAX),
+]
+
+
 class RevertRequest(_Body, frozen=True, kw_only=True):
+    """With `prefixes`, only keys that begin with one of them are reverted, and no properties."""
+
+    prefixes: Prefixes = []
     message: Message = ""
 
 
 class RestoreRequest(_Body, frozen=True, kw_only=True):
-    """The moment to restore: either a revision or a time."""
+    """The moment to restore: either a revision or a time.
+
+    With `prefixes`, only keys that begin with one of them are restored, and no properties.
+    """
 
     revision: Version | None = None
     at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    prefixes: Prefixes = []
     message: Message = ""
 
 

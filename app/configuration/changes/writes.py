@@ -21,9 +21,12 @@ from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets,
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.environments.models import Environment, Properties
-from app.errors import ApprovalRequired, Conflict, Violation
+from app.errors import ApprovalRequired, Conflict, Forbidden, Violation
 from app.http.conditions import ExpectedVersion
 from app.secrets.vault import Vault
+
+# These can be limited to prefixes.
+_NARROWED = {ChangeKind.REVERT, ChangeKind.RESTORE}
 
 
 async def apply(
@@ -97,17 +100,23 @@ async def apply_plan(
     The author must be able to read each key, because the answer has what they did not send.
     """
     keys = [operation.key for operation in plan.intent.operations]
-    require_keys(authority.rights, Scope.READ, plan.environment, keys)
-    return await apply(
-        connection,
-        {plan.environment: plan.intent},
-        actor=actor,
-        message=message or plan.message,
-        kind=plan.kind,
-        vault=vault,
-        authority=authority,
-        is_dry_run=is_dry_run,
-    )
+    try:
+        require_keys(authority.rights, Scope.READ, plan.environment, keys)
+        return await apply(
+            connection,
+            {plan.environment: plan.intent},
+            actor=actor,
+            message=message or plan.message,
+            kind=plan.kind,
+            vault=vault,
+            authority=authority,
+            is_dry_run=is_dry_run,
+        )
+    except Forbidden as error:
+        if error.code != "key_foreign" or plan.kind not in _NARROWED:
+            raise
+        advice = f"To {plan.kind} only your own keys, name their prefixes."
+        raise Forbidden(error.code, f"{error.message} {advice}", error.violations) from None
 
 
 async def create_environment(

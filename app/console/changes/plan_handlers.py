@@ -11,7 +11,9 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from app.access.guard import CALLER, readable_keys
+from app.access.events import AccessEvent
+from app.access.guard import CALLER, log_refusal, readable_keys
+from app.access.permissions import ALL_KEYS, Keys
 from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.authority import PROPERTIES
@@ -27,7 +29,7 @@ from app.console.rendering import frame, page
 from app.console.save_effect import SaveEffect, effect_of
 from app.console.saving import check_message, write
 from app.database import Connection
-from app.errors import AppError, NotFound, Stale
+from app.errors import AppError, Forbidden, NotFound, Stale
 from app.http import problems
 from app.http.keys import DATABASE
 from app.names import is_stored_key
@@ -44,10 +46,11 @@ _LATER_CHANGES_MAX = 5
 class WriteBack:
     """A revert or a restore: the plan, and the words of its page.
 
-    `reverted`: the revision that a revert undoes.
+    `is_narrowed`: it changes own keys alone. `reverted`: the revision that a revert undoes.
     """
 
     plan: Plan
+    is_narrowed: bool
     title: str
     action: str
     default_message: str
@@ -85,8 +88,12 @@ async def post_restore(request: web.Request) -> web.Response:
 
 def _revert(request: web.Request) -> WriteBack:
     environment, revision = request.match_info["environment"], _revision(request)
+    is_narrowed, only = _only(request)
     return WriteBack(
-        plan=lambda c: plans.revert(c, environment, revision, keys=readable_keys(request)),
+        plan=lambda c: plans.revert(
+            c, environment, revision, keys=readable_keys(request), only=only
+        ),
+        is_narrowed=is_narrowed,
         title=f"Revert revision {revision}",
         action="Revert",
         default_message=f"Revert revision {revision}",
@@ -97,13 +104,22 @@ def _revert(request: web.Request) -> WriteBack:
 
 def _restore(request: web.Request) -> WriteBack:
     environment, revision = request.match_info["environment"], _revision(request)
+    is_narrowed, only = _only(request)
     return WriteBack(
-        plan=lambda c: plans.restore(c, environment, revision),
+        plan=lambda c: plans.restore(c, environment, revision, only=only),
+        is_narrowed=is_narrowed,
         title=f"Restore {environment} to revision {revision}",
         action="Restore",
         default_message=f"Restore revision {revision}",
         nothing=f"The environment is already as it was at revision {revision}.",
     )
+
+
+def _only(request: web.Request) -> tuple[bool, Keys]:
+    """Return whether the page is for the keys of the caller alone, and the keys to change."""
+    if "own" not in request.query:
+        return False, ALL_KEYS
+    return True, plans.own_keys(request[CALLER].rights, request.match_info["environment"])
 
 
 async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
@@ -112,6 +128,8 @@ async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
         planned, operations = await _apply(request, write_back, "")
     except Stale as error:
         return await _refused(request, write_back, error, next_=next_, status=200)
+    except Forbidden as error:
+        return await _refused(request, write_back, error, next_=next_, status=403)
     snapshot = own_snapshot(request, request.match_info["environment"])
     extent = await in_turn("extent", lambda: extent_of(operations, snapshot))
     save = _save_effect(request, [operation.key for operation in operations], planned)
@@ -176,8 +194,10 @@ async def _refused(
     next_: str,
     status: int,
 ) -> web.Response:
+    if isinstance(error, Forbidden):
+        log_refusal(request, AccessEvent.ACCESS_FAIL, error.code)
     stale, save = error if isinstance(error, Stale) else None, None
-    if stale is None:
+    if stale is None and not isinstance(error, Forbidden):
         with suppress(AppError):
             planned, operations = await _apply(request, write_back, "")
             save = _save_effect(request, [operation.key for operation in operations], planned)
@@ -187,6 +207,7 @@ async def _refused(
         write_back,
         save=save or frame(request).save_of(None),
         errors=FormErrors.of(error),
+        is_foreign=error.code == "key_foreign",
         conflicts=conflicts,
         conflicts_count=len(stale.violations) if stale else 0,
         message=message,
@@ -233,7 +254,7 @@ async def _page(
     if planned is not None:
         details = await in_turn("words", lambda: planned_details(planned))
     shown: dict[str, Any] = {"errors": FormErrors(), "conflicts": (), "conflicts_count": 0}
-    shown |= {"message": "", "typed": "", "extent": Extent(), "save": None}
+    shown |= {"is_foreign": False, "message": "", "typed": "", "extent": Extent(), "save": None}
     return page(
         request,
         "changes/write_back.html",

@@ -261,11 +261,61 @@ async def test_restore_and_revert_of_foreign_keys_are_refused(
         "POST", f"{STAGING}/changes/{restored.body['change_sets'][0]['revision']}/revert", {}
     )
 
-    for answer in refused:
+    for answer, action in zip(refused, ("restore", "revert"), strict=True):
         assert_foreign(answer)
         assert "every key of this request" in answer.body["detail"]
+        assert f"To {action} only your own keys, name their prefixes." in answer.body["detail"]
     assert (restored.status, reverted.status) == (200, 200)
     assert [c["key"] for c in restored.body["change_sets"][0]["changes"]] == [OWN]
+
+
+async def test_revert_and_restore_of_own_prefixes_leave_foreign_keys(
+    limited: Person, service: Service
+) -> None:
+    both = await write(service, put(OWN, 2, 1), put(FOREIGN, "changed", 1))
+
+    own = {"prefixes": ["payments/"]}
+    reverted = await limited.call("POST", f"{STAGING}/changes/{both['revision']}/revert", own)
+    await write(service, put(OWN, 4, 3), put(FOREIGN, "again", 2))
+    restored = await limited.call("POST", f"{STAGING}/restore", {"revision": 1, **own})
+
+    for answer, action in ((reverted, "Revert revision 2"), (restored, "Restore revision 1")):
+        assert answer.status == 200, answer.body
+        (change_set,) = answer.body["change_sets"]
+        assert [c["key"] for c in change_set["changes"]] == [OWN]
+        path = f"{STAGING}/changes/{change_set['revision']}"
+        assert (await limited.call("GET", path)).body["message"] == f"{action} in part"
+    async with service.client.get(f"{STAGING}/configurations/{FOREIGN}") as found:
+        assert (await found.json())["value"] == "again"
+
+
+@pytest.mark.parametrize("prefix", ["", "pay", "search/", "search/secret-name", "absent/"])
+async def test_revert_of_a_foreign_prefix_is_refused_unread(
+    limited: Person, service: Service, prefix: str
+) -> None:
+    """Otherwise the answer would tell whether the change set has a key below the prefix."""
+    both = await write(service, put(OWN, 2, 1), put(FOREIGN, "changed", 1))
+    body = {"prefixes": [prefix]}
+
+    reverted = await limited.call("POST", f"{STAGING}/changes/{both['revision']}/revert", body)
+    restored = await limited.call("POST", f"{STAGING}/restore", {"revision": 1, **body})
+
+    assert_foreign(reverted)
+    assert_foreign(restored)
+
+
+async def test_revert_of_prefixes_leaves_the_properties(service: Service) -> None:
+    reviewer = await person(service, READ, WRITE)
+    patch = {"op": "patch", "version": 1, "metadata": {"owner": "platform"}}
+    await write(service, put(OWN, 1), put(FOREIGN, 1), patch)
+
+    body = {"prefixes": ["payments/"]}
+    reverted = await reviewer.call("POST", f"{STAGING}/changes/1/revert", body)
+
+    (change_set,) = reverted.body["change_sets"]
+    assert [c["key"] for c in change_set["changes"]] == [OWN]
+    async with service.client.get(STAGING) as found:
+        assert (await found.json())["metadata"] == {"owner": "platform"}
 
 
 async def test_removal_of_a_used_segment_names_no_foreign_user(

@@ -124,7 +124,30 @@ async def test_page_of_a_plan_with_foreign_keys_shows_none(
     for text in (await shown.text(), answer.body):
         assert "confidential" not in text
         assert FOREIGN not in text
+        assert f"{action.title()} only your keys" in text
+    assert (shown.status, answer.status) == (403, 403)
     assert await revision(service) == before
+
+
+@pytest.mark.parametrize("action", ["restore", "revert"])
+async def test_plan_for_own_keys_changes_them_alone(
+    service: Service, limited: Person, action: str
+) -> None:
+    changed = await write(service, put(OWN, 2, 1), put(FOREIGN, "confidential too", 1))
+    path = f"{STAGING}/{action}/{changed['revision'] - (action == 'restore')}?own="
+
+    shown = await limited.service.stranger.get(path, headers={"X-API-Key": limited.token})
+    answer = await post(limited, path)
+
+    text = await shown.text()
+    assert shown.status == 200
+    assert "Only your keys change" in text
+    assert FOREIGN not in text
+    assert answer.status == 303, answer.body
+    async with service.client.get(
+        f"/v1/environments/staging/changes/{changed['revision'] + 1}"
+    ) as a:
+        assert [change["key"] for change in (await a.json())["changes"]] == [OWN]
 
 
 async def test_own_entry_is_saved_by_its_form(service: Service, limited: Person) -> None:
