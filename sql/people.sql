@@ -49,6 +49,17 @@ where id > :after
 order by id
 limit :page_size;
 
+-- name: list_people_names(page_size)
+-- The first people by name, for the choice of a form.
+select
+    id,
+    name
+from people
+order by
+    lower(name),
+    id
+limit :page_size;
+
 -- name: list_people_with(ids, groups, after, page_size)
 -- The people who are not suspended, and have one of the ids or are in one of the groups.
 select

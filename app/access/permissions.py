@@ -98,8 +98,8 @@ class Rights:
         # The keys in every environment, and those in each named one, with the former.
         self._everywhere: dict[Scope, Keys] = {}
         self._named: dict[Scope, dict[str, Keys]] = {}
-        for scope in {scope for grant in self.grants for scope in _scopes(grant)}:
-            held = [grant for grant in self.grants if scope in _scopes(grant)]
+        for scope in {scope for grant in self.grants for scope in scopes_of(grant)}:
+            held = [grant for grant in self.grants if scope in scopes_of(grant)]
             names = {name for grant in held for name in grant.environments}
             found = {name: _keys(held, name) for name in names}
             self._everywhere[scope] = found.pop(EVERY_ENVIRONMENT, NO_KEYS)
@@ -190,7 +190,8 @@ def allowed(principal: RightsHolder, action: Scope, environment: str, key: str) 
     return key in principal.rights.keys(action, environment)
 
 
-def _scopes(grant: Grant) -> frozenset[Scope]:
+def scopes_of(grant: Grant) -> frozenset[Scope]:
+    """Return the scopes of a grant, with propose if it has write."""
     return grant.scopes | {Scope.PROPOSE} if Scope.WRITE in grant.scopes else grant.scopes
 
 

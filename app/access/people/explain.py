@@ -1,4 +1,4 @@
-"""Say who may do what where, and why: from the database, for people and not for requests."""
+"""Say who may do what where, and why. The caller gives the grants: from memory or the database."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +11,17 @@ from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.access.people.book import GrantBook
 from app.access.people.grants import is_visible
 from app.access.people.models import Person, RoleGrant
-from app.access.people.rows import find_person, person_of, read_book
+from app.access.people.rows import find_person, person_of
 from app.access.people.signatures import RowSigner
 from app.access.people.views import AccessCheck, AccessHolder, AccessReason, Me, OwnRight, WhoMay
-from app.access.permissions import OPERATOR_RIGHTS, Rights
+from app.access.permissions import Rights, scopes_of
 from app.access.refusals import key_foreign
 from app.database import Connection, sql
 from app.errors import Forbidden, NotFound, Violation
 from app.settings import Secret
 
+# Of the grants for other keys, in an answer.
+_PLACES_MAX = 10
 _KINDS = ("person", "token", "operator", "group")
 
 
@@ -113,12 +115,18 @@ def check_question(own: Rights, question: Question) -> None:
 
 
 async def who_may(
-    connection: Connection, key: Secret, own: Rights, question: Question, *, after: str, limit: int
+    connection: Connection,
+    key: Secret,
+    book: GrantBook,
+    own: Rights,
+    question: Question,
+    *,
+    after: str,
+    limit: int,
 ) -> WhoMay:
     """Return every principal that may do this, with each reason. Raises Forbidden."""
     check_question(own, question)
     signer = RowSigner(key)
-    book = await read_book(connection, signer)
     explainer = _Explainer(book=book, own=own, question=question)
     groups = {group: explainer.reasons(book.of_group(group)) for group in sorted(book.groups)}
     groups = {group: reasons for group, reasons in groups.items() if reasons}
@@ -154,22 +162,28 @@ async def who_may(
 
 
 async def check(
-    connection: Connection, key: Secret, own: Rights, question: Question, *, actor: str
+    connection: Connection,
+    key: Secret,
+    book: GrantBook,
+    own: Rights,
+    question: Question,
+    *,
+    actor: str,
 ) -> AccessCheck:
     """Return whether an actor may do this, and why. Raises NotFound and Forbidden."""
     check_question(own, question)
     signer = RowSigner(key)
-    book = await read_book(connection, signer)
     explainer = _Explainer(book=book, own=own, question=question)
     kind, _, name = actor.partition(":")
     reasons: list[AccessReason] = []
     refusal: str | None = None
+    held: Sequence[RoleGrant] = ()
+    given: list[Grant] = []
     if kind == "person":
         person = await find_person(connection, name)
         if person is None:
             raise _unknown()
         held = book.held_by(person.id, person.groups)
-        rights = book.union(held)
         refusal = _refusal_of_person(person, signer)
         reasons = [] if refusal else explainer.reasons(held)
         name = person.name
@@ -177,20 +191,19 @@ async def check(
         token = next((t for t in await _tokens(connection) if t.id == name), None)
         if token is None:
             raise _unknown()
-        rights = Rights([token.reach])
+        given = [token.reach]
         holder = explainer.holder(token)
-        reasons = holder.reasons if question.is_met_by(rights) else []
+        reasons = holder.reasons if question.is_met_by(Rights(given)) else []
         name = holder.name
     elif kind == "group" and name:
         held = book.of_group(name)
-        rights = book.union(held)
         reasons = explainer.reasons(held)
     elif kind == "operator" and name:
-        rights = OPERATOR_RIGHTS
         reasons = [_of_operator()]
     else:
         raise _unknown()
     text = "; ".join(reason.text for reason in reasons)
+    given += [book.given(grant) for grant in held if grant.role in book.roles]
     return AccessCheck(
         actor=actor,
         actor_name=name,
@@ -198,20 +211,20 @@ async def check(
         environment=question.environment,
         key=question.key,
         allowed=bool(reasons),
-        text=text or refusal or _missing(name, rights, question, own),
+        text=text or refusal or _missing(name, given, question, own),
         reasons=reasons,
     )
 
 
-async def me(connection: Connection, caller: Caller) -> Me:
-    """Return who a caller is, and its rights in words."""
+async def me(connection: Connection, caller: Caller, given: Iterable[Grant]) -> Me:
+    """Return who a caller is, and these of its rights in words."""
     names = await actor_names(connection, [caller.actor])
     holder = caller.session or caller.token
     return Me(
         actor=caller.actor,
         actor_name=names[caller.actor],
         expires_at=holder.grant.expires_at if holder is not None else None,
-        rights=[own_right(grant) for grant in caller.rights.grants],
+        rights=[own_right(grant) for grant in given],
     )
 
 
@@ -242,12 +255,14 @@ def joined_words(words: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _missing(name: str, rights: Rights, question: Question, own: Rights) -> str:
+def _missing(name: str, given: Iterable[Grant], question: Question, own: Rights) -> str:
     """Return why an actor may not do this, without grants that the caller may not manage."""
-    known = [g for g in rights.grants if reaches(own, g.environments, g.prefixes)]
-    elsewhere = [grant for grant in known if Rights([grant]).has(question.scope)]
+    able = [grant for grant in given if question.scope in scopes_of(grant)]
+    elsewhere = [g for g in able if reaches(own, g.environments, g.prefixes)]
     if elsewhere:
-        places = "; ".join(map(place_words, elsewhere))
+        places = "; ".join(map(place_words, elsewhere[:_PLACES_MAX]))
+        if len(elsewhere) > _PLACES_MAX:
+            places += f"; and {len(elsewhere) - _PLACES_MAX} more"
         return f"{name} has the scope {question.scope}, but not for this key: {places}."
     return f"{name} has no grant with the scope {question.scope} for this key."
 

@@ -6,6 +6,8 @@ from app.access.guard import CALLER, TOKENS
 from app.access.models import Scope
 from app.access.people import explain
 from app.access.people.explain import Question
+from app.access.people.rows import read_book
+from app.access.people.signatures import RowSigner
 from app.environments import service as environments
 from app.errors import malformed
 from app.http import wire
@@ -19,13 +21,14 @@ async def list_who_may(request: web.Request) -> web.Response:
     Each has its reasons. `after` and `limit` are for the people; groups and tokens are complete.
     """
     query = wire.read_query(request, {"scope", "environment", "key", "after", "limit"})
-    question = _question(query)
+    question, key = _question(query), request.app[TOKENS].key
 
     async with request.app[DATABASE].connection() as connection:
         explain.check_question(request[CALLER].rights, question)
         await environments.get(connection, question.environment)
         answer = await explain.who_may(
-            *(connection, request.app[TOKENS].key, request[CALLER].rights, question),
+            *(connection, key, await read_book(connection, RowSigner(key))),
+            *(request[CALLER].rights, question),
             after=query.get("after", ""),
             limit=wire.page_size(query),
         )
@@ -42,12 +45,14 @@ async def check_access(request: web.Request) -> web.Response:
     question = _question(query)
     if "actor" not in query:
         raise malformed("actor", "must be given")
+    key = request.app[TOKENS].key
 
     async with request.app[DATABASE].connection() as connection:
         explain.check_question(request[CALLER].rights, question)
         await environments.get(connection, question.environment)
         answer = await explain.check(
-            *(connection, request.app[TOKENS].key, request[CALLER].rights, question),
+            *(connection, key, await read_book(connection, RowSigner(key))),
+            *(request[CALLER].rights, question),
             actor=query["actor"],
         )
 
@@ -57,9 +62,10 @@ async def check_access(request: web.Request) -> web.Response:
 async def get_me(request: web.Request) -> web.Response:
     """Read who the caller is, and what it may do."""
     wire.read_query(request, set())
+    caller = request[CALLER]
 
     async with request.app[DATABASE].connection() as connection:
-        answer = await explain.me(connection, request[CALLER])
+        answer = await explain.me(connection, caller, caller.rights.grants)
 
     return wire.answer(answer)
 

@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 
 from app.access import tokens
 from app.access.actors import actor_names
-from app.access.delegation import reaches
 from app.access.format import generate_secret
-from app.access.models import EVERY_ENVIRONMENT
+from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.people.book import GrantBook
 from app.access.people.edit import AccessEdit, AccessEventName, check_reason, check_text
 from app.access.people.models import RoleGrant, person_id_of
@@ -218,7 +217,7 @@ async def grant_views(
 
 def is_visible(rights: Rights, grant: RoleGrant) -> bool:
     """Return whether an administrator with these rights may see and revoke a grant."""
-    return reaches(rights, grant.environments, [grant.prefix])
+    return all(grant.prefix in rights.keys(Scope.ADMIN, name) for name in grant.environments)
 
 
 def remarks(*, is_genuine: bool) -> list[str]:

@@ -9,6 +9,7 @@ from app.access.people import explain, grants, history, own_roles, projects, sus
 from app.access.people.edit import AccessEdit, AccessEventName
 from app.access.people.explain import Question
 from app.access.people.grants import GrantFilter
+from app.access.people.rows import read_book
 from app.access.people.signatures import RowSigner
 from app.access.people.views import (
     AccessChange,
@@ -178,9 +179,11 @@ class LocalPeople(LocalAdministration):
         after: str | None = ""
         async with self._database.connection() as connection:
             await environments.get(connection, environment)
+            secret = token_key(self._settings)
+            book = await read_book(connection, RowSigner(secret))
             while after is not None:
                 page = await explain.who_may(
-                    *(connection, token_key(self._settings), OPERATOR_RIGHTS, question),
+                    *(connection, secret, book, OPERATOR_RIGHTS, question),
                     after=after,
                     limit=_PAGE,
                 )
@@ -195,8 +198,10 @@ class LocalPeople(LocalAdministration):
         question = Question(scope=scope, environment=environment, key=key)
         async with self._database.connection() as connection:
             await environments.get(connection, environment)
+            secret = token_key(self._settings)
+            book = await read_book(connection, RowSigner(secret))
             return await explain.check(
-                *(connection, token_key(self._settings), OPERATOR_RIGHTS, question), actor=actor
+                *(connection, secret, book, OPERATOR_RIGHTS, question), actor=actor
             )
 
     async def _role(self, connection: Connection, name: str) -> RoleView:

@@ -10,8 +10,7 @@ from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.people import grants
 from app.access.people.access_writes import edit_of
 from app.access.people.edit import AccessEdit
-from app.access.people.grants import GrantFilter
-from app.access.people.views import GrantView
+from app.access.people.models import RoleGrant
 from app.access.permissions import Rights
 from app.console.pages import is_fragment
 from app.console.rendering import page
@@ -20,7 +19,6 @@ from app.errors import Unavailable, malformed
 from app.http.conditions import ExpectedVersion
 from app.http.keys import DATABASE
 
-ALL_GRANTS = GrantFilter()
 Result = TypeVar("Result")
 # Reads everything that a page shows, as names for its template.
 Read = Callable[[Connection], Awaitable[dict[str, Any]]]
@@ -35,8 +33,17 @@ def is_full_administrator(request: web.Request) -> bool:
     return own_rights(request).covers_all(Scope.ADMIN, EVERY_ENVIRONMENT)
 
 
+async def read_current(request: web.Request) -> None:
+    """Read what other instances have changed, so that pages show it from memory.
+
+    Call it without a connection: it takes one of its own.
+    """
+    await request.app[TOKENS].refresh_if_possible()
+
+
 async def list_page(request: web.Request, template: str, read: Read) -> web.Response:
     """Show a list. While the database is away, the page says so in its place."""
+    await read_current(request)
     try:
         async with request.app[DATABASE].connection() as connection:
             data = await read(connection)
@@ -47,13 +54,15 @@ async def list_page(request: web.Request, template: str, read: Read) -> web.Resp
     return page(request, template, problem="", **data)
 
 
-async def all_grants(
-    request: web.Request, connection: Connection, filters: GrantFilter = ALL_GRANTS
-) -> list[GrantView]:
-    """Return the grants that the caller may see, which are at most 5,000."""
-    key, limit = request.app[TOKENS].key, grants.GRANTS_MAX
-    found = await grants.list_page(connection, key, own_rights(request), filters, limit=limit)
-    return found.items
+def visible_grants(request: web.Request) -> list[RoleGrant]:
+    """Return the grants that the caller may see, from memory: at most 5,000.
+
+    Those that were changed outside of the service are among them, for the remark.
+    """
+    directory = request.app[TOKENS].people
+    ignored = [row for row in directory.unsigned if isinstance(row, RoleGrant)]
+    rights, every = own_rights(request), [*directory.book.grants, *ignored]
+    return [grant for grant in every if grants.is_visible(rights, grant)]
 
 
 def expected_version(text: str) -> ExpectedVersion:

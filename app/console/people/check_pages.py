@@ -14,7 +14,7 @@ from app.access.people.views import AccessCheck, WhoMay
 from app.console.access.views import SCOPE_TEXTS
 from app.console.actors import NamedActor, actor_of
 from app.console.forms import FormErrors
-from app.console.people.access import own_rights
+from app.console.people.access import own_rights, read_current
 from app.console.people.people_pages import all_people, held_rights
 from app.console.people.rows import environment_words
 from app.console.rendering import frame, page
@@ -62,8 +62,9 @@ async def get_access_check(request: web.Request) -> web.Response:
     answer: AccessCheck | None = None
     holders: WhoMay | None = None
     error: AppError | None = None
+    await read_current(request)
     async with request.app[DATABASE].connection() as connection:
-        choices = await _choices(request, connection)
+        choices = await _choices(request, connection, form.actor)
         if form.key:
             try:
                 answer, holders = await _ask(request, connection, form)
@@ -86,17 +87,20 @@ async def _ask(
     request: web.Request, connection: Connection, form: CheckForm
 ) -> tuple[AccessCheck | None, WhoMay | None]:
     key, rights, question = request.app[TOKENS].key, own_rights(request), form.question
+    book = request.app[TOKENS].people.book
     explain.check_question(rights, question)
     await environments.get(connection, question.environment)
     if form.actor:
-        return await explain.check(connection, key, rights, question, actor=form.actor), None
+        return await explain.check(connection, key, book, rights, question, actor=form.actor), None
     after = request.query.get("after", "")
-    found = await explain.who_may(connection, key, rights, question, after=after, limit=_PEOPLE_MAX)
+    found = await explain.who_may(
+        connection, key, book, rights, question, after=after, limit=_PEOPLE_MAX
+    )
     return None, found
 
 
 async def _choices(
-    request: web.Request, connection: Connection
+    request: web.Request, connection: Connection, chosen: str
 ) -> list[tuple[str, list[NamedActor]]]:
     """Return the people, and the tokens that the caller manages."""
     named = [
@@ -105,16 +109,19 @@ async def _choices(
         if reaches(own_rights(request), token.reach.environments, token.reach.prefixes)
     ]
     named.sort(key=lambda token: (token.name.casefold(), token.id))
-    return [("People", await all_people(request, connection)), ("Tokens", named)]
+    return [("People", await all_people(request, connection, chosen)), ("Tokens", named)]
 
 
 async def get_me(request: web.Request) -> web.Response:
     """Show who the caller is, and what they may do."""
     caller, person = request[CALLER], None
-    data: dict[str, Any] = {"rights": [], "way": "", "plain": []}
+    data: dict[str, Any] = {"rights": None, "way": "", "plain": []}
+    kind, _, id_ = caller.actor.partition(":")
+    # A person may have 5,000 grants. Their page has a table of some of them instead.
+    given = () if kind == "person" else caller.rights.grants
+    await read_current(request)
     async with request.app[DATABASE].connection() as connection:
-        me = await explain.me(connection, caller)
-        kind, _, id_ = caller.actor.partition(":")
+        me = await explain.me(connection, caller, given)
         if kind == "person":
             person = await suspension.get(connection, id_)
             data["rights"] = await held_rights(request, connection, person, is_own=True)

@@ -10,13 +10,14 @@ from app.access.guard import TOKENS
 from app.access.models import Scope
 from app.access.people import grants, history, own_roles, projects
 from app.access.people.grants import GrantFilter
-from app.access.people.roles import ADMIN
-from app.access.people.views import GrantView, NewGrant
+from app.access.people.models import Project, RoleGrant
+from app.access.people.views import NewGrant
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
-from app.console.people.access import all_grants, edit, list_page, own_rights
+from app.console.people.access import edit, list_page, own_rights, visible_grants
 from app.console.people.forms import GrantForm
 from app.console.people.history_words import history_row, people_in
+from app.console.people.listed_page import listed_page
 from app.console.people.people_pages import all_people
 from app.console.people.rows import GrantRow, grant_row, ownership_row, scope_list
 from app.console.rendering import frame, page
@@ -25,7 +26,8 @@ from app.errors import AppError
 from app.http import problems, wire
 from app.http.keys import DATABASE
 
-_SHOWN_MAX = 200
+# Suggestions of the filter.
+_GROUPS_MAX = 200
 _HISTORY_SIZE = 100
 _DONE = {"granted": "Granted.", "revoked": "Revoked."}
 
@@ -35,42 +37,71 @@ async def get_grants(request: web.Request) -> web.Response:
     query = {
         name: request.query.get(name, "").strip() for name in ("environment", "key", "role", "who")
     }
+    filters = GrantFilter(role=query["role"] or None, environment=query["environment"] or None)
 
     async def read(connection: Connection) -> dict[str, Any]:
-        filters = GrantFilter(role=query["role"] or None, environment=query["environment"] or None)
-        found = await all_grants(request, connection, filters)
-        rows = [grant_row(request, view) for view in found]
-        if query["role"] in {"", ADMIN}:
-            visible = await projects.list_visible(connection, own_rights(request))
-            views = await projects.project_views(connection, request.app[TOKENS].key, visible)
-            rows += [ownership_row(request, view) for view in views]
-        matching = in_order([row for row in rows if _matches(row.view, query["key"], query["who"])])
-        shown = matching if "all" in request.query else matching[:_SHOWN_MAX]
+        visible = visible_grants(request)
+        owned = await projects.list_visible(connection, own_rights(request))
+        groups = {grant.group_name for grant in visible if grant.group_name is not None}
+        visible += [project.ownership for project in owned]
+        near = [
+            grant
+            for grant in visible
+            if filters.accepts(grant) and _is_near(grant.prefix, query["key"])
+        ]
+        matching = await _held_by(connection, near, query["who"]) if query["who"] else near
+        matching.sort(key=lambda grant: (grant.prefix, grant.group_name or "", grant.role))
+        part = listed_page(request, matching)
         return {
-            "rows": shown,
-            "hidden": len(matching) - len(shown),
+            "part": part,
+            "rows": await shown_rows(request, connection, part.rows, owned),
             "query": query,
             "is_filtered": any(query.values()),
-            "roles": [role.name for role in await own_roles.list_all(connection)],
-            "holders": sorted({row.view.holder for row in rows}),
+            "roles": list(request.app[TOKENS].people.book.roles),
+            "holders": sorted(groups)[:_GROUPS_MAX],
             "done": _DONE.get(request.query.get("done", ""), ""),
         }
 
     return await list_page(request, "people/grants.html", read)
 
 
-def in_order(rows: Sequence[GrantRow]) -> list[GrantRow]:
-    """Return grants by prefix, holder and role."""
-    return sorted(
-        rows, key=lambda row: (row.view.prefix, row.view.holder.casefold(), row.view.role)
-    )
+async def shown_rows(
+    request: web.Request,
+    connection: Connection,
+    shown: Sequence[RoleGrant],
+    owned: Sequence[Project] = (),
+) -> list[GrantRow]:
+    """Return grants with names. Those of owner groups have the names of `owned` projects."""
+    key, names = request.app[TOKENS].key, {grant.project for grant in shown}
+    stored = [grant for grant in shown if grant.project is None]
+    views = {view.id: view for view in await grants.grant_views(connection, key, stored)}
+    of_page = [project for project in owned if project.name in names]
+    projects_shown = {
+        view.name: view for view in await projects.project_views(connection, key, of_page)
+    }
+    return [
+        grant_row(request, views[grant.id])
+        if grant.project is None
+        else ownership_row(request, projects_shown[grant.project])
+        for grant in shown
+    ]
 
 
-def _matches(view: GrantView, key: str, who: str) -> bool:
-    """Return whether a grant is for keys that begin with the text, or for a beginning of it."""
-    is_near = key.startswith(view.prefix) or view.prefix.startswith(key)
-    words = who.casefold()
-    return is_near and (words in view.holder.casefold() or who == f"person:{view.person}")
+async def _held_by(connection: Connection, found: Sequence[RoleGrant], who: str) -> list[RoleGrant]:
+    """Return the grants of people and groups whose name contains the text."""
+    people = [f"person:{grant.person_id}" for grant in found if grant.person_id is not None]
+    names, words = await actor_names(connection, people), who.casefold()
+    return [
+        grant
+        for grant in found
+        if words in (grant.group_name or names[f"person:{grant.person_id}"]).casefold()
+        or who == f"person:{grant.person_id}"
+    ]
+
+
+def _is_near(prefix: str, key: str) -> bool:
+    """Return whether the prefix is a beginning of the text, or begins with it."""
+    return key.startswith(prefix) or prefix.startswith(key)
 
 
 async def get_new_grant(request: web.Request) -> web.Response:
@@ -100,7 +131,7 @@ async def _form(
     request: web.Request, form: GrantForm, error: AppError | None = None
 ) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
-        people = await all_people(request, connection)
+        people = await all_people(request, connection, f"person:{form.person}")
         roles = await own_roles.list_all(connection)
     return page(
         request,

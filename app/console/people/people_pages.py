@@ -10,8 +10,8 @@ from aiohttp import web
 from app.access.actors import actor_names
 from app.access.guard import CALLER, TOKENS, readable_keys
 from app.access.people import grants, projects, suspension
-from app.access.people.models import Person, Project
-from app.access.people.rows import read_book
+from app.access.people.models import Person, Project, RoleGrant
+from app.access.people.rows import find_person
 from app.access.people.signatures import RowSigner
 from app.access.sessions import service as sessions
 from app.configuration.changes.history_search import ChangeSetFilter, find_revisions
@@ -19,8 +19,16 @@ from app.console.access.views import session_row
 from app.console.actors import NamedActor, actor_of
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
-from app.console.people.access import all_grants, edit, is_full_administrator, list_page, own_rights
-from app.console.people.rows import GrantRow, RightsRow, grant_row, person_row, rights_row
+from app.console.people.access import (
+    edit,
+    is_full_administrator,
+    list_page,
+    own_rights,
+    read_current,
+    visible_grants,
+)
+from app.console.people.listed_page import ListedPage, listed_page
+from app.console.people.rows import RightsRow, environment_words, person_row, rights_row
 from app.console.rendering import frame, page
 from app.database import Connection, sql
 from app.errors import AppError
@@ -31,7 +39,9 @@ from app.settings import Settings
 
 _PAGE_SIZE = 100
 # For the choice of a form.
-_PEOPLE_MAX = 1_000
+_PEOPLE_MAX = 500
+# The grants of a group in the list of groups.
+_GIVEN_MAX = 5
 _GROUPS_MAX = 500
 _CHANGES_MAX = 5
 _ENVIRONMENTS_MAX = 20
@@ -49,7 +59,7 @@ class GroupRow:
 
     name: str
     people: int
-    grants: Sequence[GrantRow]
+    grants: Sequence[RoleGrant]
     projects: Sequence[Project]
 
 
@@ -78,11 +88,14 @@ async def get_people(request: web.Request) -> web.Response:
     return await list_page(request, "people/people.html", read)
 
 
-async def all_people(request: web.Request, connection: Connection) -> list[NamedActor]:
-    """Return people by name, for the choice of a form: at most 1,000."""
-    found = await suspension.list_page(connection, request.app[TOKENS].key, limit=_PEOPLE_MAX)
-    people = [actor_of(request, view.actor, view.name) for view in found.items]
-    return sorted(people, key=lambda person: (person.name.casefold(), person.id))
+async def all_people(request: web.Request, connection: Connection, chosen: str) -> list[NamedActor]:
+    """Return the first people by name, and the chosen actor if it is a person, for a form."""
+    rows = sql.list_people_names(connection, page_size=_PEOPLE_MAX)
+    names = {f"person:{row['id']}": row["name"] async for row in rows}
+    _, _, id_ = chosen.partition("person:")
+    if id_ and chosen not in names and (person := await find_person(connection, id_)) is not None:
+        names = {chosen: person.name, **names}
+    return [actor_of(request, actor, name) for actor, name in names.items()]
 
 
 async def get_person(request: web.Request) -> web.Response:
@@ -114,6 +127,7 @@ async def _details(
     request: web.Request, reason: str = "", error: AppError | None = None
 ) -> web.Response:
     caller = request[CALLER]
+    await read_current(request)
     async with request.app[DATABASE].connection() as connection:
         person = await suspension.get(connection, request.match_info["id"])
         rights = await held_rights(request, connection, person)
@@ -137,17 +151,20 @@ async def _details(
 
 async def held_rights(
     request: web.Request, connection: Connection, person: Person, *, is_own: bool = False
-) -> list[RightsRow]:
-    """Return the grants of a person, those that name them first.
+) -> ListedPage[RightsRow]:
+    """Return a page of the grants of a person, those that name them first.
 
     An administrator sees those within their own rights; a person sees all of theirs.
     """
-    signer = RowSigner(request.app[TOKENS].key)
-    book = await read_book(connection, signer)
-    held = book.held_by(person.id, person.groups) if signer.accepts(person) else []
-    visible = [grant for grant in held if is_own or grants.is_visible(own_rights(request), grant)]
-    names = await actor_names(connection, [grant.created_by for grant in visible])
-    return [rights_row(request, book, grant, names) for grant in visible]
+    book, rights = request.app[TOKENS].people.book, own_rights(request)
+    is_genuine = RowSigner(request.app[TOKENS].key).accepts(person)
+    held = book.held_by(person.id, person.groups) if is_genuine else []
+    part = listed_page(
+        request, [grant for grant in held if is_own or grants.is_visible(rights, grant)]
+    )
+    names = await actor_names(connection, [grant.created_by for grant in part.rows])
+    rows = [rights_row(request, book, grant, names) for grant in part.rows]
+    return ListedPage(rows=rows, number=part.number, count=part.count)
 
 
 async def _latest_changes(
@@ -171,10 +188,10 @@ async def get_groups(request: web.Request) -> web.Response:
 
     async def read(connection: Connection) -> dict[str, Any]:
         members = dict(await _groups(connection))
-        given: Mapping[str, list[GrantRow]] = defaultdict(list)
-        for view in await all_grants(request, connection):
-            if view.group is not None:
-                given[view.group].append(grant_row(request, view))
+        given: Mapping[str, list[RoleGrant]] = defaultdict(list)
+        for grant in visible_grants(request):
+            if grant.group_name is not None:
+                given[grant.group_name].append(grant)
         owned: Mapping[str, list[Project]] = defaultdict(list)
         for project in await projects.list_visible(connection, own_rights(request)):
             owned[project.owner_group].append(project)
@@ -189,7 +206,13 @@ async def get_groups(request: web.Request) -> web.Response:
             for name in names
         ]
         rows.sort(key=lambda row: (not (row.grants or row.projects), row.name.casefold()))
-        return {"rows": rows[:_GROUPS_MAX], "hidden": max(0, len(rows) - _GROUPS_MAX)}
+        part = listed_page(request, rows)
+        return {
+            "rows": part.rows,
+            "part": part,
+            "given_max": _GIVEN_MAX,
+            "environment_words": environment_words,
+        }
 
     return await list_page(request, "people/groups.html", read)
 

@@ -1,6 +1,6 @@
 """The pages of projects: prefixes of keys with an owner group."""
 
-from collections import Counter
+from bisect import bisect, bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +9,22 @@ from aiohttp import web
 from app.access import tokens
 from app.access.guard import TOKENS
 from app.access.people import projects
-from app.access.people.views import GrantView, NewProject, ProjectChange, ProjectView
-from app.console.access.views import TokenRow, token_rows
+from app.access.people.views import NewProject, ProjectChange, ProjectView
+from app.console.access.views import token_rows
 from app.console.actors import NamedActor, actor_of
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
-from app.console.people.access import all_grants, edit, expected_version, list_page, own_rights
+from app.console.people.access import (
+    edit,
+    expected_version,
+    list_page,
+    own_rights,
+    read_current,
+    visible_grants,
+)
 from app.console.people.forms import ProjectForm
-from app.console.people.grant_pages import in_order
-from app.console.people.rows import grant_row
+from app.console.people.grant_pages import shown_rows
+from app.console.people.listed_page import ROWS_MAX, listed_page
 from app.console.rendering import frame, page
 from app.database import Connection
 from app.errors import AppError
@@ -41,20 +48,19 @@ async def get_projects(request: web.Request) -> web.Response:
 
     async def read(connection: Connection) -> dict[str, Any]:
         visible = await projects.list_visible(connection, own_rights(request))
-        views = await projects.project_views(connection, request.app[TOKENS].key, visible)
-        given = await all_grants(request, connection)
-        counts = Counter(
-            view.name for view in views for grant in given if grant.prefix.startswith(view.prefix)
-        )
+        part = listed_page(request, visible)
+        views = await projects.project_views(connection, request.app[TOKENS].key, part.rows)
+        prefixes = sorted(grant.prefix for grant in visible_grants(request))
         rows = [
             ProjectRow(
                 view=view,
-                grants=counts[view.name],
+                # No prefix has a tilde, and all other characters sort before it.
+                grants=bisect(prefixes, f"{view.prefix}~") - bisect_left(prefixes, view.prefix),
                 author=actor_of(request, view.created_by, view.created_by_name),
             )
             for view in views
         ]
-        return {"rows": rows, "deleted": request.query.get("deleted", "")}
+        return {"rows": rows, "part": part, "deleted": request.query.get("deleted", "")}
 
     return await list_page(request, "people/projects.html", read)
 
@@ -122,18 +128,12 @@ async def _form(
     error: AppError | None = None,
 ) -> web.Response:
     """Show the form as it was typed, or by default what is stored."""
-    given: list[GrantView] = []
-    limited: list[TokenRow] = []
+    details: dict[str, Any] = {}
     if name:
-        rights = own_rights(request)
+        await read_current(request)
         async with request.app[DATABASE].connection() as connection:
-            project = await projects.get(connection, rights, name)
-            prefix = project.prefix
-            every = await all_grants(request, connection)
-            given = [view for view in every if view.prefix.startswith(prefix)]
-            views = (await tokens.list_page(connection, rights, after="", limit=_TOKENS_MAX)).items
-            within = [view for view in views if all(p.startswith(prefix) for p in view.prefixes)]
-            limited = [row for row in token_rows(request, within) if not row.is_over]
+            project = await projects.get(connection, own_rights(request), name)
+            details = await _details(request, connection, project.prefix)
         form = form or ProjectForm(
             name=name,
             prefix=project.prefix,
@@ -147,8 +147,22 @@ async def _form(
         status=200 if error is None else problems.STATUS[type(error)],
         stored=name,
         form=form,
-        grants=in_order([grant_row(request, view) for view in given]),
-        tokens=limited,
         saved="saved" in request.query,
         errors=None if error is None else FormErrors.of(error),
+        **details,
     )
+
+
+async def _details(request: web.Request, connection: Connection, prefix: str) -> dict[str, Any]:
+    """Return the first grants and tokens below the prefix of a project, and their numbers."""
+    given = [grant for grant in visible_grants(request) if grant.prefix.startswith(prefix)]
+    given.sort(key=lambda grant: (grant.prefix, grant.group_name or "", grant.role))
+    views = await tokens.list_page(connection, own_rights(request), after="", limit=_TOKENS_MAX)
+    within = [view for view in views.items if all(p.startswith(prefix) for p in view.prefixes)]
+    limited = [row for row in token_rows(request, within) if not row.is_over]
+    return {
+        "grants": await shown_rows(request, connection, given[:ROWS_MAX]),
+        "grants_count": len(given),
+        "tokens": limited[:ROWS_MAX],
+        "tokens_count": len(limited),
+    }

@@ -16,11 +16,12 @@ from app.console.actors import NamedActor, actor_of
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
 from app.console.people.access import (
-    all_grants,
     edit,
     expected_version,
     is_full_administrator,
     list_page,
+    read_current,
+    visible_grants,
 )
 from app.console.people.forms import RoleForm
 from app.console.rendering import frame, page
@@ -48,7 +49,7 @@ async def get_roles(request: web.Request) -> web.Response:
     async def read(connection: Connection) -> dict[str, Any]:
         roles = await own_roles.list_all(connection)
         views = await own_roles.role_views(connection, request.app[TOKENS].key, roles)
-        counts = await _count_grants(request, connection)
+        counts = _count_grants(request)
         return {
             "rows": [_row(request, view, counts[view.name]) for view in views],
             "deleted": request.query.get("deleted", ""),
@@ -122,9 +123,10 @@ async def _form(
     """Show the form as it was typed, or by default what is stored."""
     count = 0
     if name:
+        await read_current(request)
         async with request.app[DATABASE].connection() as connection:
             role = await own_roles.get(connection, name)
-            count = (await _count_grants(request, connection))[name]
+            count = _count_grants(request)[name]
         form = form or RoleForm(
             name=name,
             description=role.description,
@@ -153,9 +155,9 @@ def _row(request: web.Request, view: RoleView, count: int) -> RoleRow:
     return RoleRow(view=view, grants=count, author=author)
 
 
-async def _count_grants(request: web.Request, connection: Connection) -> Counter[str]:
+def _count_grants(request: web.Request) -> Counter[str]:
     """Return the number of grants of each role that the caller may see."""
-    return Counter(view.role for view in await all_grants(request, connection))
+    return Counter(grant.role for grant in visible_grants(request))
 
 
 def _scopes(form: RoleForm) -> list[Scope]:

@@ -125,6 +125,17 @@ async def test_check_says_why(service: Service, query: dict[str, str], text: str
     assert await check(service, asha.person.actor, **query) == (not query, text)
 
 
+async def test_check_names_the_first_of_many_grants(service: Service) -> None:
+    for number in range(12):
+        await make(service, group="platform", prefix=f"team-{number}/")
+
+    allowed, text = await check(service, "group:platform")
+
+    assert not allowed
+    assert text.count("keys team-") == 10
+    assert text.endswith("; and 2 more.")
+
+
 async def test_check_names_suspension_and_missing_grants(service: Service) -> None:
     asha = await sign_in_person(service, "asha", "platform")
     assert await check(service, asha.person.actor) == (

@@ -85,6 +85,16 @@ async def test_person_has_rights_with_reasons(service: Service, console: ClientS
     assert "editor in local, staging" in groups
 
 
+async def test_group_shows_its_first_grants(service: Service, console: ClientSession) -> None:
+    for number in range(7):
+        await give(service, "platform", "viewer", prefix=f"team-{number}/")
+
+    page = await read(console, "groups")
+
+    assert page.count("viewer in all") == 5
+    assert "and 2 more grants" in page
+
+
 async def test_suspension_needs_a_reason(service: Service, console: ClientSession) -> None:
     signed_in = await sign_in_person(service, "asha")
     path = f"people/{signed_in.person.id}"
