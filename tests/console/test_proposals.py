@@ -64,6 +64,9 @@ async def test_change_is_reviewed_edited_scheduled_and_applied(
         await expect(reviewer.get_by_role("navigation", name="Pages")).to_contain_text(
             "1 in your inbox"
         )
+        for width in WIDTHS:
+            await other.look(width=width)
+            await other.assert_laid_out()
         await reviewer.get_by_role("link", name="Change checkout").first.click()
         await _press(reviewer, "Try")
         await expect(reviewer.get_by_text("checkout gets off")).to_be_visible()
