@@ -71,7 +71,7 @@ class SaveEffect:
             return ""
         step = "it is approved and applied"
         if self.environment.protection is None:
-            step = f"a person with the right to write in {name} applies it"
+            step = "a person with the right to write there applies it"
         return f"This creates a proposal. Nothing changes in {name} until {step}."
 
     def label(self, text: str, proposal: str = "") -> str:
