@@ -12,7 +12,7 @@ from tests.paths import ROOT
 DOCUMENT = ROOT / "docs" / "console-pages.md"
 PICTURES = ROOT / "docs" / "images" / "console"
 VIEWS = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
-# A token has an id of its own at each run: this stands for the first token of the list.
+# A token has an id of its own at each run: this stands for the one of the pipeline.
 FIRST_TOKEN = "/console/tokens/*"
 # So has a proposal.
 FIRST_PROPOSAL = "/console/proposals/*"

@@ -127,7 +127,7 @@ async def _propose(service: Service) -> None:
 async def _open(visit: Visit, path: str) -> None:
     if path == gallery.FIRST_TOKEN:
         await visit.open_page("/console/tokens")
-        await visit.page.get_by_role("row").nth(1).get_by_role("link").first.click()
+        await visit.page.get_by_role("link", name="release pipeline").first.click()
         await visit.page.wait_for_url("**/tokens/*")
     elif path == gallery.FIRST_PROPOSAL:
         await visit.open_page("/console/proposals")
