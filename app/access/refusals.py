@@ -7,7 +7,7 @@ from app.access.models import Scope
 from app.access.permissions import Keys
 from app.errors import Forbidden
 
-_BY_ADMINISTRATOR = "An administrator can give it."
+BY_ADMINISTRATOR = "An administrator can give it."
 BY_OWNER = "An administrator can give it, or an owner of the project of the key."
 
 
@@ -18,12 +18,12 @@ def scope_words(scope: Scope) -> str:
 
 def scope_missing(scope: Scope) -> Forbidden:
     """Return the refusal of a caller who has the scope nowhere."""
-    return Forbidden("scope_missing", f"This needs {scope_words(scope)}. {_BY_ADMINISTRATOR}")
+    return Forbidden("scope_missing", f"This needs {scope_words(scope)}. {BY_ADMINISTRATOR}")
 
 
 def all_keys_needed(scope: Scope) -> Forbidden:
     """Return the refusal of a caller who has the scope for some keys alone."""
-    text = f"This needs {scope_words(scope)} for all keys. {_BY_ADMINISTRATOR}"
+    text = f"This needs {scope_words(scope)} for all keys. {BY_ADMINISTRATOR}"
     return Forbidden("all_keys_needed", text)
 
 

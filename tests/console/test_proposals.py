@@ -39,6 +39,8 @@ async def test_save_without_the_scope_write_becomes_a_proposal(
         await expect(page.get_by_text("You may propose changes here.")).to_be_visible()
         await expect(page.get_by_text("Read only.")).to_have_count(0)
 
+        await expect(page.get_by_role("button", name="Discard")).to_be_in_viewport(ratio=1)
+
         await page.locator('[name="otherwise.serve"]').select_option("off")
         await page.get_by_role("button", name="Propose the change").click()
 

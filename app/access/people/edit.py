@@ -22,6 +22,7 @@ from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.people.views import REASON_MAX
 from app.access.permissions import OPERATOR_RIGHTS, Rights
+from app.access.refusals import BY_ADMINISTRATOR
 from app.database import Connection, sql
 from app.errors import Conflict, Forbidden, Violation, invalid
 from app.settings import Secret
@@ -87,7 +88,7 @@ class AccessEdit:
         if not self.rights.covers_all(Scope.ADMIN, EVERY_ENVIRONMENT):
             raise Forbidden(
                 "all_keys_needed",
-                "This needs the scope admin for all keys in all environments.",
+                f"This needs the scope admin for all keys in all environments. {BY_ADMINISTRATOR}",
             )
 
     def check_own(self, requested: Grant) -> None:

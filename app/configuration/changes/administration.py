@@ -10,6 +10,7 @@ from app.access.models import Scope
 from app.access.people import grants
 from app.access.people.edit import AccessEdit
 from app.access.permissions import Rights
+from app.access.refusals import BY_ADMINISTRATOR
 from app.configuration.changes import writes
 from app.configuration.changes.views import AppliedChangeSet, AppliedChangeSets
 from app.database import Connection
@@ -33,7 +34,8 @@ def check_administration(written: AppliedChangeSets, rights: Rights) -> None:
     ):
         raise Forbidden(
             "scope_missing",
-            "To change fractional, protected or protection needs the scope admin.",
+            "To change fractional, protected or protection needs the scope admin. "
+            f"{BY_ADMINISTRATOR}",
         )
 
 
@@ -93,7 +95,9 @@ async def delete_environment(
     )
     await edit.lock()
     if not edit.rights.covers_all(Scope.ADMIN, name):
-        raise Forbidden("scope_missing", "To delete an environment needs the scope admin.")
+        raise Forbidden(
+            "scope_missing", f"To delete an environment needs the scope admin. {BY_ADMINISTRATOR}"
+        )
     await tokens.lapse(edit, name)
     await grants.lapse(edit, name)
     detail = f"deleted, revision {closed.revision}"

@@ -7,6 +7,7 @@ import msgspec
 
 from app.access.models import Scope
 from app.access.permissions import ALL_KEYS, Keys, Rights
+from app.access.refusals import BY_ADMINISTRATOR, limits
 from app.configuration.changes import history, past
 from app.configuration.changes.authority import outside, require_keys
 from app.configuration.changes.json_patch import have_same_content
@@ -43,8 +44,13 @@ def narrowed(rights: Rights, environment: str, prefixes: Iterable[str]) -> Keys:
     only = Keys.below(prefixes)
     if not only:
         return ALL_KEYS
-    if not own_keys(rights, environment).includes(only):
-        raise Forbidden("key_foreign", f"Your rights in {environment} do not cover these prefixes.")
+    own = own_keys(rights, environment)
+    if not own.includes(only):
+        raise Forbidden(
+            "key_foreign",
+            f"Your rights in {environment} do not cover these prefixes. "
+            f"{limits(Scope.PROPOSE, own)}",
+        )
     return only
 
 
@@ -161,7 +167,9 @@ async def promote(
     require_keys(rights, Scope.READ, source, [item.key for item in operations])
     sealed = [item.key for item in operations if item.content and item.content.sealed]
     if outside(rights.keys(Scope.REVEAL, source), sealed):
-        raise Forbidden("scope_missing", "Promoting a secret needs the scope reveal.")
+        raise Forbidden(
+            "scope_missing", f"Promoting a secret needs the scope reveal. {BY_ADMINISTRATOR}"
+        )
     return ChangePlan(
         environment=target,
         intent=Intent(operations=operations),

@@ -8,6 +8,7 @@ from aiohttp import web
 from app.access.guard import CALLER
 from app.access.models import Scope
 from app.access.permissions import Rights
+from app.access.refusals import BY_ADMINISTRATOR
 from app.configuration.changes.authority import Authority
 from app.configuration.changes.models import MESSAGE_MAX
 from app.errors import Forbidden, invalid, malformed
@@ -60,7 +61,9 @@ def check_publish(request: web.Request) -> None:
     `approvals.decide` requires it for each covered key.
     """
     if not request[CALLER].rights.has(Scope.PUBLISH):
-        raise Forbidden("scope_missing", "An emergency needs the scope publish.")
+        raise Forbidden(
+            "scope_missing", f"An emergency needs the scope publish. {BY_ADMINISTRATOR}"
+        )
 
 
 def message_of(query: Mapping[str, str], default: str = "") -> str:

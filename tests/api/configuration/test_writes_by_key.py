@@ -300,8 +300,9 @@ async def test_revert_of_a_foreign_prefix_is_refused_unread(
     reverted = await limited.call("POST", f"{STAGING}/changes/{both['revision']}/revert", body)
     restored = await limited.call("POST", f"{STAGING}/restore", {"revision": 1, **body})
 
-    assert_foreign(reverted)
-    assert_foreign(restored)
+    for answer in (reverted, restored):
+        assert_foreign(answer)
+        assert "do not cover these prefixes. You have the scope write" in answer.body["detail"]
 
 
 async def test_revert_of_prefixes_leaves_the_properties(service: Service) -> None:

@@ -141,3 +141,13 @@ async def test_import_in_a_protected_environment_is_proposed(service: Service) -
     assert "Propose the import: 1 key" in checked.body
     assert (applied.status, "/proposals/" in applied.headers["Location"]) == (303, True)
     assert await writer.value("limit", "production") is None
+
+
+@pytest.mark.usefixtures("filled")
+async def test_review_of_a_selection_says_that_it_proposes(service: Service) -> None:
+    proposer = await person(service, Scope.READ, Scope.PROPOSE)
+
+    page = await visit(proposer, "/flag-actions?action=switch-off&flag=checkout")
+
+    assert page is not None
+    assert page.one("h1").text == "Propose to switch off checkout in production"
