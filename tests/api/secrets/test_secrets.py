@@ -318,7 +318,7 @@ async def test_secret_value_in_clear_field_is_refused(
 
 async def test_repeated_secret_write_stores_keyed_digest(service: Service, server: Server) -> None:
     headers = NEW | {"Idempotency-Key": "once"}
-    body = msgspec.json.encode({"kind": "secret", "value": "1234"})
+    body = msgspec.json.encode({"kind": "secret", "value": "pin!"})
     sent = headers | {"Content-Type": "application/json"}
     answers = [await service.client.put(PATH, data=body, headers=sent) for _ in range(2)]
 
@@ -331,7 +331,7 @@ async def test_repeated_secret_write_stores_keyed_digest(service: Service, serve
     assert [answer.status for answer in answers] == [201, 201]
     assert await answers[0].json() == await answers[1].json()
     assert row[0] != hashlib.sha256(plain).digest()
-    assert b"1234" not in bytes(row[1])  # type: ignore[call-overload]
+    assert b"pin!" not in bytes(row[1])  # type: ignore[call-overload]
 
 
 async def test_dry_run_stores_no_data_key(service: Service, server: Server) -> None:
