@@ -48,6 +48,11 @@ def reaches(own: Rights, environments: Iterable[str], prefixes: Iterable[str]) -
     return all(own.keys(Scope.ADMIN, name).includes(keys) for name in environments)
 
 
+def reaches_anywhere(own: Rights, prefix: str) -> bool:
+    """Return whether the caller administers the keys below a prefix in any environment."""
+    return any(reaches(own, [name], [prefix]) for name in own.environments(Scope.ADMIN))
+
+
 def check_reach(own: Rights, environments: Iterable[str], prefixes: Iterable[str]) -> None:
     """Check that the caller administers these keys. Raises Forbidden, naming the field."""
     keys = Keys.below(prefixes)

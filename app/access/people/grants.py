@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from app.access import tokens
 from app.access.actors import actor_names
+from app.access.delegation import reaches_anywhere
 from app.access.format import generate_secret
 from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.people.book import GrantBook
@@ -171,8 +172,9 @@ async def list_page(
     after: str = "",
     limit: int,
 ) -> GrantPage:
-    """Return the grants within these rights. Raises NotFound for an unknown project."""
-    within = "" if filters.project is None else await _prefix_of(connection, filters.project)
+    """Return the grants within these rights. Raises NotFound for a project outside of them."""
+    name = filters.project
+    within = "" if name is None else await _prefix_of(connection, rights, name)
     grants = [
         grant
         async for row in sql.list_grants(connection)
@@ -247,10 +249,10 @@ def _check_new(grant: RoleGrant, existing: tuple[RoleGrant, ...]) -> None:
             raise Conflict("grant_exists", f"The grant {other.id} says the same.")
 
 
-async def _prefix_of(connection: Connection, project: str) -> str:
+async def _prefix_of(connection: Connection, rights: Rights, project: str) -> str:
     async for row in sql.list_projects(connection):
-        if row["name"] == project:
-            prefix: str = row["prefix"]
+        prefix: str = row["prefix"]
+        if row["name"] == project and reaches_anywhere(rights, prefix):
             return prefix
     raise NotFound(
         "project_unknown",

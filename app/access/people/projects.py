@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from app.access.actors import actor_names
-from app.access.delegation import reaches
-from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.delegation import reaches, reaches_anywhere
+from app.access.models import EVERY_ENVIRONMENT
 from app.access.people.book import GrantBook
 from app.access.people.edit import AccessEdit, AccessEventName, check_text
 from app.access.people.grants import remarks
@@ -37,7 +37,7 @@ _UNKNOWN = "project_unknown"
 async def list_visible(connection: Connection, rights: Rights) -> list[Project]:
     """Return the projects whose prefix is within the keys of an administrator."""
     projects = [project_of(row) async for row in sql.list_projects(connection)]
-    return [project for project in projects if _is_visible(rights, project)]
+    return [project for project in projects if reaches_anywhere(rights, project.prefix)]
 
 
 async def get(connection: Connection, rights: Rights, name: str) -> Project:
@@ -150,13 +150,6 @@ async def project_views(
         )
         for project in projects
     ]
-
-
-def _is_visible(rights: Rights, project: Project) -> bool:
-    """Return whether an administrator has the prefix in any environment."""
-    return any(
-        reaches(rights, [name], [project.prefix]) for name in rights.environments(Scope.ADMIN)
-    )
 
 
 async def _managed(edit: AccessEdit, name: str, expected: ExpectedVersion) -> Project:

@@ -111,6 +111,9 @@ async def test_limited_administrator_sees_only_own_projects(service: Service) ->
         assert await problem(answer, 404) == ("project_unknown", [])
         gone = await service.stranger.delete(path, headers=headers | {"If-Match": "*"})
         assert await problem(gone, 404) == ("project_unknown", [])
+    for name, status in (("payments", 200), ("search", 404), ("unknown", 404)):
+        listed = await service.stranger.get(f"/v1/grants?project={name}", headers=headers)
+        assert listed.status == status, name
 
 
 async def test_owner_makes_a_project_within_their_own(service: Service) -> None:
