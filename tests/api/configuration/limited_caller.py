@@ -1,5 +1,6 @@
 """A caller whose rights are limited to prefixes, and a history of own and foreign keys."""
 
+import re
 from typing import Any
 
 from app.access.models import Scope
@@ -19,11 +20,17 @@ class Caller:
         self._service, self._headers = service, {"X-API-Key": token}
 
     async def get(self, path: str, status: int = 200) -> Any:
-        """Return the answer as JSON, or as text for another type."""
+        """Return the answer as JSON, or as text for another type.
+
+        A refusal may name the key once that the path names.
+        """
         async with self._service.stranger.get(path, headers=self._headers) as answer:
             text = await answer.text()
             assert answer.status == status, text
             seen = text + str(answer.headers)
+            named = re.search(r'"detail":"(\S+) is outside of your rights\.', text)
+            if named is not None and f"/{named[1]}" in path:
+                seen = seen.replace(named[1], "", 1)
             assert [word for word in HIDDEN if word in seen] == [], seen
             is_json = "json" in answer.content_type
             return await answer.json(content_type=None) if is_json else text
