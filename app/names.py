@@ -1,6 +1,7 @@
-"""Patterns for keys and for names of environments, and the plural of nouns."""
+"""Patterns for keys and for names of environments, and lists and counts for people."""
 
 import re
+from collections.abc import Sequence
 
 # A segment is the text between slashes. URL libraries drop an empty segment and resolve "." and
 # "..". A client that asks for such a key would get the answer for another key.
@@ -23,6 +24,8 @@ ENVIRONMENT_RULE = (
     "must begin with a lower-case letter, hold only lower-case letters, digits and -, "
     "and have at most 63 characters"
 )
+# The prefixes of one request, token or protection.
+PREFIXES_MAX = 100
 _KEY = re.compile(KEY_PATTERN.removesuffix("$"))
 _STORED_KEY = re.compile(STORED_KEY_PATTERN.removesuffix("$"))
 _ENVIRONMENT = re.compile(ENVIRONMENT_PATTERN.removesuffix("$"))
@@ -51,3 +54,9 @@ def is_environment(text: str) -> bool:
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """Return the count with the noun, such as "1 entry" or "2 entries"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def joined_words(words: Sequence[str]) -> str:
+    """Return a list for people, such as "a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

@@ -7,10 +7,9 @@ import msgspec
 
 from app.access.expiry import DAYS_MAX, GRACE_SECONDS, GRACE_SECONDS_MAX
 from app.access.models import EVERY_KEY, Scope
-from app.names import KEY_LENGTH_MAX
+from app.names import KEY_LENGTH_MAX, PREFIXES_MAX
 
 NAME_MAX = 200
-PREFIXES_MAX = 100
 
 _Prefix = Annotated[str, msgspec.Meta(max_length=KEY_LENGTH_MAX)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]

@@ -18,11 +18,11 @@ from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.access.people.edit import AccessEdit
 from app.access.permissions import Keys, Rights
 from app.access.sessions import service as sessions
-from app.access.token_views import NAME_MAX, PREFIXES_MAX, TokenPage, TokenView
+from app.access.token_views import NAME_MAX, TokenPage, TokenView
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Conflict, NotFound, invalid
-from app.names import PREFIX_RULE, is_prefix
+from app.names import PREFIX_RULE, PREFIXES_MAX, is_prefix
 
 AnyToken = TypeVar("AnyToken", bound=Token)
 

@@ -4,13 +4,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from app.names import counted
+from app.names import KEY_LENGTH_MAX, PREFIXES_MAX, counted
 
 APPROVALS_MAX = 20
-PREFIXES_MAX = 100
-PREFIX_LENGTH_MAX = 255
 
-Prefix = Annotated[str, msgspec.Meta(min_length=1, max_length=PREFIX_LENGTH_MAX)]
+Prefix = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_LENGTH_MAX)]
 Prefixes = Annotated[tuple[Prefix, ...], msgspec.Meta(max_length=PREFIXES_MAX)]
 Approvals = Annotated[int, msgspec.Meta(ge=1, le=APPROVALS_MAX)]
 

@@ -4,16 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from app.access import tokens
-from app.access.actors import actor_names
-from app.access.caller import Caller
 from app.access.delegation import reaches
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.access.people.book import GrantBook
+from app.access.people.caller_rights import place_words
 from app.access.people.grants import is_visible
 from app.access.people.models import Person, RoleGrant
 from app.access.people.rows import find_person, person_of
 from app.access.people.signatures import RowSigner
-from app.access.people.views import AccessCheck, AccessHolder, AccessReason, Me, OwnRight, WhoMay
+from app.access.people.views import AccessCheck, AccessHolder, AccessReason, WhoMay
 from app.access.permissions import Rights, scopes_of
 from app.access.refusals import key_foreign
 from app.database import Connection, sql
@@ -22,7 +21,6 @@ from app.settings import Secret
 
 # Of the grants for other keys, in an answer.
 _PLACES_MAX = 10
-_KINDS = ("person", "token", "operator", "group")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,45 +212,6 @@ async def check(
         text=text or refusal or _missing(name, given, question, own),
         reasons=reasons,
     )
-
-
-async def me(connection: Connection, caller: Caller, given: Iterable[Grant]) -> Me:
-    """Return who a caller is, and these of its rights in words."""
-    names = await actor_names(connection, [caller.actor])
-    holder = caller.session or caller.token
-    return Me(
-        actor=caller.actor,
-        actor_name=names[caller.actor],
-        expires_at=holder.grant.expires_at if holder is not None else None,
-        rights=[own_right(grant) for grant in given],
-    )
-
-
-def own_right(grant: Grant) -> OwnRight:
-    scopes = [scope for scope in Scope if scope in grant.scopes]
-    text = f"{joined_words(scopes)}: {place_words(grant)}"
-    return OwnRight(
-        scopes=list(scopes),
-        environments=sorted(grant.environments),
-        prefixes=sorted(grant.prefixes),
-        text=text,
-    )
-
-
-def place_words(grant: Grant) -> str:
-    """Return the keys and environments of a grant for people."""
-    keys = (
-        f"keys {joined_words(sorted(grant.prefixes))}" if "" not in grant.prefixes else "all keys"
-    )
-    if EVERY_ENVIRONMENT in grant.environments:
-        return f"{keys} in all environments"
-    return f"{keys} in {joined_words(sorted(grant.environments))}"
-
-
-def joined_words(words: Sequence[str]) -> str:
-    """Return a list for people, such as "a, b and c"."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _missing(name: str, given: Iterable[Grant], question: Question, own: Rights) -> str:

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER, TOKENS
 from app.access.models import Scope
-from app.access.people import explain
+from app.access.people import caller_rights, explain
 from app.access.people.explain import Question
 from app.access.people.rows import read_book
 from app.access.people.signatures import RowSigner
@@ -65,7 +65,7 @@ async def get_me(request: web.Request) -> web.Response:
     caller = request[CALLER]
 
     async with request.app[DATABASE].connection() as connection:
-        answer = await explain.me(connection, caller, caller.rights.grants)
+        answer = await caller_rights.me(connection, caller, caller.rights.grants)
 
     return wire.answer(answer)
 

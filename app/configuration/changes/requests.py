@@ -8,10 +8,9 @@ import msgspec
 from app.configuration.changes.models import MESSAGE_MAX
 from app.configuration.changes.properties import Fractional, ProtectionPatch
 from app.environments.protection import Protection
-from app.names import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN
+from app.names import ENVIRONMENT_PATTERN, KEY_LENGTH_MAX, KEY_PATTERN, PREFIXES_MAX
 
 OPERATIONS_MAX = 1_000
-PREFIXES_MAX = 100
 # For the documentation only: the validation of operations names every wrong key at once.
 Key = Annotated[
     str, msgspec.Meta(extra_json_schema={"pattern": KEY_PATTERN, "maxLength": KEY_LENGTH_MAX})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from app.configuration.changes.models import Operation
 from app.configuration.snapshots.snapshot import Snapshot
-from app.names import counted
+from app.names import counted, joined_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,7 @@ class Extent:
 
     @property
     def text(self) -> str:
-        *rest, last = self.parts
-        return f"{', '.join(rest)} and {last}" if rest else last
+        return joined_words(self.parts)
 
 
 def extent_of(operations: Sequence[Operation], snapshot: Snapshot) -> Extent:

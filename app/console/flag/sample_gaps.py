@@ -12,6 +12,7 @@ from app.evaluation.rule_reader import read
 from app.evaluation.rule_tree import Advanced, Targeting
 from app.evaluation.rule_writer import write
 from app.flags.sampling import variables_in
+from app.names import joined_words
 
 _GAPS_MAX = 5
 # Rules that one sentence names.
@@ -80,6 +81,6 @@ def _subject(numbers: Sequence[int]) -> str:
     if len(numbers) == 1:
         return f"Rule {numbers[0]} needs"
     names = list(map(str, numbers[:_RULES_MAX]))
-    others = len(numbers) - len(names)
-    last = f"{others} more" if others else names.pop()
-    return f"Rules {', '.join(names)} and {last} need"
+    if others := len(numbers) - len(names):
+        names.append(f"{others} more")
+    return f"Rules {joined_words(names)} need"

@@ -8,7 +8,7 @@ from aiohttp import web
 from app.access.delegation import reaches
 from app.access.guard import CALLER, TOKENS
 from app.access.models import PERSONAL_SCOPES, Scope
-from app.access.people import explain, suspension
+from app.access.people import caller_rights, explain, suspension
 from app.access.people.explain import Question
 from app.access.people.views import AccessCheck, WhoMay
 from app.console.access.views import SCOPE_TEXTS
@@ -121,7 +121,7 @@ async def get_me(request: web.Request) -> web.Response:
     given = () if kind == "person" else caller.rights.grants
     await read_current(request)
     async with request.app[DATABASE].connection() as connection:
-        me = await explain.me(connection, caller, given)
+        me = await caller_rights.me(connection, caller, given)
         if kind == "person":
             person = await suspension.get(connection, id_)
             data["rights"] = await held_rights(request, connection, person, is_own=True)
