@@ -28,7 +28,7 @@ def flag(**members: Any) -> dict[str, Any]:
 def filled(path: str, environment: str = "local") -> str:
     """Replace each {name} or {name:pattern} of a route with a value."""
     values = {
-        "action": "pause",
+        "action": "approve" if "/proposals/" in path else "pause",
         "digest": "0" * 64,
         "environment": environment,
         "id": "0123456789abc",
