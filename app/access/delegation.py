@@ -8,9 +8,7 @@ from collections.abc import Iterable
 
 from app.access.models import Grant, Scope
 from app.access.permissions import Keys, Rights
-from app.errors import Forbidden, Violation
-
-_RULE = "must be among the caller's own"
+from app.access.refusals import beyond_own
 
 
 def grantable(own: Rights, scope: Scope, environment: str) -> Keys:
@@ -39,7 +37,7 @@ def check_within(own: Rights, requested: Grant) -> None:
     for name in requested.environments:
         for scope in requested.scopes:
             if not grantable(own, scope, name).includes(keys):
-                raise Forbidden.of("scope_missing", [Violation("scopes", _RULE)])
+                raise beyond_own("scope_missing", "scopes")
 
 
 def reaches(own: Rights, environments: Iterable[str], prefixes: Iterable[str]) -> bool:
@@ -59,6 +57,6 @@ def check_reach(own: Rights, environments: Iterable[str], prefixes: Iterable[str
     for name in environments:
         held = own.keys(Scope.ADMIN, name)
         if not held:
-            raise Forbidden.of("environment_foreign", [Violation("environments", _RULE)])
+            raise beyond_own("environment_foreign", "environments")
         if not held.includes(keys):
-            raise Forbidden.of("key_foreign", [Violation("prefixes", _RULE)])
+            raise beyond_own("key_foreign", "prefixes")

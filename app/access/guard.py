@@ -16,7 +16,7 @@ from app.access.log import AccessLog
 from app.access.models import Scope
 from app.access.permissions import Keys, Rights
 from app.access.rate_limit import RATE_LIMIT
-from app.access.refusals import all_keys_needed, key_foreign, scope_missing
+from app.access.refusals import all_keys_needed, environment_foreign, key_foreign, scope_missing
 from app.errors import AppError, Forbidden, LimitExceeded, Malformed, Unauthenticated
 from app.http.client_address import client_address
 from app.http.encoded import EncodedResponse
@@ -121,7 +121,7 @@ def _check(
         return
     # An unknown environment gets the same refusal, so that no caller can guess names.
     if not keys:
-        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
+        raise environment_foreign()
     if not by_key:
         raise all_keys_needed(scope)
     # Whether the key exists makes no difference, for the same reason.

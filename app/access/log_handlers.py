@@ -10,8 +10,9 @@ from app.access.events import AccessEvent, Decision
 from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.permissions import Rights
+from app.access.refusals import environment_foreign
 from app.database import Connection, sql
-from app.errors import Forbidden, malformed
+from app.errors import malformed
 from app.http import wire
 from app.http.keys import DATABASE
 from app.names import ENVIRONMENT_RULE, is_environment
@@ -84,7 +85,7 @@ def check_environment(rights: Rights, environment: str | None) -> None:
     if not is_environment(environment):
         raise malformed("environment", ENVIRONMENT_RULE)
     if not rights.covers_all(Scope.ADMIN, environment):
-        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
+        raise environment_foreign()
 
 
 async def read_page(

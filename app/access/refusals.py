@@ -5,7 +5,7 @@ The caller has named the keys, so a refusal may repeat them. It says nothing of 
 
 from app.access.models import Scope
 from app.access.permissions import Keys
-from app.errors import Forbidden
+from app.errors import Forbidden, Violation
 
 BY_ADMINISTRATOR = "An administrator can give it."
 BY_OWNER = "An administrator can give it, or an owner of the project of the key."
@@ -27,9 +27,27 @@ def all_keys_needed(scope: Scope) -> Forbidden:
     return Forbidden("all_keys_needed", text)
 
 
+def environment_foreign(which: str = "this environment") -> Forbidden:
+    """Return the refusal of a caller without rights in an environment. It may not exist."""
+    text = f"Your rights do not cover {which}. An administrator can extend them."
+    return Forbidden("environment_foreign", text)
+
+
 def key_foreign(scope: Scope, key: str, held: Keys) -> Forbidden:
     """Return the refusal for a key of the request. `held` are the keys that the scope holds for."""
     return Forbidden("key_foreign", f"{key} is outside of your rights. {limits(scope, held)}")
+
+
+def proposal_foreign(scopes: str) -> Forbidden:
+    """Return the refusal of a caller who has these scopes for none of a proposal's keys."""
+    return Forbidden("key_foreign", f"This needs {scopes} for a key of the proposal. {BY_OWNER}")
+
+
+def beyond_own(code: str, field: str) -> Forbidden:
+    """Return the refusal of an administrator who gives or manages more than they hold."""
+    violation = Violation(field, "must be among the caller's own")
+    text = f"{violation}. An administrator who holds more can do this."
+    return Forbidden(code, text, [violation])
 
 
 def limits(scope: Scope, held: Keys) -> str:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
-from app.access.refusals import scope_missing
+from app.access.refusals import environment_foreign, scope_missing
 from app.configuration.changes import writes
 from app.configuration.changes.intents import contents_of, intents_of
 from app.configuration.changes.models import MESSAGE_MAX
@@ -27,7 +27,7 @@ from app.console.emergency import read_authority
 from app.console.forms import Form
 from app.console.state import read_moment
 from app.database import Connection
-from app.errors import ApprovalRequired, Conflict, Forbidden, invalid
+from app.errors import ApprovalRequired, Conflict, invalid
 from app.secrets.reveal import VAULT
 
 
@@ -136,4 +136,4 @@ def check_grant(request: web.Request, environment: str, scope: Scope) -> None:
     if not rights.has(scope):
         raise scope_missing(scope)
     if not rights.covers(scope, environment):
-        raise Forbidden("environment_foreign", f"You have no access to {environment}.")
+        raise environment_foreign(f"the environment {environment}")

@@ -22,9 +22,9 @@ from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.people.views import REASON_MAX
 from app.access.permissions import OPERATOR_RIGHTS, Rights
-from app.access.refusals import BY_ADMINISTRATOR
+from app.access.refusals import BY_ADMINISTRATOR, beyond_own
 from app.database import Connection, sql
-from app.errors import Conflict, Forbidden, Violation, invalid
+from app.errors import Conflict, Forbidden, invalid
 from app.settings import Secret
 
 # Field names of `delegation.py`, and those of grants and projects.
@@ -96,10 +96,8 @@ class AccessEdit:
         try:
             check_within(self.rights, requested)
         except Forbidden as error:
-            violations = [
-                Violation(_FIELDS.get(v.field, v.field), v.rule) for v in error.violations
-            ]
-            raise Forbidden.of(error.code, violations) from None
+            field_ = error.violations[0].field
+            raise beyond_own(error.code, _FIELDS.get(field_, field_)) from None
 
     @asynccontextmanager
     async def retaining_an_administrator(self) -> AsyncIterator[None]:

@@ -14,9 +14,9 @@ from app.access.people.rows import find_person, person_of
 from app.access.people.signatures import RowSigner
 from app.access.people.views import AccessCheck, AccessHolder, AccessReason, WhoMay
 from app.access.permissions import Rights, scopes_of
-from app.access.refusals import key_foreign
+from app.access.refusals import environment_foreign, key_foreign
 from app.database import Connection, sql
-from app.errors import Forbidden, NotFound, Violation
+from app.errors import NotFound, Violation
 from app.settings import Secret
 
 # Of the grants for other keys, in an answer.
@@ -107,7 +107,7 @@ def check_question(own: Rights, question: Question) -> None:
     """Check that an administrator may ask about this key. Raises Forbidden."""
     keys = own.keys(Scope.ADMIN, question.environment)
     if not keys:
-        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
+        raise environment_foreign()
     if question.key not in keys:
         raise key_foreign(Scope.ADMIN, question.key, keys)
 

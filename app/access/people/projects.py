@@ -23,6 +23,7 @@ from app.access.people.views import (
     ProjectView,
 )
 from app.access.permissions import Rights
+from app.access.refusals import BY_ADMINISTRATOR
 from app.database import Connection, sql
 from app.errors import Conflict, Forbidden, NotFound, Stale, Violation, invalid
 from app.http.conditions import ExpectedVersion
@@ -157,7 +158,8 @@ async def _managed(edit: AccessEdit, name: str, expected: ExpectedVersion) -> Pr
     if not reaches(edit.rights, [EVERY_ENVIRONMENT], [project.prefix]):
         raise Forbidden(
             "environment_foreign",
-            "This needs the scope admin for the keys of the project in all environments.",
+            "This needs the scope admin for the keys of the project in all environments. "
+            f"{BY_ADMINISTRATOR}",
         )
     if not expected.is_met(project.version, ""):
         raise Stale("The project was changed meanwhile.", version=project.version, epoch="")

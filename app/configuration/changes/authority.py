@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from app.access.models import Scope
 from app.access.permissions import OPERATOR_RIGHTS, Keys, Rights
-from app.access.refusals import limits
+from app.access.refusals import environment_foreign, limits
 from app.errors import Forbidden, Violation
 from app.evaluation.lists import ListReference
 
@@ -93,7 +93,7 @@ def keys_foreign(
     visible = visible_keys(rights, environment)
     if not visible:
         # Without the name of the environment, which the caller may not know.
-        return Forbidden("environment_foreign", "Your rights do not cover every environment named.")
+        return environment_foreign("every environment named")
     named = sorted(name_of(key) for key in foreign if key in visible or key == PROPERTIES)
     shown = ", ".join(named[:_NAMED_MAX])
     if len(named) > _NAMED_MAX or len(named) < len(foreign):

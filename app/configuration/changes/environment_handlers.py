@@ -7,6 +7,7 @@ from aiohttp import web
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin, readable_keys
 from app.access.models import Scope
 from app.access.people.access_writes import edit_of
+from app.access.refusals import environment_foreign
 from app.configuration.changes import administration, past, writes
 from app.configuration.changes.administration import record_creation
 from app.configuration.changes.intents import patch_of
@@ -24,7 +25,7 @@ from app.configuration.snapshots.reading import (
 )
 from app.database import Connection
 from app.environments.models import Environment, EnvironmentList
-from app.errors import Forbidden, Unavailable
+from app.errors import Unavailable
 from app.http import wire
 from app.http.conditions import read_expected_version
 from app.http.headers import revision_header
@@ -131,7 +132,7 @@ async def create_environment(request: web.Request) -> web.Response:
     dry_run = wire.flag(wire.read_query(request, {"dry_run"}), "dry_run")
     body = await wire.read_body(request, NewEnvironment)
     if not request[CALLER].rights.covers_all(Scope.ADMIN, body.name):
-        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
+        raise environment_foreign()
     actor, log, caller = request[CALLER].actor, request.app[ACCESS_LOG], origin(request)
 
     async def create(connection: Connection) -> Environment:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER, readable_keys
 from app.access.models import Scope
-from app.access.refusals import scope_missing
+from app.access.refusals import environment_foreign, scope_missing
 from app.configuration.changes import history, plans, writes
 from app.configuration.changes.differences import between_environments, between_revisions
 from app.configuration.changes.intents import contents_of, intents_of
@@ -22,7 +22,7 @@ from app.configuration.changes.write_options import WriteOptions, read_options
 from app.configuration.changes.write_requests import CHECKS, write_change_sets
 from app.configuration.snapshots.reading import FOLLOWER
 from app.database import Connection
-from app.errors import Forbidden, invalid, malformed
+from app.errors import invalid, malformed
 from app.http import wire
 from app.http.keys import DATABASE
 from app.http.writes import checked
@@ -235,4 +235,4 @@ def _require(request: web.Request, environment: str, scope: Scope = Scope.PROPOS
     if not rights.has(scope):
         raise scope_missing(scope)
     if not rights.covers(scope, environment):
-        raise Forbidden("environment_foreign", "Your rights do not cover every environment named.")
+        raise environment_foreign("every environment named")

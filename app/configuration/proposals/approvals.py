@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from app.access.models import Scope
 from app.access.people.rights import NO_RIGHTS, rights_of
 from app.access.permissions import Keys, Rights
+from app.access.refusals import proposal_foreign
 from app.configuration.changes.approvals import missing_approvals
 from app.configuration.changes.authority import Authority, name_of
 from app.configuration.proposals.models import (
@@ -154,7 +155,7 @@ async def approvable(
         if any(key in keys for key in keys_in(proposal.operations, name)):
             found[name] = keys
     if not found:
-        raise Forbidden("key_foreign", "You may not approve any key of this proposal.")
+        raise proposal_foreign("the scopes approve and read")
     approvers = {event.actor for event in proposal.approvals}
     known = await people(connection, key, {actor, *proposal.authors, *approvers})
     person = known[actor].name

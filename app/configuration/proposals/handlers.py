@@ -8,13 +8,14 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import Scope
+from app.access.refusals import environment_foreign
 from app.configuration.changes.handlers import HEAVY_SECONDS
 from app.configuration.changes.write_options import check_publish
 from app.configuration.proposals import editing, steps, store
 from app.configuration.proposals import requests as shapes
 from app.configuration.proposals.states import ProposalState
 from app.configuration.proposals.views import ProposalPage, ProposalView, summaries
-from app.errors import ApprovalRequired, Forbidden, invalid, malformed
+from app.errors import ApprovalRequired, invalid, malformed
 from app.http import wire
 from app.http.conditions import read_expected_version
 from app.http.keys import DATABASE, Handler
@@ -33,7 +34,7 @@ async def list_proposals(request: web.Request) -> web.Response:
         raise malformed("environment", ENVIRONMENT_RULE)
     rights = request[CALLER].rights
     if environment is not None and not rights.covers(Scope.READ, environment):
-        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
+        raise environment_foreign()
     states = _states(query.get("state"))
 
     async with request.app[DATABASE].connection() as connection:

@@ -13,6 +13,7 @@ from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.access.models import Scope
 from app.access.permissions import Keys, Rights
+from app.access.refusals import proposal_foreign
 from app.configuration.changes.administration import (
     check_administration,
     record_administration,
@@ -163,7 +164,7 @@ async def reject(connection: Connection, id_: int, actor: Actor, reason: str) ->
     current = await find(connection, id_, actor.rights, lock=True)
     names = environments_with(current, actor.rights, Scope.APPROVE)
     if not names:
-        raise Forbidden("key_foreign", "You may not approve or reject any key of this proposal.")
+        raise proposal_foreign("the scope approve")
     state = after(Action.REJECT, current.state)
     await store.set_state(connection, current, state, reason=reason[:1_000])
     await _add(connection, current, Action.REJECT, actor, reason, names=names)
@@ -176,7 +177,7 @@ async def comment(connection: Connection, id_: int, actor: Actor, text: str) -> 
     if not any(
         environments_with(current, actor.rights, scope) for scope in (Scope.PROPOSE, Scope.APPROVE)
     ):
-        raise Forbidden("key_foreign", "You may not propose or approve any key of this proposal.")
+        raise proposal_foreign("the scope propose or approve")
     await store.add_event(
         connection,
         current.id,
@@ -199,7 +200,9 @@ async def withdraw(connection: Connection, id_: int, actor: Actor, text: str) ->
         require_all(actor.rights, Scope.PROPOSE, current.operations)
     elif not has_all(current, actor.rights, Scope.ADMIN):
         raise Forbidden(
-            "not_author", "Only its authors can withdraw a proposal. Reject it instead."
+            "not_author",
+            "Only its authors, and administrators of all its keys, can withdraw a proposal. "
+            "Reject it instead.",
         )
     await store.set_state(connection, current, state)
     await _add(connection, current, Action.WITHDRAW, actor, text)

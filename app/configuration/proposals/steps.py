@@ -10,6 +10,7 @@ from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.models import Scope
+from app.access.refusals import BY_OWNER
 from app.configuration.changes.requests import NewChangeSet
 from app.configuration.changes.write_requests import CHECKS
 from app.configuration.proposals import editing, parts, reading, service, store, trial
@@ -55,7 +56,7 @@ async def _create(request: web.Request, new: NewProposal, *, purpose: str = "") 
     if not parts.readable(new.operations, actor.rights):
         raise Forbidden(
             "scope_missing",
-            "A proposal needs the scope read for one of its keys: the answer has it.",
+            f"This needs the scope read for a key of the proposal, to show it. {BY_OWNER}",
         )
     tried = await checked(request, _try_new(request, new))
     return await _run(

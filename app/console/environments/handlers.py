@@ -9,6 +9,7 @@ from aiohttp import web
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin, readable_keys
 from app.access.models import Scope
 from app.access.people.access_writes import edit_of
+from app.access.refusals import environment_foreign
 from app.configuration.changes import administration, writes
 from app.configuration.changes.environment_handlers import DELETION_SECONDS
 from app.configuration.snapshots.reading import (
@@ -32,7 +33,7 @@ from app.console.saving import save
 from app.console.state import EnvironmentState, read_state
 from app.database import Connection, sql
 from app.environments.models import Environment
-from app.errors import AppError, Forbidden, Stale, Unavailable
+from app.errors import AppError, Stale, Unavailable
 from app.http import problems, wire
 from app.http.conditions import ExpectedVersion
 from app.http.keys import DATABASE
@@ -91,9 +92,7 @@ async def _create(request: web.Request, form: Form) -> Environment:
     body = read_new_environment(form)
     caller, log = origin(request), request.app[ACCESS_LOG]
     if not request[CALLER].rights.covers_all(Scope.ADMIN, body.name):
-        raise Forbidden(
-            "environment_foreign", "Your rights do not cover an environment of this name."
-        )
+        raise environment_foreign("an environment of this name")
 
     async def create(connection: Connection) -> Environment:
         environment = await writes.create_environment(connection, body, actor=caller.actor)

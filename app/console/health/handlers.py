@@ -8,6 +8,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER
 from app.access.models import EVERY_ENVIRONMENT, Scope
+from app.access.refusals import BY_ADMINISTRATOR
 from app.console.health.heartbeats import BARS, HEIGHT, WIDTH, Strip, read_strips
 from app.console.health.views import (
     SPARK_HEIGHT,
@@ -67,8 +68,8 @@ async def get_doctor(request: web.Request) -> web.Response:
     if not _may_examine(request):
         raise Forbidden(
             "environment_foreign",
-            "The doctor examines the whole installation: it needs the scope admin and a token for "
-            "all environments.",
+            "The doctor examines the whole installation: it needs the scope admin for all keys in "
+            f"all environments. {BY_ADMINISTRATOR}",
         )
     settings = request.app[SETTINGS]
     findings = await request.app[DOCTOR_LIMITER].run("doctor", lambda: _examine(settings))

@@ -2,7 +2,8 @@
 
 from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.permissions import Rights
-from app.errors import Forbidden, Malformed
+from app.access.refusals import environment_foreign
+from app.errors import Malformed
 
 # The name of the header, and of the metadata of gRPC in lower case.
 FLAGD_SELECTOR = "Flagd-Selector"
@@ -22,7 +23,7 @@ def selected_environment(selector: str, rights: Rights) -> str:
     environment = environment.strip()
     # An unknown environment gets the same refusal, so that no caller can guess names.
     if not rights.covers(Scope.READ, environment):
-        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
+        raise environment_foreign()
     return environment
 
 

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from app.access.guard import CALLER, readable_keys
 from app.access.models import Scope
-from app.access.refusals import key_foreign
+from app.access.refusals import environment_foreign, key_foreign
 from app.configuration.changes.models import Content
 from app.configuration.changes.requests import PatchOperation, PutOperation
 from app.configuration.proposals import reading
@@ -13,7 +13,7 @@ from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.parts import environments_with
 from app.configuration.snapshots.reading import FOLLOWER, snapshot_headers
 from app.configuration.snapshots.snapshot import Snapshot
-from app.errors import Forbidden, invalid
+from app.errors import invalid
 from app.flags import explanation
 from app.flags.drafts import Draft
 from app.flags.explanation import FlagSource
@@ -101,7 +101,7 @@ def _environment(request: web.Request, names: list[str], name: str | None) -> st
     if name in names:
         return name
     if not request[CALLER].rights.covers(Scope.READ, name):
-        raise Forbidden("environment_foreign", "Your rights do not cover this environment.")
+        raise environment_foreign()
     raise invalid("environment", f"must be one of {', '.join(names)}")
 
 

@@ -111,12 +111,21 @@ def requested(holder: str) -> tuple[tuple[str, str], ...]:
 
 
 async def status_of(service: Service, entry: Route | ConsolePage, token: str, **body: Any) -> int:
+    """Return the status of a request. It reaches a route, and a refusal says who can help."""
     service.app[RATE_LIMIT].forget()
     headers, path = {"X-API-Key": token, **HEADERS}, filled(entry.path)
     async with service.stranger.request(
         entry.method, path, headers=headers, allow_redirects=False, **body
     ) as answer:
+        assert answer.status != 405, path
+        if answer.status == 403:
+            assert "administrator" in await answer.text(), path
         return answer.status
+
+
+def is_wrong(status: int, *, allowed: bool) -> bool:
+    """Return whether a request was allowed against the table, refused against it, or failed."""
+    return (status == 403) is allowed or status >= 500 or (not allowed and status < 400)
 
 
 @pytest.mark.parametrize("holder", ROLES)
@@ -126,8 +135,7 @@ async def test_holder_reaches_only_the_routes_of_its_rights(service: Service, ho
         token = await service.token(*held, environments=(environment,), prefixes=(prefix,))
         for route in GUARDED_ROUTES:
             status = await status_of(service, route, token, json=BODY)
-            allowed = is_allowed(route, held, environment, prefix)
-            if (status == 403) is allowed or status >= 500 or (not allowed and status < 400):
+            if is_wrong(status, allowed=is_allowed(route, held, environment, prefix)):
                 wrong[environment, prefix, route.method, route.path] = status
 
     assert not wrong, "".join(f"\n{case}: {status}" for case, status in wrong.items())
@@ -141,8 +149,7 @@ async def test_role_reaches_only_the_pages_of_its_rights(service: Service, holde
         for page in GUARDED_PAGES:
             form = {"params": FORM} if page.method == "GET" else {"data": FORM}
             status = await status_of(service, page, token, **form)
-            allowed = is_allowed(page, held, environment, prefix)
-            if (status == 403) is allowed or status >= 500 or (not allowed and status < 400):
+            if is_wrong(status, allowed=is_allowed(page, held, environment, prefix)):
                 wrong[environment, prefix, page.method, page.path] = status
 
     assert not wrong, "".join(f"\n{case}: {status}" for case, status in wrong.items())

@@ -116,8 +116,8 @@ async def test_comparison_needs_access_to_both(service: Service) -> None:
     async with service.client.post(f"{STAGING}/promote", data=body, headers=headers) as answer:
         target_status = answer.status
 
-    assert "You have no access to staging." in text
-    assert (status, "You have no access to staging." in refusal) == (403, True)
+    assert "Your rights do not cover the environment staging." in text
+    assert (status, "Your rights do not cover the environment staging." in refusal) == (403, True)
     assert target_status == 403
 
 
