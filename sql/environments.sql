@@ -44,10 +44,6 @@ where name = any(:names::text[])
 order by name
 for share;
 
--- name: lock_environment_creation()$
--- Creations of environments wait for each other, so that the count stays true.
-select pg_advisory_xact_lock(1701736041)::text;
-
 -- name: insert_environment(name, tier)$
 -- Creates it with the default properties; its first change set sets others. Returns null if the
 -- name is taken. If the name belongs to a deleted environment, its revisions continue in a new

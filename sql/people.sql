@@ -232,12 +232,6 @@ select
 from projects
 order by name;
 
--- name: lock_access()$
--- Held until the end of the transaction by every change of tokens, roles, grants, projects and
--- suspensions. Environments are locked before it, and tokens after it, so that none can deadlock.
--- So the second of two administrators who remove each other sees what the first one did.
-select pg_advisory_xact_lock(1885695075)::text;
-
 -- name: delete_grant(id)!
 delete from grants
 where id = :id;

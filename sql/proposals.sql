@@ -18,7 +18,7 @@ values (
 returning id;
 
 -- name: insert_proposal_event(proposal_id, version, event, actor, environments, text, approved_keys)!
--- The caller holds lock_proposal_events, so that ids have the order of the commits: a stream reads
+-- The caller holds the lock proposal_events, so that ids have the order of the commits: a stream reads
 -- the events after the last id that it has sent.
 insert into proposal_events (
     proposal_id, version, event, actor, environments, text, approved_keys
@@ -26,10 +26,6 @@ insert into proposal_events (
 values (
     :proposal_id, :version, :event, :actor, :environments, :text, :approved_keys::jsonb
 );
-
--- name: lock_proposal_events()$
--- Taken late in a transaction, after the locks of the proposal and of its environments.
-select pg_advisory_xact_lock(1701736042)::text;
 
 -- name: announce_proposals()$
 select pg_notify('flagstone', 'proposals')::text;

@@ -218,10 +218,6 @@ set last_used_at = current_timestamp
 from used
 where tokens.id = used.id;
 
--- name: lock_local_admin()$
--- Held until the end of the transaction that checks the admin token of a local installation.
-select pg_advisory_xact_lock(1819239265)::text;
-
 -- name: lock_tokens_of(environment)
 -- Unrevoked tokens with access to the environment. `is_last`: every other environment of the token
 -- is deleted.

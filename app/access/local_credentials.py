@@ -72,7 +72,7 @@ async def ensure_admin_token(
 
     async def work(connection: Connection) -> None:
         # Instances that start together take turns: each must see the token of the one before.
-        await sql.lock_local_admin(connection)
+        await sql.take_lock(connection, name="local_admin")
         directory.use(await tokens.list_usable(connection))
         if _is_valid(path, directory):
             return

@@ -40,7 +40,7 @@ async def insert(connection: Connection, name: str, tier: str) -> None:
     """
     if not is_environment(name):
         raise invalid("name", ENVIRONMENT_RULE)
-    await sql.lock_environment_creation(connection)
+    await sql.take_lock(connection, name="environment_creation")
     if len(await list_all(connection)) >= ENVIRONMENTS_MAX:
         message = f"The limit of {ENVIRONMENTS_MAX} environments is reached. Delete one first."
         raise Conflict("environments_full", message)

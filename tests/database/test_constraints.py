@@ -318,6 +318,10 @@ def _edition(**given: str) -> str:
     return _insert("access_editions", {"part": "'z'"} | given)
 
 
+def _lock(**given: str) -> str:
+    return _insert("locks", {"name": "'access'"} | given)
+
+
 def _visit(**given: str) -> str:
     row = {"actor": "''", "proposal_id": "1", "event_id": "1"}
     return _insert("proposal_visits", row | given)
@@ -888,6 +892,8 @@ BAD = {
     "proposal_secrets_version_positive": [_all(_PROPOSAL, _proposal_secret(version="0"))],
     "access_editions_pkey": [_all(_edition(), _edition())],
     "access_editions_part_known": [_edition(part="'zz'"), _edition(part="'-'")],
+    "locks_pkey": [_all("delete from locks", _lock(), _lock())],
+    "locks_name_known": [_lock(name="'none'")],
     "proposal_visits_pkey": [_all(_PROPOSAL, _visit(), _visit())],
     "proposal_visits_proposal_fkey": [_visit(proposal_id="0")],
     "idempotency_keys_pkey": [_all(_answer(), _answer())],

@@ -199,6 +199,19 @@ def test_history_is_append_only(connections: dict[str, Connection], table: str) 
 
 
 @pytest.mark.parametrize("role", [APP, READONLY, BACKUP])
+def test_only_the_service_can_take_its_locks(connections: dict[str, Connection], role: str) -> None:
+    """Otherwise who may only read could keep every change of access waiting."""
+    read = "select name from flagstone.locks"
+    taken = [
+        strength
+        for strength in ("update", "no key update", "share", "key share")
+        if _is_allowed(connections[role], f"{read} for {strength}")
+    ]
+
+    assert bool(taken) == (role == APP)
+
+
+@pytest.mark.parametrize("role", [APP, READONLY, BACKUP])
 def test_row_role_cannot_change_the_schema(connections: dict[str, Connection], role: str) -> None:
     allowed = [text for text in _DEFINITIONS if _is_allowed(connections[role], text)]
 

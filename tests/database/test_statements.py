@@ -23,6 +23,8 @@ _FORBIDDEN = {
     "a setting by function": re.compile(r"\bset_config\s*\("),
     "listening": re.compile(r"\b(?:un)?listen\b"),
     "a lock of the session": re.compile(r"\bpg_(?:try_)?advisory_(?:un)?lock\w*"),
+    # Every role of the database can take it. sql/locks.sql has the locks of the service.
+    "a wait for an advisory lock": re.compile(r"\bpg_advisory_xact_lock"),
     "a temporary table": re.compile(r"\btemp(?:orary)?\b|\bpg_temp\b"),
     "a cursor that outlives the transaction": re.compile(r"\bwith\s+hold\b"),
     "a prepared statement": re.compile(r"^\s*(?:prepare|deallocate|discard|load)\b"),
@@ -141,6 +143,7 @@ def test_files_begin_with_a_sentence_and_their_owner() -> None:
         "unlisten *",
         "select pg_advisory_lock(1)",
         "select pg_try_advisory_lock_shared(1)",
+        "select pg_advisory_xact_lock(1)",
         "create temp table t (a int)",
         "select 1 as a into temporary t",
         "declare c cursor with hold for select 1",
@@ -159,7 +162,7 @@ def test_rules_refuse_bad_statements(body: str) -> None:
         "select count(*) from tokens",
         "select a * b from tokens",
         "update tokens set name = 'set role; listen'",
-        "select pg_advisory_xact_lock(1) -- listen",
+        "select pg_try_advisory_xact_lock(1) -- listen",
     ],
 )
 def test_rules_accept_harmless_statements(body: str) -> None:

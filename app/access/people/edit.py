@@ -76,7 +76,7 @@ class AccessEdit:
 
         Lock environments before. Raises as `current_rights`.
         """
-        await sql.lock_access(self.connection)
+        await sql.take_lock(self.connection, name="access")
         if self.author is not None:
             self.rights = await current_rights(self.connection, self.key, self.author)
 

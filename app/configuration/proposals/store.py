@@ -136,7 +136,7 @@ async def add_event(
 
     Call it late in the transaction: others that add an event wait until the commit.
     """
-    await sql.lock_proposal_events(connection)
+    await sql.take_lock(connection, name="proposal_events")
     await sql.insert_proposal_event(
         connection,
         proposal_id=id_,

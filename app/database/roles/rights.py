@@ -31,6 +31,8 @@ TABLES = {
     "access_history": "select, insert",
     # Triggers write it, as the owner.
     "access_editions": "select",
+    # An update takes a lock. The other roles cannot take one.
+    "locks": "select, insert, update",
     "idempotency_keys": "select, insert, update, delete",
     "flag_usage": "select, insert, update",
     "flag_usage_hours": "select, insert, update, delete",

@@ -30,6 +30,7 @@ RIGHTS = {
     "1795954003846-CreateOidcTables": "c63b68aa0bd7ce3b",
     "1795956000001-AddProposalAuthorsIndex": "b0ec9f5d3ea6fc38",
     "1795969820000-AddAccessEditions": "f59391a650351b45",
+    "1795978015760-AddLocks": "6afd239cc5a12a0e",
 }
 
 
