@@ -11,16 +11,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
+from uuid import uuid4
 
+import asyncpg
 from prometheus_client import Metric
 
 from app.access import tokens
 from app.access.credentials import Credentials
 from app.access.mac import relay_key, relay_mac
 from app.access.models import Token
+from app.access.people.directory import PARTS
 from app.access.sessions import service as sessions
 from app.components import HealthCheck, ReportScope
-from app.database import Database, sql
+from app.database import Connection, Database, sql
 from app.settings import Secret
 
 REFRESH_SECONDS = 0.5
@@ -67,7 +70,11 @@ class TokenDirectory(Credentials):
         async with self._refreshing, self._database.connection() as connection:
             # Read the fingerprints first. The next refresh detects changes between the statements.
             asked_at = datetime.now(UTC)
-            row = await sql.get_access_fingerprints(connection)
+            try:
+                row = await sql.get_access_fingerprints(connection)
+            except asyncpg.UndefinedTableError:
+                await self._read_all(connection)
+                return
             self._clock_offset = row["database_time"] - asked_at
             if row["tokens"] != self._fingerprint:
                 self.use(await tokens.list_usable(connection))
@@ -78,8 +85,24 @@ class TokenDirectory(Credentials):
                 self._on_change()
             if await self.people.refresh(connection, row["granting"], row["people"]):
                 self._on_change()
-            self._confirmed_at = time.monotonic()
-            self.failure = None
+            self._confirm()
+
+    async def _read_all(self, connection: Connection) -> None:
+        """Read everything: the migration of the editions was rolled back under this instance.
+
+        Otherwise it would accept revoked tokens until it ends.
+        """
+        self.use(await tokens.list_usable(connection))
+        self.sessions.use(await sessions.list_usable(connection))
+        self._session_fingerprint = None
+        edition = str(uuid4())
+        await self.people.refresh(connection, edition, dict.fromkeys(PARTS, edition))
+        self._on_change()
+        self._confirm()
+
+    def _confirm(self) -> None:
+        self._confirmed_at = time.monotonic()
+        self.failure = None
 
     @property
     def relayed(self) -> Iterable[Token]:

@@ -15,7 +15,7 @@ PREFIX = "fs"
 # For secret scanners; published in docs/access.md.
 PATTERN = rf"{PREFIX}_(?:srv|adm)_[0-9A-Za-z]{{13}}_[0-9A-Za-z]{{49}}"
 
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN = re.compile(
     rf"{PREFIX}_(srv|adm)_([0-9A-Za-z]{{13}})_([0-9A-Za-z]{{43}})([0-9A-Za-z]{{6}})"
 )
@@ -62,13 +62,13 @@ def is_id(text: str) -> bool:
 
 
 def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
 def checksum(text: str) -> str:
     number = zlib.crc32(text.encode("ascii"))
     digits = ""
     for _ in range(_CHECKSUM_LENGTH):
-        number, digit = divmod(number, len(_ALPHABET))
-        digits = _ALPHABET[digit] + digits
+        number, digit = divmod(number, len(ALPHABET))
+        digits = ALPHABET[digit] + digits
     return digits

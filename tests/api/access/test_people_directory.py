@@ -187,6 +187,24 @@ async def test_change_by_hand_is_noticed(
     assert {name for name in after if after[name] != before.get(name)} >= changed
 
 
+@pytest.mark.parametrize("removal", ["truncate", "delete from"])
+async def test_missing_editions_lock_nobody_out(
+    service: Service, cleaner: Admin, other: TokenDirectory, removal: str
+) -> None:
+    asha = await sign_in_person(service, "asha", "platform")
+    await give(service, "platform", "viewer")
+    await other.refresh()
+
+    cleaner.execute(f"{removal} flagstone.access_editions".encode())
+    await other.refresh()
+    before = other.authenticate_session(asha.text).rights
+    await sign_in_person(service, "asha", "staff")
+    await other.refresh()
+
+    assert before.has(Scope.READ)
+    assert not other.authenticate_session(asha.text).rights.has(Scope.READ)
+
+
 async def test_change_of_a_person_leaves_other_parts(service: Service, cleaner: Admin) -> None:
     for number in range(20):
         await sign_in_person(service, f"p{number}")
