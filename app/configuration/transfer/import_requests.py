@@ -1,5 +1,7 @@
 """Import a file for a request of the API or of the console."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, CALLER, origin
@@ -38,11 +40,13 @@ async def run_import(
     authority: Authority,
     *,
     revision: int | None = None,
+    confirm: Callable[[], None] = lambda: None,
 ) -> ImportResult:
     """Import into the environment of the path, and wait until this instance serves the result.
 
-    With `revision`, raises Conflict unless that is the latest revision. Raises as the reader and as
-    `service.import_document`.
+    With `revision`, raises Conflict unless that is the latest revision. `confirm` may refuse an
+    import that writes, and is not called for a proposal. Raises as the reader, as
+    `service.import_document` and as `confirm`.
     """
     wire.allow(request, IMPORT_SECONDS)
     checkers, lenient = request.app[CHECKS].checkers, options.lenient
@@ -71,6 +75,7 @@ async def run_import(
             checkers=checkers,
             authority=authority,
         )
+        confirm()
         await record_emergencies(connection, log, [imported], caller)
         return imported
 

@@ -48,7 +48,10 @@ async def post_deletion(request: web.Request) -> web.Response:
 
 
 async def post_rename(request: web.Request) -> web.Response:
-    """Delete an entry, and create it under another key, in one change set."""
+    """Delete an entry, and create it under another key, in one change set.
+
+    A protected environment's name must be typed.
+    """
     state = await read_state(request)
     form = await read_form(request)
     entry, new_key = find_entry(request, state), form.get("new_key", "").strip()
@@ -78,7 +81,7 @@ async def _rename(
         DeleteOperation(key=entry.key, version=read_version(form)),
     ]
     message = form.get("message", "") or f"Rename {entry.key} to {new_key}"
-    return await save(request, operations, message)
+    return await save(request, operations, message, confirmation=form)
 
 
 def _refused_action(

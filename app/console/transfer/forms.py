@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 
 from app.configuration.transfer.documents import Format, ImportOptions, Mode
 from app.configuration.transfer.import_requests import IMPORT_BYTES_MAX
+from app.console.confirmation import FIELD
 from app.console.forms import Form, read_form
 from app.console.transfer.formats import find_format
 from app.console.transfer.multipart import CONTENT_TYPE, read_multipart
@@ -40,6 +41,7 @@ class ImportForm:
     message: str = ""
     is_apply: bool = False
     checked: str = ""
+    confirmation: str = ""
     digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ def _form(fields: Form, file: bytes, filename: str) -> ImportForm:
         message=fields.get("message", "").strip(),
         is_apply=fields.get("action") == "apply",
         checked=fields.get("checked", ""),
+        confirmation=fields.get(FIELD, ""),
     )
 
 

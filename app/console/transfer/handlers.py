@@ -9,6 +9,7 @@ from app.configuration.transfer.documents import Format
 from app.configuration.transfer.handlers import answer_export
 from app.configuration.transfer.import_requests import OUTDATED, run_import
 from app.configuration.transfer.service import ImportResult
+from app.console.confirmation import FIELD, check_confirmation
 from app.console.emergency import read_authority
 from app.console.forms import Form, FormErrors, read_form
 from app.console.pages import is_fragment, redirect
@@ -38,7 +39,7 @@ async def post_import(request: web.Request) -> web.Response:
         check_message(form.message)
         if not form.raw.strip():
             raise invalid("file", "must be chosen, or a text must be pasted")
-        applied, notice = await _apply(request, form) if form.is_apply else (None, "")
+        applied, notice = await _apply(request, state, form) if form.is_apply else (None, "")
         if applied is not None:
             return _leave(request, state, applied)
         # The transaction of a dry run counts one revision further, if there is a change.
@@ -61,19 +62,32 @@ async def post_import(request: web.Request) -> web.Response:
     )
 
 
-async def _apply(request: web.Request, form: ImportForm) -> tuple[ImportResult | None, str]:
+async def _apply(
+    request: web.Request, state: EnvironmentState, form: ImportForm
+) -> tuple[ImportResult | None, str]:
     """Import what was shown. Return None and a reason if it must be shown again."""
     revision = form.checked_revision()
     if revision is None:
         return None, "The import differs from the one that was shown. Check it again."
     authority = read_authority(request, form.message)
+    environment = state.snapshot.environment
+    typed = Form({FIELD: form.confirmation})
     try:
         async with proposing(request):
             return await run_import(
-                request, form.raw, form.options(dry_run=False), authority, revision=revision
+                request,
+                form.raw,
+                form.options(dry_run=False),
+                authority,
+                revision=revision,
+                confirm=lambda: check_confirmation(typed, environment),
             ), ""
     except Conflict as error:
         if error.code != OUTDATED:
+            raise
+        return None, error.message
+    except Invalid as error:
+        if [violation.field for violation in error.violations] != [FIELD]:
             raise
         return None, error.message
 

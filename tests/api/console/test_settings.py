@@ -312,6 +312,16 @@ async def test_deletion_in_protected_environment_needs_its_name(service: Service
     await post(service, path, [("version", "1"), ("confirmation", "production")])
 
 
+async def test_rename_in_protected_environment_needs_its_name(service: Service) -> None:
+    await put(service, "a/b", 1, environment="production")
+    path = "/../production/settings-rename/a/b"
+    fields = [("version", "1"), ("new_key", "a/c")]
+
+    page = await post(service, path, [*fields, ("confirmation", "a/b")], 422)
+    assert "Type production, exactly" in page
+    await post(service, path, [*fields, ("confirmation", "production")])
+
+
 async def test_deletion_of_a_newer_version_is_refused(service: Service) -> None:
     await put(service, "a", 1)
     await put(service, "a", 2, 1)

@@ -12,11 +12,13 @@ from app.console.transfer.formats import find_format
 from app.console.transfer.forms import ImportForm, shown_name
 from app.console.transfer.multipart import read_multipart
 from app.errors import Malformed
+from tests.api.configuration.proposal_calls import protect
 from tests.api.console.flag_list import address, boolean, change, create
 from tests.conftest import Service
 from tests.html import Element, parse_html
 
 PAGE = address(page="transfer")
+PRODUCTION = address("production", page="transfer")
 DOCUMENT = {"flags": {"new": boolean(), "old": boolean(defaultVariant="on")}}
 
 
@@ -26,6 +28,7 @@ async def post(
     file: tuple[str, bytes] | None = None,
     *,
     status: int = 200,
+    page: str = PAGE,
     **options: Any,
 ) -> Element:
     """Post the form as a browser does, and return the page."""
@@ -34,7 +37,7 @@ async def post(
         data = FormData(fields, quote_fields=False)
         data.add_field("file", file[1], filename=file[0], content_type="application/json")
     headers = {"Origin": service.url.rstrip("/"), **options.pop("headers", {})}
-    async with service.client.post(PAGE, data=data, headers=headers, **options) as answer:
+    async with service.client.post(page, data=data, headers=headers, **options) as answer:
         assert answer.status == status, await answer.text()
         return parse_html(await answer.text())
 
@@ -96,6 +99,35 @@ async def test_import_is_shown_again_if_it_or_the_state_differs(service: Service
         assert (await answer.json())["revision"] == 1
     again = late.one("input", name="checked")["value"]
     assert "Saved as revision 2." in (await post(service, fields | {"checked": again})).text
+
+
+async def test_import_into_production_needs_its_name(service: Service) -> None:
+    fields = {"text": json.dumps(DOCUMENT)}
+    shown = await post(service, fields, page=PRODUCTION)
+    fields |= {"action": "apply", "checked": shown.one("input", name="checked")["value"]}
+
+    refused = await post(service, fields | {"confirmation": "prod"}, page=PRODUCTION)
+    async with service.client.get("/v1/environments/production") as answer:
+        revision = (await answer.json())["revision"]
+    saved = await post(service, fields | {"confirmation": "production"}, page=PRODUCTION)
+
+    assert "required" in shown.one("input", name="confirmation").attributes
+    assert "Type production, exactly." in refused.text
+    assert refused.one("input", name="checked")["value"] == fields["checked"]
+    assert revision == 0
+    assert "Saved as revision 1." in saved.text
+
+
+async def test_proposed_import_needs_no_name(service: Service) -> None:
+    await protect(service, "production", approvals=1)
+    fields = {"text": json.dumps(DOCUMENT)}
+    shown = await post(service, fields, page=PRODUCTION)
+
+    fields |= {"action": "apply", "checked": shown.one("input", name="checked")["value"]}
+    proposed = await post(service, fields, page=PRODUCTION)
+
+    assert not shown.all("input", name="confirmation")
+    assert "Import a text · Flagstone" in proposed.text
 
 
 @pytest.mark.parametrize(
