@@ -6,7 +6,6 @@ from aiohttp import web
 
 from app.access import token_views as views
 from app.access import tokens
-from app.access.delegation import check_reach
 from app.access.expiry import expiry
 from app.access.format import GeneratedToken, is_id
 from app.access.guard import CALLER, TOKENS
@@ -49,8 +48,7 @@ async def get_token(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        token = await tokens.get(connection, read_id(request))
-    check_reach(request[CALLER].rights, token.environments, token.prefixes)
+        token = await tokens.find(connection, request[CALLER].rights, read_id(request))
 
     return wire.answer(token)
 

@@ -10,7 +10,7 @@ import asyncpg
 
 from app.access import expiry
 from app.access.actors import actor_names
-from app.access.delegation import check_reach, check_within
+from app.access.delegation import check_within, reaches
 from app.access.events import AccessEvent
 from app.access.format import GeneratedToken, generate_token
 from app.access.mac import grant_mac, lapsed, mac, relay_key, retired
@@ -73,7 +73,7 @@ async def rotate(edit: AccessEdit, token_id: str, *, grace_seconds: int) -> Gene
     """Replace a token by one with the same name and grant. The old one stays valid for the grace.
 
     Raises Conflict when the old token was replaced before, has expired, was revoked, or was changed
-    by hand. Raises NotFound, Forbidden, and Invalid for the grace.
+    by hand. Raises NotFound as `find`, Forbidden for its scopes, and Invalid for the grace.
     """
     connection, key = edit.connection, edit.key
     old = await _lock(edit, token_id)
@@ -119,11 +119,10 @@ async def rotate(edit: AccessEdit, token_id: str, *, grace_seconds: int) -> Gene
 async def revoke(edit: AccessEdit, token_id: str) -> None:
     """Revoke a token permanently, and end its sessions. Revoking it again is no error.
 
-    Raises NotFound and Forbidden.
+    Raises NotFound as `find`.
     """
     await edit.lock()
-    token = await get(edit.connection, token_id)
-    check_reach(edit.rights, token.environments, token.prefixes)
+    await find(edit.connection, edit.rights, token_id)
     await _revoke(edit, token_id)
 
 
@@ -167,15 +166,31 @@ async def _revoke(edit: AccessEdit, token_id: str) -> None:
 
 
 async def _lock(edit: AccessEdit, token_id: str) -> LockedToken:
-    """Lock a token and its environments, whose deletion would miss a successor. Raises NotFound."""
+    """Lock a token and its environments, whose deletion would miss a successor.
+
+    Raises NotFound as `find`.
+    """
     connection = edit.connection
-    named = (await get(connection, token_id)).environments
+    named = (await find(connection, edit.rights, token_id)).environments
     _ = [row async for row in sql.hold_environments(connection, names=named)]
     await edit.lock()
     row = await sql.lock_token(connection, id=token_id)
-    if row is None:
+    token = None if row is None else _token(LockedToken, row, id=token_id)
+    # The author may have lost rights while this change waited.
+    if token is None or not reaches(edit.rights, token.reach.environments, token.reach.prefixes):
         raise _unknown()
-    return _token(LockedToken, row, id=token_id)
+    return token
+
+
+async def find(connection: Connection, own: Rights, token_id: str) -> TokenView:
+    """Return a token whose keys the caller administers.
+
+    Raises NotFound for any other, so that an administrator cannot ask which IDs exist.
+    """
+    token = await get(connection, token_id)
+    if not reaches(own, token.environments, token.prefixes):
+        raise _unknown()
+    return token
 
 
 async def get(connection: Connection, token_id: str) -> TokenView:
@@ -194,7 +209,7 @@ async def get(connection: Connection, token_id: str) -> TokenView:
 
 
 async def list_page(connection: Connection, own: Rights, *, after: str, limit: int) -> TokenPage:
-    """Return the tokens, valid or not, that the caller administers: see `check_reach`."""
+    """Return the tokens, valid or not, that the caller administers: see `reaches`."""
     has_all, held = own.covers_all(Scope.ADMIN, EVERY_ENVIRONMENT), own.prefixes(Scope.ADMIN)
     rows = sql.list_tokens(
         connection,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from app.access import tokens
-from app.access.delegation import check_reach, may_grant
+from app.access.delegation import may_grant
 from app.access.expiry import expiry
 from app.access.format import GeneratedToken, is_id
 from app.access.guard import CALLER, TOKENS
@@ -129,8 +129,7 @@ async def _details(
     request: web.Request, form: Form | None = None, error: AppError | None = None
 ) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
-        token = await tokens.get(connection, read_id(request))
-    check_reach(request[CALLER].rights, token.environments, token.prefixes)
+        token = await tokens.find(connection, request[CALLER].rights, read_id(request))
     return page(
         request,
         "access/token.html",

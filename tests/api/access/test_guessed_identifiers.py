@@ -3,15 +3,17 @@
 The caller has a token for the keys below payments/.
 """
 
+import re
 from typing import Any
 
 import pytest
 
-from app.access.models import Scope
+from app.access.models import PERSONAL_SCOPES, Scope
 from app.server.routes import ROUTES
 from tests.api.access.readers import name_of
 from tests.api.configuration.proposal_calls import Answer, Person, person, put, write
 from tests.conftest import Service
+from tests.people import give, sign_in_person
 
 STAGING = "/v1/environments/staging"
 _SCOPES = (Scope.READ, Scope.WRITE, Scope.APPROVE, Scope.EVALUATE)
@@ -26,6 +28,21 @@ _BODIES: dict[str, Any] = {
     "POST /v1/proposals/{proposal}/comment": {"text": "Why?"},
     "POST /v1/proposals/{proposal}/schedule": {"apply_at": "2099-01-01T00:00:00Z"},
 }
+_ACCESS = ("tokens", "people", "roles", "grants", "projects")
+_ACCESS_BODIES: dict[str, Any] = {
+    "POST /v1/tokens/{id}/rotate": {},
+    "POST /v1/people/{id}/suspend": {"reason": "r"},
+    "POST /v1/people/{id}/restore": {"reason": "r"},
+    "PUT /v1/roles/{name}": {"scopes": ["read"]},
+    "PATCH /v1/projects/{name}": {"owner_group": "g"},
+}
+_ACCESS_ROUTES = [
+    name_of(route)
+    for route in ROUTES
+    if route.path.startswith(tuple(f"/v1/{noun}/{{" for noun in _ACCESS))
+    # Every administrator sees all people and roles.
+    and name_of(route) not in {"GET /v1/people/{id}", "GET /v1/roles/{name}"}
+]
 _PROPOSAL_ROUTES = [name_of(route) for route in ROUTES if "{proposal:" in route.path]
 
 
@@ -55,6 +72,42 @@ async def test_foreign_proposal_is_as_if_unknown(
     ]
 
     _same(foreign, absent, 404)
+
+
+@pytest.mark.parametrize("line", _ACCESS_ROUTES)
+@pytest.mark.parametrize(
+    "own", [{"prefixes": ("payments/",)}, {"environments": ("local",), "prefixes": ("payments/",)}]
+)
+async def test_foreign_row_of_access_is_as_if_unknown(
+    service: Service, line: str, own: dict[str, Any]
+) -> None:
+    administrator = await person(service, *PERSONAL_SCOPES, **own)
+    role = {"name": "auditor", "scopes": ["read"]}
+    project = {"name": "zebra", "prefix": "zebra/", "owner_group": "leads"}
+    for path, body in (("/v1/roles", role), ("/v1/projects", project)):
+        assert (await service.client.post(path, json=body)).status == 201
+    foreign_ids = {
+        "tokens": (await service.token(Scope.READ)).split("_")[2],
+        "people": (await sign_in_person(service)).person.id,
+        "roles": "auditor",
+        "grants": (await give(service, "platform", "viewer")).id,
+        "projects": "zebra",
+    }
+    method, path = line.split()
+    noun = path.split("/")[2]
+    query = "?reason=r" if line == "DELETE /v1/grants/{id}" else ""
+
+    foreign, absent = [
+        await administrator.call(
+            method,
+            re.sub(r"{\w+}", id_, path) + query,
+            _ACCESS_BODIES.get(line),
+            If_Match='"1"',
+        )
+        for id_ in (foreign_ids[noun], "unknown" if noun in {"roles", "projects"} else "0" * 13)
+    ]
+
+    _same(foreign, absent, 403 if noun in {"people", "roles"} else 404)
 
 
 @pytest.mark.parametrize("query", ["", "?dry_run=true", "?propose=true"])
