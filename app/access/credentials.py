@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from app.access.caller import Caller
 from app.access.format import token_id
 from app.access.mac import holds
-from app.access.models import Grant, Scope, Token
+from app.access.models import ConsoleSession, Grant, Scope, Token
 from app.access.people.directory import PeopleDirectory
 from app.access.permissions import Rights
 from app.access.sessions.directory import SessionDirectory
@@ -148,6 +148,14 @@ class Credentials(PolledCopy):
         if caller.token_id is not None:
             self.used.add(caller.token_id)
         return caller
+
+    def find_session(self, text: str) -> ConsoleSession:
+        """Return the session of this cookie, which may be of no use any more.
+
+        Raises Unauthenticated as `SessionDirectory.find`, and Unavailable before the first refresh.
+        """
+        self._loaded()
+        return self.sessions.find(text)
 
     def _caller(self, token: Token) -> Caller:
         caller = self._callers.get(token.id)

@@ -14,6 +14,7 @@ from app.access.caller import Caller
 from app.access.events import AccessEvent
 from app.access.format import secret_id
 from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin
+from app.access.models import ConsoleSession
 from app.access.people.models import GROUPS_MAX, PROXY_ISSUER
 from app.access.people.service import PersonIdentity, renew_claims
 from app.access.sessions import service as sessions
@@ -59,12 +60,12 @@ def read_identity(request: web.Request) -> PersonIdentity | None:
         ) from None
 
 
-def check_session(request: web.Request, caller: Caller) -> None:
+def check_session(request: web.Request, session: ConsoleSession) -> None:
     """Check that the proxy names the person of the session now, if it named them at the sign-in.
 
     Raises Unauthenticated, and as `read_identity`.
     """
-    subject = _subject(request, caller)
+    subject = _subject(request, session)
     if subject is None:
         return
     identity = read_identity(request)
@@ -95,9 +96,11 @@ async def follow_groups(request: web.Request, caller: Caller) -> bool:
 
     Raises Forbidden for a suspended person, and Unavailable without the database.
     """
-    identity = read_identity(request) if _subject(request, caller) is not None else None
     directory, session = request.app[TOKENS], caller.session
-    if identity is None or session is None or session.person_id is None:
+    if session is None or session.person_id is None or _subject(request, session) is None:
+        return False
+    identity = read_identity(request)
+    if identity is None:
         return False
     if directory.people.has_groups(session.person_id, identity.groups):
         return False
@@ -109,9 +112,8 @@ async def follow_groups(request: web.Request, caller: Caller) -> bool:
     return True
 
 
-def _subject(request: web.Request, caller: Caller) -> str | None:
-    session = caller.session
-    if session is None or session.person_id is None:
+def _subject(request: web.Request, session: ConsoleSession) -> str | None:
+    if session.person_id is None:
         return None
     return request.app[TOKENS].people.proxy_subject(session.person_id)
 

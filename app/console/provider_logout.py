@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from app.access.caller import Caller
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
+from app.access.models import ConsoleSession
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.keys import OIDC
 from app.console.forms import read_form
@@ -14,12 +14,12 @@ BACK_CHANNEL = "/console/oidc/back-channel-logout"
 _FORM_BYTES_MAX = 64 * 1024
 
 
-async def address_at_provider(request: web.Request, caller: Caller) -> str | None:
+async def address_at_provider(request: web.Request, session: ConsoleSession | None) -> str | None:
     """Return the address that signs this person out at the provider, None without one.
 
     Read it before the session ends.
     """
-    oidc, session = request.app.get(OIDC), caller.session
+    oidc = request.app.get(OIDC)
     if oidc is None or session is None or session.person_id is None:
         return None
     try:

@@ -26,7 +26,7 @@ from app.access.sessions.same_origin import SEC_FETCH_SITE
 from app.console.forms import message_of
 from app.console.pages import redirect
 from app.console.rendering import frame, page
-from app.console.sign_in import sign_in_form, signed_in
+from app.console.sign_in import session_of, sign_in_form
 from app.database import Connection
 from app.errors import AppError, NotFound, Unauthenticated, Unavailable
 from app.http.keys import DATABASE
@@ -45,10 +45,10 @@ async def get_provider_start(request: web.Request) -> web.Response:
     if request.headers.get(SEC_FETCH_SITE) == "cross-site":
         # No other site may begin a session without a person who wants it.
         return sign_in_form(request, next_=next_)
-    caller = signed_in(request)
+    replaced = session_of(request)
     try:
         check_transport(request)
-        replaces = caller.session_id if caller is not None else None
+        replaces = replaced.id if replaced is not None else None
         address, cookie = await oidc.begin(next_, replaces)
     except (AppError, ProviderFault) as error:
         return _refused(request, oidc, error, next_)

@@ -16,7 +16,7 @@ from app.access.sessions.cookie import check_transport, safe_next, set_cookie
 from app.console.forms import message_of, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame
-from app.console.sign_in import sign_in_form, signed_in
+from app.console.sign_in import session_of, sign_in_form
 from app.database import Connection
 from app.errors import AppError, Forbidden
 from app.http.keys import DATABASE
@@ -47,7 +47,7 @@ async def post_proxy_sign_in(request: web.Request) -> web.Response:
 async def _begin(request: web.Request, identity: PersonIdentity) -> str:
     """Store the person and a new session, and return the text of its cookie."""
     directory, log, origin_ = request.app[TOKENS], request.app[ACCESS_LOG], origin(request)
-    replaced = signed_in(request)
+    replaced = session_of(request)
 
     async def work(connection: Connection) -> str:
         person = await people.sign_in(connection, log, directory.key, identity, origin=origin_)
@@ -55,7 +55,7 @@ async def _begin(request: web.Request, identity: PersonIdentity) -> str:
             *(connection, log, directory.key, person.principal),
             origin=origin_,
             user_agent=request.headers.get(hdrs.USER_AGENT, ""),
-            replaces=replaced.session_id if replaced is not None else None,
+            replaces=replaced.id if replaced is not None else None,
         )
         return new.text
 

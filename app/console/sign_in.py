@@ -15,9 +15,9 @@ from aiohttp import hdrs, web
 from app.access.caller import Caller
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
-from app.access.models import SESSION_SCOPES, Principal, Scope
+from app.access.models import SESSION_SCOPES, ConsoleSession, Principal, Scope
 from app.access.oidc.keys import OIDC, SIGNED_OUT_THERE
-from app.access.people.models import SUSPENDED
+from app.access.people.models import SUSPENDED, SUSPENDED_WORDS
 from app.access.proxy_identity import read_identity
 from app.access.sessions import codes, service
 from app.access.sessions.cookie import (
@@ -50,15 +50,19 @@ async def get_sign_in(request: web.Request) -> web.Response:
     """Show the form for a token, or the button of a one-time link."""
     next_ = safe_next(request.query.get("next", ""), frame(request).root)
     code = request.query.get("code", "")
+    is_suspended = False
     try:
         if not code and read_cookie(request):
             authenticate(request)
             return redirect(next_)
     except Unauthenticated as error:
-        if error.code == SUSPENDED:
-            # The cookie is valid, so this tells no stranger who is suspended.
-            refusal = Forbidden(error.code, error.message)
-            return sign_in_form(request, next_=next_, error=refusal, message=error.message)
+        is_suspended = error.code == SUSPENDED
+    if not code and (named := read_identity(request)) is not None:
+        is_suspended |= request.app[TOKENS].people.is_suspended_subject(named.subject)
+    if is_suspended:
+        # The cookie is valid, or the proxy is trusted: this tells no stranger who is suspended.
+        refusal = Forbidden(SUSPENDED, SUSPENDED_WORDS)
+        return sign_in_form(request, next_=next_, error=refusal, message=refusal.message)
     if not code and request.headers.get(SEC_FETCH_SITE) == "cross-site":
         # The browser sends no SameSite=Strict cookie when a link of another site is followed. It
         # does when this page leads on.
@@ -87,13 +91,13 @@ async def post_sign_in(request: web.Request) -> web.Response:
 
 async def post_sign_out(request: web.Request) -> web.Response:
     """End the session of this browser, and lead to the sign-out at the provider, if it has one."""
-    caller, is_ended, address = signed_in(request), True, None
+    session, is_ended, address = session_of(request), True, None
     log, origin_ = request.app[ACCESS_LOG], origin(request)
-    if caller is not None and (session := caller.session) is not None:
-        address = await address_at_provider(request, caller)
+    if session is not None:
+        address = await address_at_provider(request, session)
         try:
             await request.app[DATABASE].transact(
-                lambda c: service.end_own(c, log, session, origin=origin_)
+                lambda c: service.end_own(c, log, session.id, origin=origin_)
             )
         except Unavailable:
             # The browser must forget the cookie in any case.
@@ -157,7 +161,7 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
     if code:
         # Before a connection is acquired.
         codes.check(directory.key, code)
-    replaced, holder = signed_in(request), None if code else directory.authenticate(token)
+    replaced, holder = session_of(request), None if code else directory.authenticate(token)
 
     async def work(connection: Connection) -> str:
         if holder is None:
@@ -168,7 +172,7 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
             *(connection, log, directory.key, principal),
             origin=origin_,
             user_agent=request.headers.get(hdrs.USER_AGENT, ""),
-            replaces=replaced.session_id if replaced is not None else None,
+            replaces=replaced.id if replaced is not None else None,
         )
         return new.text
 
@@ -186,10 +190,13 @@ def _principal(holder: Caller) -> Principal:
     return Principal(actor=holder.actor, name=holder.name, grant=grant, token_id=holder.token_id)
 
 
-def signed_in(request: web.Request) -> Caller | None:
-    """Return the caller of a valid cookie, on a page that needs none."""
+def session_of(request: web.Request) -> ConsoleSession | None:
+    """Return the session of this browser, which may be of no use now, on a page that needs none.
+
+    That of a suspended person has a row until it is ended.
+    """
     try:
-        return authenticate(request) if read_cookie(request) else None
+        return request.app[TOKENS].find_session(read_cookie(request))
     except Unauthenticated:
         return None
 

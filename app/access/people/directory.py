@@ -123,6 +123,11 @@ class PeopleDirectory:
         part = self._parts.get(person_id[:1])
         return part is not None and person_id in part.suspended
 
+    def is_suspended_subject(self, subject: str) -> bool:
+        """Return whether a proxy knows a suspended person by this name."""
+        parts = self._parts.values()
+        return any(part.subjects.get(id_) == subject for part in parts for id_ in part.suspended)
+
     def proxy_subject(self, person_id: str) -> str | None:
         """Return the name by which a proxy knows a person. None for a person of a provider."""
         part = self._parts.get(person_id[:1])

@@ -46,7 +46,7 @@ async def suspend(edit: AccessEdit, person_id: str, *, reason: str) -> Person:
     """Suspend a person. Suspending again is no error.
 
     Each request checks the person, so their sessions are of no use. The sessions stay until the
-    person is restored, so that the next page can say why it is refused.
+    person signs out or is restored, so that the next page can say why it is refused.
 
     Raises NotFound, Invalid, Forbidden, and Conflict for the last administrator.
     """

@@ -64,6 +64,23 @@ class SessionDirectory:
         Raises Unauthenticated for a session that is malformed, unknown, revoked, expired or idle,
         and for one whose token is no longer valid or whose person is suspended.
         """
+        session = self.find(text)
+        expires_at = session.grant.expires_at
+        if expires_at is None or expires_at <= now:
+            raise refused(EXPIRED)
+        if max(session.last_seen_at, self._last_seen.get(session.id, _EPOCH)) + IDLE <= now:
+            raise refused(IDLE_TOO_LONG)
+        caller = Caller(session=session, rights=self._rights(session, tokens, now))
+        if is_visit:
+            self._last_seen[session.id] = now
+            self._unwritten.add(session.id)
+        return caller
+
+    def find(self, text: str) -> ConsoleSession:
+        """Return the session of this cookie, which may be of no use any more.
+
+        Raises Unauthenticated for a session that is malformed, unknown or revoked.
+        """
         id_ = secret_id(text)
         if id_ is None:
             raise refused("session malformed" if text else "session absent")
@@ -72,16 +89,7 @@ class SessionDirectory:
         if not hmac.compare_digest(expected, session.mac):
             is_unknown = session is _UNKNOWN
             raise refused("session unknown or ended" if is_unknown else "session wrong")
-        expires_at = session.grant.expires_at
-        if expires_at is None or expires_at <= now:
-            raise refused(EXPIRED)
-        if max(session.last_seen_at, self._last_seen.get(id_, _EPOCH)) + IDLE <= now:
-            raise refused(IDLE_TOO_LONG)
-        caller = Caller(session=session, rights=self._rights(session, tokens, now))
-        if is_visit:
-            self._last_seen[id_] = now
-            self._unwritten.add(id_)
-        return caller
+        return session
 
     def _rights(
         self, session: ConsoleSession, tokens: Mapping[str, Token], now: datetime

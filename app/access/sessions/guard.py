@@ -84,6 +84,6 @@ def authenticate(request: web.Request, *, is_visit: bool = True) -> Caller:
     directory = request.app[TOKENS]
     if token:
         return directory.authenticate(token)
-    caller = directory.authenticate_session(text, is_visit=is_visit)
-    proxy_identity.check_session(request, caller)
-    return caller
+    # First: the notice of a suspension is not for another person, whom the proxy names now.
+    proxy_identity.check_session(request, directory.find_session(text))
+    return directory.authenticate_session(text, is_visit=is_visit)

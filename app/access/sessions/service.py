@@ -122,10 +122,10 @@ async def end(
 
 
 async def end_own(
-    connection: Connection, log: AccessLog, session: ConsoleSession, *, origin: Origin
+    connection: Connection, log: AccessLog, session_id: str, *, origin: Origin
 ) -> None:
     """End the session of a browser that signs out."""
-    ended = await revoke(connection, ids=[session.id])
+    ended = await revoke(connection, ids=[session_id])
     await _record(connection, log, ended, detail="signed out", origin=origin)
 
 

@@ -44,7 +44,7 @@ async def get_sessions(request: web.Request) -> web.Response:
 async def post_session_end(request: web.Request) -> web.Response:
     """End one session of the list."""
     session_id, caller = request.match_info["id"], request[CALLER]
-    address = await address_at_provider(request, caller)
+    address = await address_at_provider(request, caller.session)
 
     async def end(connection: Connection) -> None:
         edit = edit_of(request, connection)
@@ -62,7 +62,7 @@ async def post_session_end(request: web.Request) -> web.Response:
 async def post_sessions_end(request: web.Request) -> web.Response:
     """End every session of the caller, in every browser."""
     caller, log, origin_ = request[CALLER], request.app[ACCESS_LOG], origin(request)
-    address = await address_at_provider(request, caller)
+    address = await address_at_provider(request, caller.session)
 
     async def work(connection: Connection) -> tuple[int, int]:
         # Those that the page listed: others have expired.

@@ -108,6 +108,24 @@ async def test_suspended_person_reads_the_reason_at_the_next_page(service: Servi
     assert (status, words in page) == (200, False)
 
 
+@pytest.mark.parametrize("path", ["/console/sign-out", "/console/sign-in"])
+async def test_session_of_a_suspended_person_ends_with_the_browser(
+    service: Service, cleaner: Admin, path: str
+) -> None:
+    """The page says that the session has ended, and a new session replaces it."""
+    asha = await sign_in_person(service)
+    await suspend(service, asha)
+    headers = {"Cookie": f"flagstone={asha.text}", "Sec-Fetch-Site": "same-origin"}
+
+    answer = await service.stranger.post(
+        path, data={"token": service.admin_token}, headers=headers, allow_redirects=False
+    )
+
+    assert answer.status == 303
+    query = "select count(*) from flagstone.sessions where actor = %s and revoked_at is null"
+    assert cleaner.execute(query, [asha.person.actor]).fetchone() == (0,)
+
+
 async def test_suspended_person_may_sign_in_with_a_token(service: Service) -> None:
     asha = await sign_in_person(service)
     await suspend(service, asha)

@@ -298,6 +298,41 @@ async def test_api_knows_tokens_alone(proxied: Service) -> None:
             assert answer.status == 200
 
 
+async def test_notice_of_a_suspension_goes_by_the_header(
+    proxied: Service, browser: ClientSession
+) -> None:
+    """Another person of the same browser must not read that they are suspended."""
+    await sign_in(browser)
+    people = await (await proxied.client.get("/v1/people")).json()
+    path = f"/v1/people/{people['items'][0]['id']}/suspend"
+    assert (await proxied.client.post(path, json={"reason": "left"})).status == 200
+    words = "An administrator has suspended your account."
+
+    own = await get(browser, SIGN_IN, **ASHA)
+    other = await get(browser, SIGN_IN, X_Forwarded_User="juma")
+    browser.cookie_jar.clear()
+    without_cookie = await get(browser, SIGN_IN, **ASHA)
+
+    assert (own[0], words in own[1]) == (403, True)
+    assert (other[0], words in other[1]) == (200, False)
+    assert (without_cookie[0], words in without_cookie[1]) == (403, True)
+
+
+async def test_sign_out_ends_a_session_of_another_person(
+    proxied: Service, browser: ClientSession, cleaner: Admin
+) -> None:
+    """The proxy names Juma now, so that this session is of no use to them."""
+    await sign_in(browser)
+    headers = {"X-Forwarded-User": "juma"}
+    async with browser.post("/console/sign-out", headers=headers) as answer:
+        page = await answer.text()
+
+    assert "The session has ended" in page
+    query = "select count(*) from flagstone.sessions where revoked_at is null"
+    assert cleaner.execute(query).fetchone() == (0,)
+    del proxied
+
+
 async def test_suspended_person_is_refused_in_words(
     proxied: Service, browser: ClientSession, cleaner: Admin
 ) -> None:
