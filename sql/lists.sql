@@ -132,12 +132,23 @@ where digest = any(:digests::bytea[]);
 -- Those of the lists that an author may name who reads only the keys with these prefixes in these
 -- environments; `*` is every one. An entry has each of its values in `changes`, also the current one.
 -- The text of the value is compared, because a malformed one may equal a list: 3.0 equals 3. The
--- length of the digest is a condition of the index.
-with named as (
+-- length of the digest is a condition of the index. Tokens that replace each other are one author.
+with recursive named as (
     select
         digest,
         count
     from unnest(:digests::text[], :counts::integer[]) as given (digest, count)
+),
+author as (
+    select :author::text collate "C" as actor
+    union
+    select 'token:' || case
+        when author.actor = 'token:' || tokens.id then tokens.replaced_by
+        else tokens.id
+    end
+    from author
+    join tokens on author.actor in ('token:' || tokens.id, 'token:' || tokens.replaced_by)
+    where tokens.replaced_by is not null
 )
 select
     named.digest,
@@ -146,7 +157,7 @@ from named
 join list_states
     on list_states.digest = decode(named.digest, 'hex')
     and list_states.count = named.count
-where list_states.staged_by = :author
+where list_states.staged_by in (select author.actor from author)
 union
 select
     changes.after_value #>> '{list,digest}' as digest,

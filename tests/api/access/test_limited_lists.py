@@ -347,6 +347,28 @@ async def test_staged_upload_is_named_by_its_author_alone(service: Service) -> N
     assert own.status == 201, own.body
 
 
+async def test_staged_upload_is_named_by_the_replacing_token(service: Service) -> None:
+    """Tokens that replace each other are one author, in both directions."""
+    await protect(service, approvals=1)
+    authors = [await person(service, READ, WRITE, prefixes=("payments/",))]
+    for _ in range(2):
+        id_ = authors[-1].actor.removeprefix("token:")
+        path = f"/v1/tokens/{id_}/rotate"
+        async with service.client.post(path, json={"grace_seconds": 60}) as answer:
+            authors.append(Person(service, (await answer.json())["text"]))
+    for author, value in ((authors[0], "ada"), (authors[1], "bob"), (authors[2], "cyd")):
+        await upload(service, KEY, value, token=author.token)
+
+    path = f"{ENVIRONMENT}/changes?dry_run=true"
+    answers = [
+        (await author.call("POST", path, operations(named(value)))).status
+        for author in authors
+        for value in ("ada", "bob", "cyd")
+    ]
+
+    assert answers == [200] * 9
+
+
 async def test_dry_run_stages_no_upload(world: World) -> None:
     """A list whose upload was only tried is not stored, also if others have stored it."""
     status, _ = await upload(world.service, KEY, *SECRETS, token=world.token, query="?dry_run=true")
