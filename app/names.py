@@ -56,6 +56,13 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
+def first_words(words: Sequence[str], shown_max: int) -> str:
+    """Return the first words of a list and the number of others, such as "a, b and 3 more"."""
+    others = len(words) - shown_max
+    text = ", ".join(words[:shown_max])
+    return f"{text} and {others} more" if others > 0 else text
+
+
 def joined_words(words: Sequence[str]) -> str:
     """Return a list for people, such as "a, b and c"."""
     *first, last = words

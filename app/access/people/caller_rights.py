@@ -6,6 +6,7 @@ from app.access.actors import actor_names
 from app.access.caller import Caller
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.people.views import Me, OwnRight
+from app.access.permissions import Keys
 from app.database import Connection
 from app.names import joined_words
 
@@ -35,9 +36,7 @@ def _own_right(grant: Grant) -> OwnRight:
 
 def place_words(grant: Grant) -> str:
     """Return the keys and environments of a grant for people."""
-    keys = (
-        f"keys {joined_words(sorted(grant.prefixes))}" if "" not in grant.prefixes else "all keys"
-    )
+    keys = Keys.below(grant.prefixes).words
     if EVERY_ENVIRONMENT in grant.environments:
         return f"{keys} in all environments"
     return f"{keys} in {joined_words(sorted(grant.environments))}"

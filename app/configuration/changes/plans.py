@@ -20,6 +20,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Forbidden, NotFound, Violation, invalid
 from app.http.conditions import ExpectedVersion
+from app.names import first_words
 from app.threads import free_later, in_turn
 
 # The text of an error names at most 10 keys; its violations name all.
@@ -151,10 +152,9 @@ async def promote(
     entries = await _all(connection, target)
     chosen = set(keys)
     if unknown := sorted(chosen - source_entries.keys() - entries.keys()):
-        rest = f" and {len(unknown) - _NAMED_MAX} more" if len(unknown) > _NAMED_MAX else ""
         raise NotFound(
             "configuration_unknown",
-            f"Neither environment has {', '.join(unknown[:_NAMED_MAX])}{rest}.",
+            f"Neither environment has {first_words(unknown, _NAMED_MAX)}.",
             [Violation(key, "is in neither environment") for key in unknown],
         )
     operations = await in_turn(

@@ -24,7 +24,7 @@ from app.configuration.proposals.models import (
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Conflict, Forbidden, Violation
-from app.names import counted
+from app.names import counted, first_words
 from app.settings import Secret
 
 _TOKEN = "token:"  # noqa: S105 - a prefix
@@ -135,10 +135,8 @@ def approvals_missing(lacking: Lacking) -> Conflict:
 
 
 def _needs(keys: Mapping[str, int]) -> str:
-    named = [name_of(key) for key in keys]
-    more = f" and {len(named) - _NAMED_MAX} more" if len(named) > _NAMED_MAX else ""
     needed = counted(max(keys.values()), "more approval")
-    return f"needs {needed} for {', '.join(named[:_NAMED_MAX])}{more}"
+    return f"needs {needed} for {first_words(list(map(name_of, keys)), _NAMED_MAX)}"
 
 
 async def approvable(

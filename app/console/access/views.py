@@ -10,7 +10,7 @@ from aiohttp import web
 from app.access.events import AccessEvent
 from app.access.guard import CALLER
 from app.access.log_handlers import AccessView
-from app.access.models import PERSONAL_SCOPES, Scope
+from app.access.models import PERSONAL_SCOPES, SESSION_SCOPES, Scope
 from app.access.permissions import Keys
 from app.access.sessions.service import SessionView
 from app.access.token_views import TokenView
@@ -27,6 +27,8 @@ SCOPE_TEXTS = {
     Scope.RELAY: "Feed a relay: flags, settings, segments, and the MACs of tokens. No secrets.",
     Scope.PUBLISH: "Write without approval in an emergency. Each such write is marked.",
 }
+# Those that people and their roles may have.
+PERSON_SCOPE_TEXTS = {scope: text for scope, text in SCOPE_TEXTS.items() if scope in SESSION_SCOPES}
 # What these scopes allow for some of the keys only.
 _TEXTS_OF_KEYS = {
     Scope.WRITE: "Change them, and propose changes. Properties of environments need all keys.",

@@ -10,7 +10,7 @@ from app.configuration.changes.references import referenced_names
 from app.configuration.changes.requests import PutOperation
 from app.configuration.snapshots.reading import load_snapshot, own_snapshot
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.confirmation import needs_confirmation
+from app.console.confirmation import FIELD, needs_confirmation
 from app.console.entry_pages import read_version
 from app.console.flag.views import require_flag, status_of
 from app.console.forms import Form, FormErrors, read_form
@@ -92,7 +92,7 @@ def _page(
 ) -> web.Response:
     snapshot = own_snapshot(request, request.match_info["environment"])
     used = set(referenced_names(Content.of(entry)))
-    typed = form if form is not None else Form()
+    fields = form if form is not None else Form()
     return page(
         request,
         "flag/copy.html",
@@ -102,9 +102,10 @@ def _page(
         serves=list(describe(entry.value)),
         missing=sorted(used.difference(snapshot.rules.flag_set.segments)),
         has_choice=_has_choice(entry),
-        chosen=typed.get(
+        chosen=fields.get(
             "state", _DISABLED if needs_confirmation(snapshot.environment) else _AS_SOURCE
         ),
-        message=typed.get("message", ""),
+        message=fields.get("message", ""),
+        typed=fields.get(FIELD, ""),
         errors=errors,
     )

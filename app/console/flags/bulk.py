@@ -28,6 +28,7 @@ from app.flags.change_words.sentences import Sentence, Tense
 from app.flags.editing import Definition
 from app.flags.switching import read_latest_with_targeting, switched_off, switched_on
 from app.http.keys import DATABASE
+from app.names import first_words
 from app.threads import in_turn
 
 # The text of a conflict names at most 10 keys; its violations name all.
@@ -76,8 +77,7 @@ class BulkPlan:
         if not differing:
             return
         keys = sorted({token.partition("@")[0] for token in differing})
-        more = f" and {len(keys) - _NAMED_MAX} more" if len(keys) > _NAMED_MAX else ""
-        message = f"Changed meanwhile: {', '.join(keys[:_NAMED_MAX])}{more}. Review them again."
+        message = f"Changed meanwhile: {first_words(keys, _NAMED_MAX)}. Review them again."
         violations = [Violation(key, "changed after you reviewed it") for key in keys]
         raise Conflict("review_outdated", message, violations)
 

@@ -7,11 +7,11 @@ from aiohttp import web
 
 from app.access.delegation import reaches
 from app.access.guard import CALLER, TOKENS
-from app.access.models import PERSONAL_SCOPES, Scope
+from app.access.models import Scope
 from app.access.people import caller_rights, explain, suspension
 from app.access.people.explain import Question
 from app.access.people.views import AccessCheck, WhoMay
-from app.console.access.views import SCOPE_TEXTS
+from app.console.access.views import PERSON_SCOPE_TEXTS
 from app.console.actors import NamedActor, actor_of
 from app.console.forms import FormErrors
 from app.console.people.access import own_rights, read_current
@@ -25,7 +25,6 @@ from app.http import problems
 from app.http.keys import DATABASE
 from app.names import KEY_RULE, is_stored_key
 
-_SCOPES = [scope for scope in Scope if scope in PERSONAL_SCOPES | {Scope.PUBLISH}]
 # People who may do something, on one page.
 _PEOPLE_MAX = 100
 
@@ -43,7 +42,7 @@ class CheckForm:
     def question(self) -> Question:
         """The question. Raises Invalid, naming the field."""
         if self.action not in set(Scope):
-            raise invalid("action", f"must be among {', '.join(_SCOPES)}")
+            raise invalid("action", f"must be among {', '.join(PERSON_SCOPE_TEXTS)}")
         if not is_stored_key(self.key):
             raise invalid("key", KEY_RULE)
         return Question(scope=Scope(self.action), environment=self.environment, key=self.key)
@@ -75,7 +74,7 @@ async def get_access_check(request: web.Request) -> web.Response:
         "people/check.html",
         status=200 if error is None else problems.STATUS[type(error)],
         form=form,
-        scopes=[(scope, SCOPE_TEXTS[scope]) for scope in _SCOPES],
+        scopes=PERSON_SCOPE_TEXTS.items(),
         choices=choices,
         answer=answer,
         holders=holders,

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from app.access.people.edit import AccessEventName
 from app.access.people.views import AccessChange
+from app.access.permissions import Keys
 from app.console.actors import NamedActor, actor_of
 from app.console.people.rows import environment_words
 
@@ -85,9 +86,7 @@ def _grant(grant: Mapping[str, Any], names: Mapping[str, str], link: str) -> str
     holder = f"the group {group}" if group else person
     places = environment_words(grant.get("environments", []))
     where = "all environments" if places == "all" else places
-    prefix = grant.get("prefix")
-    keys = f"keys below {prefix}" if prefix else "all keys"
-    return f"{grant.get('role')} {link} {holder} in {where}, for {keys}"
+    return f"{grant.get('role')} {link} {holder} in {where}, for {_keys(grant)}"
 
 
 def _role(role: Mapping[str, Any]) -> str:
@@ -95,4 +94,8 @@ def _role(role: Mapping[str, Any]) -> str:
 
 
 def _project(project: Mapping[str, Any]) -> str:
-    return f"of keys below {project.get('prefix')}, owner group {project.get('owner_group')}"
+    return f"of {_keys(project)}, owner group {project.get('owner_group')}"
+
+
+def _keys(content: Mapping[str, Any]) -> str:
+    return Keys.below([content.get("prefix") or ""]).words

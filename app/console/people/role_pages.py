@@ -7,11 +7,11 @@ from typing import Any
 from aiohttp import web
 
 from app.access.guard import TOKENS
-from app.access.models import PERSONAL_SCOPES, Scope
+from app.access.models import Scope
 from app.access.people import own_roles
 from app.access.people.roles import BUILT_IN
 from app.access.people.views import NewRole, RoleChange, RoleView
-from app.console.access.views import SCOPE_TEXTS
+from app.console.access.views import PERSON_SCOPE_TEXTS
 from app.console.actors import NamedActor, actor_of
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
@@ -29,9 +29,6 @@ from app.database import Connection
 from app.errors import AppError, invalid
 from app.http import problems
 from app.http.keys import DATABASE
-
-# What a role may have.
-_SCOPES = [scope for scope in Scope if scope in PERSONAL_SCOPES | {Scope.PUBLISH}]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +136,7 @@ async def _form(
         status=200 if error is None else problems.STATUS[type(error)],
         stored=name,
         form=form,
-        scopes=[(scope, SCOPE_TEXTS[scope]) for scope in _SCOPES],
+        scopes=PERSON_SCOPE_TEXTS.items(),
         is_built_in=name in BUILT_IN,
         may_edit=is_full_administrator(request),
         grants=count,

@@ -21,6 +21,7 @@ from app.console.json_text import DiffLine, diff
 from app.flags.change_words.sentences import Tense
 from app.flags.preview_views import FlagPreview, Refusal
 from app.flags.proposals.views import EnvironmentPreview
+from app.names import first_words
 
 # Of the badge that says the state: its look and its icon.
 _LOOKS = {
@@ -130,12 +131,10 @@ def inbox_rows(inbox: Inbox, rows: Mapping[int, ProposalRow]) -> InboxRows:
 
 def _keys_text(keys: Mapping[str, Sequence[str]]) -> str:
     """Return the first keys of each environment, such as "payments/a and 2 more in production"."""
-    texts = []
-    for environment, names in keys.items():
-        shown = ", ".join(map(name_of, names[:_KEYS_SHOWN]))
-        more = len(names) - _KEYS_SHOWN
-        texts.append(f"{shown}{f' and {more} more' if more > 0 else ''} in {environment}")
-    return "; ".join(texts)
+    return "; ".join(
+        f"{first_words(list(map(name_of, names)), _KEYS_SHOWN)} in {environment}"
+        for environment, names in keys.items()
+    )
 
 
 def conversation(request: web.Request, proposal: ProposalView) -> list[ConversationRow]:

@@ -11,6 +11,7 @@ from tests.people import sign_in_person
 
 WHO = "/v1/access/who"
 CHECK = "/v1/access/check"
+OWN_KEYS = "keys with the prefix payments/"
 QUESTION = {"scope": "write", "environment": "local", "key": "payments/limit"}
 
 
@@ -50,8 +51,8 @@ async def test_every_way_to_a_right_is_named(service: Service) -> None:
     people = {item["name"]: item["reasons"] for item in found["people"]}
     assert people.keys() == {"Asha", "Ben"}
     assert [reason["text"] for reason in people["Asha"]] == [
-        "admin via project payments, keys payments/ in all environments",
-        "editor via group platform, keys payments/ in local, because They own it.",
+        f"admin via project payments, {OWN_KEYS} in all environments",
+        f"editor via group platform, {OWN_KEYS} in local, because They own it.",
     ]
     assert [(reason["via"], reason["grant"]) for reason in people["Ben"]] == [
         (None, own["id"]),
@@ -106,14 +107,14 @@ async def test_write_is_a_reason_to_propose(service: Service) -> None:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ({}, "editor via group platform, keys payments/ in local, because They own it."),
+        ({}, f"editor via group platform, {OWN_KEYS} in local, because They own it."),
         (
             {"environment": "staging"},
-            "Asha has the scope write, but not for this key: keys payments/ in local.",
+            f"Asha has the scope write, but not for this key: {OWN_KEYS} in local.",
         ),
         (
             {"key": "search/limit"},
-            "Asha has the scope write, but not for this key: keys payments/ in local.",
+            f"Asha has the scope write, but not for this key: {OWN_KEYS} in local.",
         ),
         ({"scope": "reveal"}, "Asha has no grant with the scope reveal for this key."),
     ],
@@ -132,7 +133,7 @@ async def test_check_names_the_first_of_many_grants(service: Service) -> None:
     allowed, text = await check(service, "group:platform")
 
     assert not allowed
-    assert text.count("keys team-") == 10
+    assert text.count("keys with the prefix team-") == 10
     assert text.endswith("; and 2 more.")
 
 
@@ -245,13 +246,13 @@ async def test_limited_administrator_sees_no_foreign_token(service: Service) -> 
     found = await (await service.stranger.get(WHO, params=params, headers=headers)).json()
 
     tokens = {item["name"]: item["reasons"][0]["text"] for item in found["tokens"]}
-    assert tokens.pop("narrow") == "the token itself, keys payments/cards/ in all environments"
-    assert tokens.pop("a") == "the token itself, keys payments/ in all environments"
+    assert tokens.pop("narrow") == f"the token itself, {OWN_KEYS}cards/ in all environments"
+    assert tokens.pop("a") == f"the token itself, {OWN_KEYS} in all environments"
     # The administrator's own token, and `wide`.
     assert len(tokens) == 2
     for name, text in tokens.items():
         assert name.startswith("token:")
-        assert text == "the token itself, keys payments/cards/limit in staging"
+        assert text == f"the token itself, {OWN_KEYS}cards/limit in staging"
 
 
 async def test_caller_reads_own_rights(service: Service) -> None:
@@ -276,7 +277,7 @@ async def test_caller_reads_own_rights(service: Service) -> None:
                 "scopes": ["read", "write"],
                 "environments": ["local", "staging"],
                 "prefixes": ["payments/", "search/"],
-                "text": "read and write: keys payments/ and search/ in local and staging",
+                "text": f"read and write: {OWN_KEYS} or search/ in local and staging",
             }
         ],
     }

@@ -213,7 +213,7 @@ async def test_revert_shows_its_change_before_it_writes(service: Service) -> Non
     assert "Reverted revision 2 as revision 3." in await get(service, location.removeprefix(PAGE))
     assert await value(service, "limit") == 5
     assert "Too high" in await get(service, "/changes")
-    assert "This cannot be written." in await get(service, "/revert/2")
+    assert "This is not possible." in await get(service, "/revert/2")
 
 
 async def test_page_of_a_revert_says_what_it_reverted(service: Service) -> None:
@@ -317,7 +317,7 @@ async def test_revert_of_a_key_that_changed_again_is_refused(service: Service) -
     shown = await get(service, "/revert/2")
     status, text = await post(service, "/revert/2")
 
-    assert "This cannot be written. 1 key changed again since revision 2." in shown
+    assert "This is not possible. 1 key changed again since revision 2." in shown
     assert (status, "Nothing was written." in text) == (412, True)
     assert "Set 20 limit changed from 10 to 20" in text
     assert await value(service, "limit") == 20
@@ -334,7 +334,7 @@ async def test_revert_of_changed_properties_is_refused(service: Service) -> None
 
     text = await get(service, "/revert/1")
 
-    assert "This cannot be written. The environment is at version 3." in text
+    assert "This is not possible. The environment is at version 3." in text
 
 
 async def test_restore_shows_its_change_before_it_writes(service: Service) -> None:
@@ -344,8 +344,8 @@ async def test_restore_shows_its_change_before_it_writes(service: Service) -> No
     shown = await get(service, "/restore/1")
     status, location = await post(service, "/restore/1")
 
-    assert "This deletes 1 setting and changes 1 setting in local. This would write" in shown
-    assert "one new change set with 2 keys" in shown
+    words = "The restore is one change set with 2 keys. It deletes 1 setting and changes 1 setting"
+    assert f"{words} in local." in shown
     assert (status, location) == (303, f"{PAGE}/changes/3?saved=3")
     assert (await value(service, "limit"), await value(service, "size")) == (5, None)
     assert "already as it was at revision 1" in await get(service, "/restore/1")

@@ -138,7 +138,7 @@ async def test_grants_are_filtered_and_revoked(service: Service, console: Client
     await send(console, f"grants/{own.id}/revoke", reason="Changed teams")
     assert await listed("") == {everyone.id}
     history = await read(console, "grants/history")
-    assert "Revoked editor of Asha in local, for keys below shop/" in history
+    assert "Revoked editor of Asha in local, for keys with the prefix shop/" in history
     assert "Changed teams" in history
 
 
@@ -246,7 +246,9 @@ async def test_project_has_grants_and_tokens(service: Service, console: ClientSe
     assert "changed meanwhile" in await send(console, "projects/payments", expected=412, **change)
     await send(console, "projects/payments/delete", version="2", reason="Merged")
     assert "No projects yet" in await read(console, "projects?deleted=payments")
-    assert "now of keys below payments/, owner group bank" in await read(console, "grants/history")
+    assert "now of keys with the prefix payments/, owner group bank" in await read(
+        console, "grants/history"
+    )
 
 
 async def test_check_says_why(service: Service, console: ClientSession) -> None:

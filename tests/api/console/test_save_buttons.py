@@ -1,5 +1,7 @@
 """Each button that saves says what it does for the caller: write, propose, or it is not there."""
 
+import re
+
 import pytest
 
 from app.access.models import Scope
@@ -72,6 +74,11 @@ def texts(page: Element | None, tag: str) -> set[str]:
     return {item.text for item in page.all(tag)} if page is not None else set()
 
 
+def hints(page: Element | None) -> list[str]:
+    """Return what the page says of the proposal that a save makes."""
+    return [text for text in texts(page, "p") if text.startswith("This creates")]
+
+
 def asks_for_the_name(page: Element | None) -> bool:
     return page is not None and bool(page.all("input", name="confirmation"))
 
@@ -95,6 +102,21 @@ async def test_button_follows_the_right_to_save(
     assert not writes & texts(proposer, tag)
     assert not (writes | proposals) & texts(reader, tag)
     assert not asks_for_the_name(proposer)
+    assert not hints(writer)
+    assert hints(proposer) or path in _LINKS
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("path", PAGES)
+async def test_page_says_that_a_publisher_proposes_too(service: Service, path: str) -> None:
+    await protect(service, "production", approvals=1)
+    publisher = await person(service, Scope.READ, Scope.WRITE, Scope.PUBLISH)
+
+    page = await visit(publisher, path)
+
+    assert hints(page)
+    assert page is not None
+    assert re.findall(r"\bwrites?\b", page.one("main").text) == []
 
 
 @pytest.mark.usefixtures("filled")
