@@ -114,7 +114,7 @@ def change(
 ) -> None:
     """Change the owner group or the description of a project.
 
-    To change the group needs the name of the project again, because the old group loses its rights.
+    Changing the group needs the name of the project again, because the old group loses its rights.
 
     Example: python -m app project set payments --description "Cards and invoices"
     """

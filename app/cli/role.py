@@ -101,7 +101,7 @@ def change(
 ) -> None:
     """Change a role. Its holders have the new scopes within a second.
 
-    To take scopes away needs the name of the role again.
+    Taking scopes away needs the name of the role again.
 
     Example: python -m app role set releaser --scope read --scope write --scope publish
     """

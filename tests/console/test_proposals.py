@@ -125,6 +125,20 @@ async def test_emergency_is_marked_in_the_history(service: Service, visit: Visit
     await expect(page.get_by_text("emergency, without approval")).to_be_visible()
 
 
+async def test_emergency_changes_the_words_of_a_review(service: Service, visit: Visit) -> None:
+    await write(service, put("checkout", FLAG, kind="flag"))
+    await protect(service, approvals=1)
+    page = visit.page
+    await sign_in(visit, await service.token(*MEMBER, Scope.PUBLISH))
+    await visit.open("/console/environments/staging/flag-actions?action=switch-off&flag=checkout")
+    title = page.get_by_role("heading", level=1)
+    change = "witch off checkout in staging"
+
+    await expect(title).to_have_text(f"Propose to s{change}", use_inner_text=True)
+    await page.get_by_label("Emergency").check()
+    await expect(title).to_have_text(f"S{change}", use_inner_text=True)
+
+
 async def test_pages_of_a_proposal_are_accessible(service: Service, visit: Visit) -> None:
     await write(service, put("checkout", FLAG, kind="flag"), put("a", 1))
     await protect(service, approvals=1)

@@ -34,7 +34,7 @@ def check_administration(written: AppliedChangeSets, rights: Rights) -> None:
     ):
         raise Forbidden(
             "scope_missing",
-            "To change fractional, protected or protection needs the scope admin. "
+            "Changing fractional, protected or protection needs the scope admin. "
             f"{BY_ADMINISTRATOR}",
         )
 
@@ -96,7 +96,7 @@ async def delete_environment(
     await edit.lock()
     if not edit.rights.covers_all(Scope.ADMIN, name):
         raise Forbidden(
-            "scope_missing", f"To delete an environment needs the scope admin. {BY_ADMINISTRATOR}"
+            "scope_missing", f"Deleting an environment needs the scope admin. {BY_ADMINISTRATOR}"
         )
     await tokens.lapse(edit, name)
     await grants.lapse(edit, name)

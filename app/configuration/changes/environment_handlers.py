@@ -74,7 +74,7 @@ async def patch_environment(request: web.Request) -> web.Response:
     """Change the properties of an environment.
 
     `If-Match` has the `version` of the environment. The body is a merge patch (RFC 7396). It makes
-    one change set. To change `fractional`, `protected` or `protection` needs the scope `admin`.
+    one change set. Changing `fractional`, `protected` or `protection` needs the scope `admin`.
     """
     options = read_options(request)
     # GET sends no ETag: it would change with each revision, because the response has the revision.

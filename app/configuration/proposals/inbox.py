@@ -26,8 +26,10 @@ _NEWS_MAX = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Inbox:
-    """`waiting` has the keys that the person may approve and has not, by environment, and `news`
-    what has happened since they last looked: both by proposal, the latest first.
+    """What waits for a person, and what is new to them, by proposal. The latest comes first.
+
+    `waiting` has the keys that the person may still approve, by environment. `news` has the events
+    of their own proposals since they last opened them.
     """
 
     waiting: Mapping[int, Mapping[str, Sequence[str]]]

@@ -72,7 +72,7 @@ async def post_action(request: web.Request) -> web.Response:
     except AppError as error:
         typed = {name: form.get(name, "") for name in ("text", "apply_at")}
         return await proposal_page(request, error, action=action, **typed)
-    return redirect(frame(request).url_of("proposals", str(id_), done=action))
+    return redirect(frame(request).url_of("proposals", str(id_)))
 
 
 def _text(form: Form) -> str:

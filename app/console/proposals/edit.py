@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import msgspec
 from aiohttp import web
@@ -55,7 +56,7 @@ async def post_edit(request: web.Request) -> web.Response:
         await steps.edit(request, proposal.id, patch, expected=expected)
     except AppError as error:
         return await _edit_page(request, proposal, title, message, texts, error)
-    return redirect(frame(request).url_of("proposals", str(proposal.id), done="edit"))
+    return redirect(frame(request).url_of("proposals", str(proposal.id)))
 
 
 async def _find(request: web.Request) -> Proposal:
@@ -69,10 +70,13 @@ async def _find(request: web.Request) -> Proposal:
 
 
 def _text(operation: AnyOperation) -> str:
-    """Return the value of an operation as JSON. A secret and a deletion have none."""
-    if isinstance(operation, PutOperation) and operation.kind != "secret":
-        return pretty(operation.value)
-    return ""
+    """Return the value of an operation as JSON."""
+    return pretty(operation.value) if _has_value(operation) else ""
+
+
+def _has_value(operation: AnyOperation) -> TypeGuard[PutOperation]:
+    """Return whether the form shows a value: a secret and a deletion have none."""
+    return isinstance(operation, PutOperation) and operation.kind != "secret"
 
 
 def _edited(operation: AnyOperation, text: str, seen: str, position: int) -> AnyOperation:
@@ -82,7 +86,7 @@ def _edited(operation: AnyOperation, text: str, seen: str, position: int) -> Any
     if not isinstance(operation, PutOperation) and version == 0:
         raise invalid(f"operations[{position}].key", "does not exist any more")
     operation = msgspec.structs.replace(operation, version=version)
-    if not isinstance(operation, PutOperation) or operation.kind == "secret":
+    if not _has_value(operation):
         return operation
     value = parse_json(text, f"operations[{position}].value")
     return msgspec.structs.replace(operation, value=value)
@@ -119,11 +123,10 @@ async def _rows(
                 version = entry.version or 0
                 if version != operation.version and entry.content is not None:
                     present = pretty(entry.content.value)
-            has_value = isinstance(operation, PutOperation) and operation.kind != "secret"
             rows.append(
                 EditRow(
                     operation=operation,
-                    text=text if has_value else None,
+                    text=text if _has_value(operation) else None,
                     version=version,
                     present=present,
                 )

@@ -74,7 +74,7 @@ _EMPTY = {
 async def get_proposals(request: web.Request) -> web.Response:
     """List the proposals that change keys of the caller, the latest first.
 
-    To review are those alone that wait for the caller.
+    The tab "To review" has those that wait for the approval of the caller.
     """
     shown = request.query.get("show", "review")
     shown = shown if shown in FILTERS else "review"
@@ -147,7 +147,6 @@ async def proposal_page(
         problem=problem,
         conversation=conversation(request, shown),
         is_new="new" in request.query,
-        is_done=request.query.get("done", ""),
         errors=FormErrors() if error is None else FormErrors.of(error),
         fields=fields,
     )
