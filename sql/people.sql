@@ -192,6 +192,48 @@ select
 from grants
 order by created_at, id;
 
+-- name: list_grant_page(after, person_id, group_name, role, environments, within, page_size)
+-- Grants by id. Null `person_id`, `group_name`, `role` and `environments` select all.
+select
+    id,
+    mac,
+    person_id,
+    group_name,
+    role,
+    environments,
+    prefix,
+    reason,
+    created_by,
+    created_at
+from grants
+where id > :after
+  and (:person_id::text is null or person_id = :person_id)
+  and (:group_name::text is null or group_name = :group_name)
+  and (:role::text is null or role = :role)
+  and (:environments::text[] is null or environments && :environments)
+  and starts_with(prefix, :within)
+order by id
+limit :page_size;
+
+-- name: get_grant(id)^
+select
+    id,
+    mac,
+    person_id,
+    group_name,
+    role,
+    environments,
+    prefix,
+    reason,
+    created_by,
+    created_at
+from grants
+where id = :id;
+
+-- name: count_grants()$
+select count(*)
+from grants;
+
 -- name: insert_grant(id, mac, person_id, group_name, role, environments, prefix, reason, created_by, created_at)!
 insert into grants (
     id,

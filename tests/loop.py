@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import FrameType
 
 _ATTEMPTS = 4
 
@@ -63,3 +65,35 @@ async def longest_share(work: Callable[[], Awaitable[object]], limit: float) -> 
         if share < limit:
             break
     return share
+
+
+async def most_calls(work: Callable[[], Awaitable[object]]) -> int:
+    """Return the number of function calls in the longest iteration of the loop during the work.
+
+    It is a count of work, so it depends neither on the machine nor on coverage. The work runs
+    twice: the first time fills caches.
+    """
+    await work()
+    calls = most = 0
+
+    def count(_: FrameType, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    async def watch() -> None:
+        nonlocal calls, most
+        while True:
+            calls = 0
+            await asyncio.sleep(0)
+            most = max(most, calls)
+
+    watching = asyncio.create_task(watch())
+    sys.setprofile(count)
+    try:
+        await work()
+    finally:
+        sys.setprofile(None)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+    return most

@@ -98,10 +98,13 @@ class Rights:
         # The keys in every environment, and those in each named one, with the former.
         self._everywhere: dict[Scope, Keys] = {}
         self._named: dict[Scope, dict[str, Keys]] = {}
-        for scope in {scope for grant in self.grants for scope in scopes_of(grant)}:
-            held = [grant for grant in self.grants if scope in scopes_of(grant)]
+        # Most scopes and environments have the keys of the same grants.
+        known: dict[frozenset[int], Keys] = {}
+        scopes = [with_implied(grant.scopes) for grant in self.grants]
+        for scope in frozenset[Scope]().union(*scopes):
+            held = [grant for grant, own in zip(self.grants, scopes, strict=True) if scope in own]
             names = {name for grant in held for name in grant.environments}
-            found = {name: _keys(held, name) for name in names}
+            found = {name: _keys(held, name, known) for name in names}
             self._everywhere[scope] = found.pop(EVERY_ENVIRONMENT, NO_KEYS)
             self._named[scope] = found
         every = self._scopes_of_all_keys(EVERY_ENVIRONMENT)
@@ -190,18 +193,22 @@ def allowed(principal: RightsHolder, action: Scope, environment: str, key: str) 
     return key in principal.rights.keys(action, environment)
 
 
-def scopes_of(grant: Grant) -> frozenset[Scope]:
-    """Return the scopes of a grant, with propose if it has write."""
-    return grant.scopes | {Scope.PROPOSE} if Scope.WRITE in grant.scopes else grant.scopes
+def with_implied(scopes: frozenset[Scope]) -> frozenset[Scope]:
+    """Return the scopes, with propose if write is among them."""
+    return scopes | {Scope.PROPOSE} if Scope.WRITE in scopes else scopes
 
 
-def _keys(grants: Iterable[Grant], environment: str) -> Keys:
-    return Keys.below(
-        prefix
+def _keys(grants: Iterable[Grant], environment: str, known: dict[frozenset[int], Keys]) -> Keys:
+    """Return the keys of these grants in the environment, from `known` if they are there."""
+    here = [
+        grant
         for grant in grants
         if environment in grant.environments or EVERY_ENVIRONMENT in grant.environments
-        for prefix in grant.prefixes
-    )
+    ]
+    ids = frozenset(map(id, here))
+    if ids not in known:
+        known[ids] = Keys.below(prefix for grant in here for prefix in grant.prefixes)
+    return known[ids]
 
 
 # Those of an operator at the host, who has access to the database, and of the service itself.

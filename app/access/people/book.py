@@ -61,8 +61,23 @@ class GrantBook:
         return self.union(self.held_by(person_id, groups))
 
     def union(self, held: Iterable[RoleGrant]) -> Rights:
-        """Return the rights that these grants give together."""
-        return Rights(self.given(grant) for grant in held if grant.role in self.roles)
+        """Return the rights that these grants give together.
+
+        Grants that differ in the prefix alone become one: a person may have thousands of them.
+        """
+        prefixes: dict[tuple[str, frozenset[str]], set[str]] = {}
+        for grant in held:
+            prefixes.setdefault((grant.role, grant.environments), set()).add(grant.prefix)
+        return Rights(
+            Grant(
+                scopes=self.roles[role].scopes,
+                environments=environments,
+                prefixes=frozenset(below),
+                expires_at=None,
+            )
+            for (role, environments), below in prefixes.items()
+            if role in self.roles
+        )
 
     def given(self, held: RoleGrant) -> Grant:
         """Return the scopes, environments and prefix of a grant whose role is known."""

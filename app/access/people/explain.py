@@ -8,12 +8,12 @@ from app.access.delegation import reaches
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope, Token
 from app.access.people.book import GrantBook
 from app.access.people.caller_rights import place_words
-from app.access.people.grants import is_visible
+from app.access.people.grants import is_visible, visible
 from app.access.people.models import Person, RoleGrant
 from app.access.people.rows import find_person, person_of
 from app.access.people.signatures import RowSigner
 from app.access.people.views import AccessCheck, AccessHolder, AccessReason, WhoMay
-from app.access.permissions import Rights, scopes_of
+from app.access.permissions import Rights, with_implied
 from app.access.refusals import environment_foreign, key_foreign
 from app.database import Connection, sql
 from app.errors import NotFound, Violation
@@ -102,6 +102,27 @@ class _Explainer:
         )
         return AccessHolder(actor=actor, name=actor, reasons=[_of_token(here)])
 
+    def missing(self, name: str, given: Iterable[Grant], held: Iterable[RoleGrant]) -> str:
+        """Return why an actor may not do this, without grants that the caller may not manage."""
+        scope, roles = self.question.scope, self.book.roles.values()
+        able = {role.name for role in roles if scope in with_implied(role.scopes)}
+        found = visible(self.own, [grant for grant in held if grant.role in able])
+        elsewhere = [
+            *(
+                grant
+                for grant in given
+                if scope in with_implied(grant.scopes)
+                and reaches(self.own, grant.environments, grant.prefixes)
+            ),
+            *map(self.book.given, found[:_PLACES_MAX]),
+        ]
+        if not elsewhere:
+            return f"{name} has no grant with the scope {scope} for this key."
+        places = "; ".join(map(place_words, elsewhere))
+        if len(found) > _PLACES_MAX:
+            places += f"; and {len(found) - _PLACES_MAX} more"
+        return f"{name} has the scope {scope}, but not for this key: {places}."
+
 
 def check_question(own: Rights, question: Question) -> None:
     """Check that an administrator may ask about this key. Raises Forbidden."""
@@ -151,7 +172,11 @@ async def who_may(
             AccessHolder(
                 actor=person.actor,
                 name=person.name,
-                reasons=explainer.reasons(book.held_by(person.id, person.groups)),
+                # A group may have thousands of grants, so use what was found of it above.
+                reasons=[
+                    *explainer.reasons(book.held_by(person.id, ())),
+                    *(reason for group in person.groups for reason in groups.get(group, ())),
+                ],
             )
             for person in people
         ],
@@ -201,7 +226,6 @@ async def check(
     else:
         raise _unknown()
     text = "; ".join(reason.text for reason in reasons)
-    given += [book.given(grant) for grant in held if grant.role in book.roles]
     return AccessCheck(
         actor=actor,
         actor_name=name,
@@ -209,21 +233,9 @@ async def check(
         environment=question.environment,
         key=question.key,
         allowed=bool(reasons),
-        text=text or refusal or _missing(name, given, question, own),
+        text=text or refusal or explainer.missing(name, given, held),
         reasons=reasons,
     )
-
-
-def _missing(name: str, given: Iterable[Grant], question: Question, own: Rights) -> str:
-    """Return why an actor may not do this, without grants that the caller may not manage."""
-    able = [grant for grant in given if question.scope in scopes_of(grant)]
-    elsewhere = [g for g in able if reaches(own, g.environments, g.prefixes)]
-    if elsewhere:
-        places = "; ".join(map(place_words, elsewhere[:_PLACES_MAX]))
-        if len(elsewhere) > _PLACES_MAX:
-            places += f"; and {len(elsewhere) - _PLACES_MAX} more"
-        return f"{name} has the scope {question.scope}, but not for this key: {places}."
-    return f"{name} has no grant with the scope {question.scope} for this key."
 
 
 def _refusal_of_person(person: Person, signer: RowSigner) -> str | None:

@@ -6,8 +6,6 @@ from app.access.guard import CALLER, TOKENS
 from app.access.models import Scope
 from app.access.people import caller_rights, explain
 from app.access.people.explain import Question
-from app.access.people.rows import read_book
-from app.access.people.signatures import RowSigner
 from app.environments import service as environments
 from app.errors import malformed
 from app.http import wire
@@ -23,11 +21,12 @@ async def list_who_may(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"scope", "environment", "key", "after", "limit"})
     question, key = _question(query), request.app[TOKENS].key
 
+    await request.app[TOKENS].refresh()
     async with request.app[DATABASE].connection() as connection:
         explain.check_question(request[CALLER].rights, question)
         await environments.get(connection, question.environment)
         answer = await explain.who_may(
-            *(connection, key, await read_book(connection, RowSigner(key))),
+            *(connection, key, request.app[TOKENS].people.book),
             *(request[CALLER].rights, question),
             after=query.get("after", ""),
             limit=wire.page_size(query),
@@ -47,11 +46,12 @@ async def check_access(request: web.Request) -> web.Response:
         raise malformed("actor", "must be given")
     key = request.app[TOKENS].key
 
+    await request.app[TOKENS].refresh()
     async with request.app[DATABASE].connection() as connection:
         explain.check_question(request[CALLER].rights, question)
         await environments.get(connection, question.environment)
         answer = await explain.check(
-            *(connection, key, await read_book(connection, RowSigner(key))),
+            *(connection, key, request.app[TOKENS].people.book),
             *(request[CALLER].rights, question),
             actor=query["actor"],
         )

@@ -1,5 +1,6 @@
 """Create, list and revoke grants. Administrators see and manage those within their own rights."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ from app.access.people.models import RoleGrant, person_id_of
 from app.access.people.rows import find_person, grant_of, insert_grant
 from app.access.people.signatures import RowSigner
 from app.access.people.views import GROUP_MAX, GrantPage, GrantView, NewGrant
-from app.access.permissions import Rights
+from app.access.permissions import ALL_KEYS, Keys, Rights
 from app.database import Connection, sql
 from app.errors import Conflict, NotFound, Violation, invalid
 from app.names import is_stored_key
@@ -22,6 +23,8 @@ from app.settings import Secret
 
 # Each instance has all grants in memory.
 GRANTS_MAX = 5_000
+# One statement reads this many grants.
+GRANTS_AT_ONCE = 500
 PREFIX_RULE = (
     "must be empty, or begin with a letter, a digit or _, and hold only letters, digits and . _ / -"
 )
@@ -37,17 +40,10 @@ class GrantFilter:
     environment: str | None = None
     project: str | None = None
 
-    def accepts(self, grant: RoleGrant) -> bool:
-        """Return whether the grant is listed, apart from its project."""
-        return (
-            (self.person is None or person_id_of(self.person) == grant.person_id)
-            and self.group in {None, grant.group_name}
-            and self.role in {None, grant.role}
-            and not (
-                self.environment
-                and grant.environments.isdisjoint({self.environment, EVERY_ENVIRONMENT})
-            )
-        )
+    @property
+    def environments(self) -> list[str] | None:
+        """What a grant in the environment names, None for any."""
+        return [self.environment, EVERY_ENVIRONMENT] if self.environment else None
 
 
 async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
@@ -85,8 +81,7 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     book = await edit.book()
     _check_role(grant.role, book)
     edit.check_own(book.given(grant))
-    stored = [grant_of(row) async for row in sql.list_grants(edit.connection)]
-    if len(stored) >= GRANTS_MAX:
+    if await sql.count_grants(edit.connection) >= GRANTS_MAX:
         raise Conflict(
             "grants_full", f"The limit of {GRANTS_MAX} grants is reached. Revoke some first."
         )
@@ -156,11 +151,10 @@ async def lapse(edit: AccessEdit, environment: str) -> None:
 
 async def find(connection: Connection, rights: Rights, grant_id: str) -> RoleGrant:
     """Return a grant within these rights. Raises NotFound for any other."""
-    async for row in sql.list_grants(connection):
-        grant = grant_of(row)
-        if grant.id == grant_id and is_visible(rights, grant):
-            return grant
-    raise NotFound("grant_unknown", "There is no such grant.")
+    row = await sql.get_grant(connection, id=grant_id)
+    if row is None or not is_visible(rights, grant := grant_of(row)):
+        raise NotFound("grant_unknown", "There is no such grant.")
+    return grant
 
 
 async def list_page(
@@ -175,15 +169,23 @@ async def list_page(
     """Return the grants within these rights. Raises NotFound for a project outside of them."""
     name = filters.project
     within = "" if name is None else await _prefix_of(connection, rights, name)
-    grants = [
-        grant
-        async for row in sql.list_grants(connection)
-        if (grant := grant_of(row)).id > after
-        and filters.accepts(grant)
-        and grant.prefix.startswith(within)
-        and is_visible(rights, grant)
-    ]
-    grants.sort(key=lambda grant: grant.id)
+    grants: list[RoleGrant] = []
+    is_last = False
+    while len(grants) <= limit and not is_last:
+        rows = sql.list_grant_page(
+            connection,
+            after=after,
+            person_id=None if filters.person is None else person_id_of(filters.person),
+            group_name=filters.group,
+            role=filters.role,
+            environments=filters.environments,
+            within=within,
+            page_size=GRANTS_AT_ONCE,
+        )
+        read = [grant_of(row) async for row in rows]
+        grants += visible(rights, read)
+        is_last = len(read) < GRANTS_AT_ONCE
+        after = read[-1].id if read else after
     page = grants[:limit]
     views = await grant_views(connection, key, page)
     return GrantPage(items=views, next=page[-1].id if len(grants) > limit else None)
@@ -219,7 +221,24 @@ async def grant_views(
 
 def is_visible(rights: Rights, grant: RoleGrant) -> bool:
     """Return whether an administrator with these rights may see and revoke a grant."""
-    return all(grant.prefix in rights.keys(Scope.ADMIN, name) for name in grant.environments)
+    return bool(visible(rights, [grant]))
+
+
+def visible(rights: Rights, grants: Iterable[RoleGrant]) -> list[RoleGrant]:
+    """Return the grants that an administrator with these rights may see and revoke.
+
+    Thousands of grants name few sets of environments, so look up the keys of each set once.
+    """
+    limits: dict[frozenset[str], set[Keys]] = {}
+    found = []
+    for grant in grants:
+        keys = limits.get(grant.environments)
+        if keys is None:
+            keys = {rights.keys(Scope.ADMIN, name) for name in grant.environments} - {ALL_KEYS}
+            limits[grant.environments] = keys
+        if not keys or all(grant.prefix in limit for limit in keys):
+            found.append(grant)
+    return found
 
 
 def remarks(*, is_genuine: bool) -> list[str]:
@@ -245,7 +264,10 @@ def _check_role(role: str, book: GrantBook) -> None:
 
 def _check_new(grant: RoleGrant, existing: tuple[RoleGrant, ...]) -> None:
     for other in existing:
-        if described(other) | {"reason": ""} == described(grant) | {"reason": ""}:
+        # The first condition spares the descriptions of thousands of grants.
+        if other.prefix == grant.prefix and (
+            described(other) | {"reason": ""} == described(grant) | {"reason": ""}
+        ):
             raise Conflict("grant_exists", f"The grant {other.id} says the same.")
 
 

@@ -1,5 +1,7 @@
 """The rows of people, roles, grants and projects."""
 
+import asyncio
+
 import asyncpg
 
 from app.access.models import Scope
@@ -7,6 +9,9 @@ from app.access.people.book import GrantBook
 from app.access.people.models import Person, Project, Role, RoleGrant, SignedRow
 from app.access.people.signatures import RowSigner
 from app.database import Connection, sql
+
+# The number of grants after which the event loop gets a turn. They take 2 ms.
+_SLICE_GRANTS = 250
 
 
 async def read_book(
@@ -19,7 +24,11 @@ async def read_book(
         # A role with a scope of a newer release cannot be used here.
         if set(row["scopes"]) <= set(Scope)
     ]
-    grants = [grant_of(row) async for row in sql.list_grants(connection)]
+    grants: list[RoleGrant] = []
+    async for row in sql.list_grants(connection):
+        grants.append(grant_of(row))
+        if len(grants) % _SLICE_GRANTS == 0:
+            await asyncio.sleep(0)
     projects = [project_of(row) async for row in sql.list_projects(connection)]
     return GrantBook(
         await signer.genuine(roles, unsigned),

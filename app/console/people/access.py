@@ -61,8 +61,7 @@ def visible_grants(request: web.Request) -> list[RoleGrant]:
     """
     directory = request.app[TOKENS].people
     ignored = [row for row in directory.unsigned if isinstance(row, RoleGrant)]
-    rights, every = own_rights(request), [*directory.book.grants, *ignored]
-    return [grant for grant in every if grants.is_visible(rights, grant)]
+    return grants.visible(own_rights(request), [*directory.book.grants, *ignored])
 
 
 def expected_version(text: str) -> ExpectedVersion:

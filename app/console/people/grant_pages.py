@@ -37,7 +37,7 @@ async def get_grants(request: web.Request) -> web.Response:
     query = {
         name: request.query.get(name, "").strip() for name in ("environment", "key", "role", "who")
     }
-    filters = GrantFilter(role=query["role"] or None, environment=query["environment"] or None)
+    environments = GrantFilter(environment=query["environment"]).environments
 
     async def read(connection: Connection) -> dict[str, Any]:
         visible = visible_grants(request)
@@ -47,7 +47,9 @@ async def get_grants(request: web.Request) -> web.Response:
         near = [
             grant
             for grant in visible
-            if filters.accepts(grant) and _is_near(grant.prefix, query["key"])
+            if query["role"] in {"", grant.role}
+            and (environments is None or not grant.environments.isdisjoint(environments))
+            and _is_near(grant.prefix, query["key"])
         ]
         matching = await _held_by(connection, near, query["who"]) if query["who"] else near
         matching.sort(key=lambda grant: (grant.prefix, grant.group_name or "", grant.role))

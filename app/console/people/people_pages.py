@@ -27,7 +27,7 @@ from app.console.people.access import (
     read_current,
     visible_grants,
 )
-from app.console.people.listed_page import ListedPage, listed_page
+from app.console.people.listed_page import ROWS_MAX, ListedPage, listed_page
 from app.console.people.rows import RightsRow, environment_words, person_row, rights_row
 from app.console.rendering import frame, page
 from app.database import Connection, sql
@@ -37,7 +37,6 @@ from app.http.keys import DATABASE, SETTINGS
 from app.http.wire import LATEST
 from app.settings import Settings
 
-_PAGE_SIZE = 100
 # For the choice of a form.
 _PEOPLE_MAX = 500
 # The grants of a group in the list of groups.
@@ -75,7 +74,7 @@ async def get_people(request: web.Request) -> web.Response:
             search=search or None,
             group=group or None,
             after=request.query.get("after", ""),
-            limit=_PAGE_SIZE,
+            limit=ROWS_MAX,
         )
         return {
             "rows": [person_row(request, view) for view in found.items],
@@ -156,12 +155,10 @@ async def held_rights(
 
     An administrator sees those within their own rights; a person sees all of theirs.
     """
-    book, rights = request.app[TOKENS].people.book, own_rights(request)
+    book = request.app[TOKENS].people.book
     is_genuine = RowSigner(request.app[TOKENS].key).accepts(person)
     held = book.held_by(person.id, person.groups) if is_genuine else []
-    part = listed_page(
-        request, [grant for grant in held if is_own or grants.is_visible(rights, grant)]
-    )
+    part = listed_page(request, held if is_own else grants.visible(own_rights(request), held))
     names = await actor_names(connection, [grant.created_by for grant in part.rows])
     rows = [rights_row(request, book, grant, names) for grant in part.rows]
     return ListedPage(rows=rows, number=part.number, count=part.count)

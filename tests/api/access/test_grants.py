@@ -194,6 +194,28 @@ async def test_pages_have_each_grant_once(service: Service) -> None:
     assert (len(seen), set(seen)) == (5, created)
 
 
+async def test_limited_administrator_gets_full_pages(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grants of others between those of the caller make no page shorter."""
+    monkeypatch.setattr(grants, "GRANTS_AT_ONCE", 2)
+    prefixes = [prefix for number in range(4) for prefix in ("search/", f"payments/{number}/")]
+    made = [
+        await make(service, prefix=prefix, group=f"g{number}")
+        for number, prefix in enumerate(prefixes)
+    ]
+    own = sorted(grant["id"] for grant in made if grant["prefix"].startswith("payments/"))
+    headers = await limited(service)
+    seen: list[list[str]] = []
+    page: dict[str, Any] = {"next": ""}
+    while page["next"] is not None:
+        query = {"limit": "3", "after": page["next"]}
+        page = await (await service.stranger.get(PATH, params=query, headers=headers)).json()
+        seen.append([item["id"] for item in page["items"]])
+
+    assert seen == [own[:3], own[3:]]
+
+
 async def test_limited_administrator_sees_only_grants_within(service: Service) -> None:
     own = await make(service, prefix="payments/cards/")
     foreign = [
