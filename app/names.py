@@ -47,6 +47,13 @@ def is_prefix(text: str) -> bool:
     return text == "" or is_stored_key(text)
 
 
+def prefixes_rule(prefixes: Sequence[str]) -> str | None:
+    """Return the rule that the prefixes of one request break, None if they break none."""
+    if len(prefixes) > PREFIXES_MAX:
+        return f"must have at most {PREFIXES_MAX} items"
+    return None if all(map(is_prefix, prefixes)) else f"each {PREFIX_RULE}"
+
+
 def is_environment(text: str) -> bool:
     return _ENVIRONMENT.fullmatch(text) is not None
 

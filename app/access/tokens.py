@@ -22,7 +22,7 @@ from app.access.token_views import NAME_MAX, TokenPage, TokenView
 from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Conflict, NotFound, invalid
-from app.names import PREFIX_RULE, PREFIXES_MAX, is_prefix
+from app.names import prefixes_rule
 
 AnyToken = TypeVar("AnyToken", bound=Token)
 
@@ -62,10 +62,8 @@ def read_prefixes(prefixes: Sequence[str]) -> frozenset[str]:
     """Return the prefixes of a new token, without those that others imply. Raises Invalid."""
     if not prefixes:
         raise invalid("prefixes", "must not be empty; an empty prefix is for all keys")
-    if len(prefixes) > PREFIXES_MAX:
-        raise invalid("prefixes", f"must have at most {PREFIXES_MAX} items")
-    if not all(map(is_prefix, prefixes)):
-        raise invalid("prefixes", f"each {PREFIX_RULE}")
+    if rule := prefixes_rule(prefixes):
+        raise invalid("prefixes", rule)
     return frozenset(Keys.below(prefixes).prefixes)
 
 

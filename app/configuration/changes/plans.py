@@ -20,7 +20,7 @@ from app.database import Connection, sql
 from app.environments import service as environments
 from app.errors import Forbidden, NotFound, Violation, invalid
 from app.http.conditions import ExpectedVersion
-from app.names import first_words
+from app.names import first_words, prefixes_rule
 from app.threads import free_later, in_turn
 
 # The text of an error names at most 10 keys; its violations name all.
@@ -37,14 +37,16 @@ class ChangePlan:
     message: str
 
 
-def narrowed(rights: Rights, environment: str, prefixes: Iterable[str]) -> Keys:
-    """Return the keys below the prefixes, without prefixes all keys. Raises Forbidden.
+def narrowed(rights: Rights, environment: str, prefixes: Sequence[str]) -> Keys:
+    """Return the keys below the prefixes, without prefixes all keys. Raises Invalid and Forbidden.
 
     The caller must hold each prefix: a refusal by key would tell whether foreign keys changed.
     """
-    only = Keys.below(prefixes)
-    if not only:
+    if rule := prefixes_rule(prefixes):
+        raise invalid("prefixes", rule)
+    if not prefixes:
         return ALL_KEYS
+    only = Keys.below(prefixes)
     own = own_keys(rights, environment)
     if not own.includes(only):
         raise Forbidden(
@@ -65,7 +67,7 @@ async def revert(
 ) -> ChangePlan:
     """Plan the inverse of a change set. Raises NotFound, also if the caller may read none of it.
 
-    `only` limits it to some keys, without the properties.
+    `only` limits it to some keys, without the properties. All keys include the properties.
 
     Each operation expects the version that the change set wrote. So applying the plan raises Stale
     with each key that has changed since; the same holds for the properties.
@@ -100,7 +102,7 @@ async def restore(
 ) -> ChangePlan:
     """Plan to make the whole environment as it was at a moment. Locks the environment.
 
-    `only` limits it to some keys, without the properties.
+    `only` limits it to some keys, without the properties. All keys include the properties.
     `protected` and `protection` stay as they are now. Entries that were imported leniently are
     restored too.
     """

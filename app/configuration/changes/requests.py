@@ -104,7 +104,8 @@ class NewChangeSet(_Body, frozen=True, kw_only=True):
     message: Message = ""
 
 
-# To change only keys that begin with one of them. The empty list is for all keys.
+# To change only keys that begin with one of them. The empty list and the empty prefix are for all
+# keys, and so for the properties too.
 Prefixes = Annotated[
     list[Annotated[str, msgspec.Meta(max_length=KEY_LENGTH_MAX)]],
     msgspec.Meta(max_length=PREFIXES_MAX),
@@ -112,7 +113,10 @@ Prefixes = Annotated[
 
 
 class RevertRequest(_Body, frozen=True, kw_only=True):
-    """With `prefixes`, only keys that begin with one of them are reverted, and no properties."""
+    """With `prefixes`, only keys that begin with one of them are reverted, and no properties.
+
+    The empty prefix is for all keys and the properties.
+    """
 
     prefixes: Prefixes = []
     message: Message = ""
@@ -121,7 +125,8 @@ class RevertRequest(_Body, frozen=True, kw_only=True):
 class RestoreRequest(_Body, frozen=True, kw_only=True):
     """The moment to restore: either a revision or a time.
 
-    With `prefixes`, only keys that begin with one of them are restored, and no properties.
+    With `prefixes`, only keys that begin with one of them are restored, and no properties. The
+    empty prefix is for all keys and the properties.
     """
 
     revision: Version | None = None

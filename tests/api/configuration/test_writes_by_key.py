@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from app.access.models import Grant, Scope
-from app.access.permissions import Rights
+from app.access.permissions import OPERATOR_RIGHTS, Rights
 from app.configuration.changes import plans
 from app.database import Connection
-from app.errors import Forbidden
+from app.errors import Forbidden, Invalid
 from app.http.keys import DATABASE
 from tests.api.configuration.proposal_calls import (
     Answer,
@@ -317,6 +317,34 @@ async def test_revert_of_prefixes_leaves_the_properties(service: Service) -> Non
     assert [c["key"] for c in change_set["changes"]] == [OWN]
     async with service.client.get(STAGING) as found:
         assert (await found.json())["metadata"] == {"owner": "platform"}
+
+
+@pytest.mark.parametrize("prefixes", [["a" * 256], ["/a"], ["é"], ["a"] * 101])
+async def test_command_and_api_refuse_the_same_prefixes(
+    service: Service, prefixes: list[str]
+) -> None:
+    reviewer = await person(service, READ, WRITE)
+
+    for path, body in (("changes/1/revert", {}), ("restore", {"revision": 0})):
+        answer = await reviewer.call("POST", f"{STAGING}/{path}", {**body, "prefixes": prefixes})
+        assert answer.status in {400, 422}, answer.body
+        assert answer.body["errors"][0]["field"].startswith("prefixes")
+    # A command without FLAGSTONE_URL calls this with the rights of an operator.
+    with pytest.raises(Invalid):
+        plans.narrowed(OPERATOR_RIGHTS, "staging", prefixes)
+
+
+async def test_empty_prefix_of_a_revert_is_for_keys_and_properties(service: Service) -> None:
+    reviewer = await person(service, READ, WRITE)
+    patch = {"op": "patch", "version": 1, "metadata": {"owner": "platform"}}
+    await write(service, put(OWN, 1), put(FOREIGN, 1), patch)
+
+    answer = await reviewer.call("POST", f"{STAGING}/changes/1/revert", {"prefixes": [""]})
+
+    (change_set,) = answer.body["change_sets"]
+    assert [c["key"] for c in change_set["changes"]] == [OWN, FOREIGN]
+    async with service.client.get(STAGING) as found:
+        assert (await found.json())["metadata"] == {}
 
 
 async def test_removal_of_a_used_segment_names_no_foreign_user(
