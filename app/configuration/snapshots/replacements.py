@@ -46,7 +46,13 @@ class Replacements:
         self.counts: Counter[str] = Counter()
 
     def record(self, before: Environment, after: Environment) -> None:
-        """Record the replacement of a state by one of a new epoch."""
+        """Record the replacement of a state by one of a new epoch.
+
+        If the new epoch begins after all that was read, the environment was deleted and created
+        again since, and nothing is lost.
+        """
+        if after.first_revision > before.revision:
+            return
         name = after.name
         log.warning(
             "history_replaced", environment=name, before=before.revision, after=after.revision

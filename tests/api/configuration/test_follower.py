@@ -154,6 +154,18 @@ async def test_restored_database_is_a_new_epoch(
     assert read.status == (200 if written_since else 404)
 
 
+def _replacements(follower: Follower) -> float:
+    """Return how often the history of local was replaced."""
+    samples = [sample for metric in follower.metrics() for sample in metric.samples]
+    (count,) = [
+        sample.value
+        for sample in samples
+        if sample.name == "flagstone_history_replacements_total"
+        and sample.labels["environment"] == "local"
+    ]
+    return count
+
+
 async def test_replaced_history_is_a_warning(
     service: Service,
     cleaner: Admin,
@@ -169,17 +181,30 @@ async def test_replaced_history_is_a_warning(
     await idle_follower.refresh()
 
     check = idle_follower.checks(ReportScope())["snapshot:local"]
-    counts = {
-        sample.labels["environment"]: sample.value
-        for metric in idle_follower.metrics()
-        for sample in metric.samples
-        if sample.name == "flagstone_history_replacements_total"
-    }
 
     assert check.status is Status.WARN
     assert check.output is not None
     assert "revision 0 of a new epoch follows revision 1" in check.output
-    assert counts["local"] == 1
+    assert _replacements(idle_follower) == 1
+
+
+async def test_environment_that_is_created_again_replaces_no_history(
+    service: Service, idle_follower: Follower
+) -> None:
+    """This instance notices the deletion and the creation together."""
+    await _write(service, "setting")
+    await idle_follower.refresh()
+    before = idle_follower.get("local")
+    async with service.client.delete(PLACE, headers={"If-Match": "*"}) as answer:
+        assert answer.status == 200, await answer.text()
+    body = {"name": "local", "tier": "local"}
+    async with service.client.post("/v1/environments", json=body) as answer:
+        assert answer.status == 201, await answer.text()
+
+    await idle_follower.refresh()
+
+    assert idle_follower.get("local").epoch != before.epoch
+    assert _replacements(idle_follower) == 0
 
 
 async def test_answer_says_how_long_it_is_unconfirmed(service: Service) -> None:
