@@ -12,7 +12,7 @@ from tests.guardian import guarded_folder
 
 # A guard against fixtures that hang. pytest-timeout guards the test functions (pyproject.toml).
 # Its limit for fixtures could fire between two phases, and end the whole session.
-FIXTURE_SECONDS = 300
+FIXTURE_SECONDS = 900
 _UNTIL_END = pytest.StashKey[ExitStack]()
 
 

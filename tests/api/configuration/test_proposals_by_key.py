@@ -16,6 +16,7 @@ from tests.api.configuration.proposal_calls import (
     rows,
 )
 from tests.conftest import Service
+from tests.waiting import HANG_SECONDS
 
 READ, PROPOSE, WRITE, APPROVE = Scope.READ, Scope.PROPOSE, Scope.WRITE, Scope.APPROVE
 SECRETS = ("search/", "confidential")
@@ -111,7 +112,7 @@ async def test_limited_reader_gets_events_of_own_proposals(
 
     async with service.stranger.get(f"{PROPOSALS}/events", headers=headers) as stream:
         lines = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while lines.count(b"event: proposal\n") < 2:
                 lines += await stream.content.readany()
 

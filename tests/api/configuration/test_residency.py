@@ -25,7 +25,7 @@ from app.http.keys import DATABASE
 from app.settings import Secret, Settings, Target
 from tests.conftest import Service, serving
 from tests.factories import flag
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 LOCAL = "/v1/environments/local"
 ENTRY = f"{LOCAL}/configurations/f"
@@ -242,7 +242,7 @@ async def test_environment_with_an_open_stream_stays(
         await until(is_dropped)
         stayed = is_loaded(lazy)
         revision = await put(service, version=1)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             while f'"revision":{revision}'.encode() not in await stream.content.readline():
                 pass
 
@@ -256,7 +256,7 @@ async def test_stream_resumes_at_an_absent_environment(service: Service, lazy: S
 
     async with (
         lazy.client.get(f"{LOCAL}/events", headers={"Last-Event-ID": position}) as stream,
-        asyncio.timeout(60),
+        asyncio.timeout(HANG_SECONDS),
     ):
         lines = [await stream.content.readline() for _ in range(6)]
 

@@ -35,6 +35,7 @@ from tests.api.configuration.test_lists import (
     values,
 )
 from tests.conftest import Admin, Service
+from tests.waiting import until
 
 
 async def test_list_is_served_from_the_disk(
@@ -131,13 +132,11 @@ async def test_cut_upload_changes_nothing_and_leaves_nothing(
             f"{LOCAL}/lists/beta", data=_half_of_an_upload(), headers=CSV | {"If-Match": '"1"'}
         )
 
-    async with asyncio.timeout(30):
-        while True:
-            await service.component(Uploads).clean()
-            rows = cleaner.execute("select count(*) from flagstone.list_stores").fetchone()
-            if rows == (1,):
-                break
-            await asyncio.sleep(0.05)
+    async def is_cleaned() -> bool:
+        await service.component(Uploads).clean()
+        return cleaner.execute("select count(*) from flagstone.list_stores").fetchone() == (1,)
+
+    await until(is_cleaned)
     assert await values(service) == ["ada"]
     assert cleaner.execute("select count(*) from flagstone.list_values").fetchone() == (1,)
     entry = await (await service.client.get(f"{LOCAL}/configurations/beta")).json()

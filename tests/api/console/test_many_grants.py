@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import pytest
 from aiohttp import ClientSession
 
 from app.access.format import generate_secret
@@ -132,7 +131,6 @@ BYTES_MAX = 300_000
 GROWTH_MAX = 5
 
 
-@pytest.mark.timeout(120)
 async def test_many_grants_leave_pages_small_and_loop_free(
     service: Service, console: ClientSession
 ) -> None:

@@ -96,7 +96,7 @@ async def test_relay_starts_from_disk_while_its_upstream_is_away(
             await written_to_disk(relay)
         await gate.close()
         async with relaying(gate.url, relay_token, tmp_path, starts=False) as relay:
-            await asyncio.wait_for(relay.app[LIFECYCLE].serving.wait(), 60)
+            await asyncio.wait_for(relay.app[LIFECYCLE].serving.wait(), HANG_SECONDS)
             statuses = [await relay.status(KEY, t) for t in (service.admin_token, revoked)]
             async with relay.client.get("/health/ready") as answer:
                 assert answer.status == 200
@@ -117,7 +117,7 @@ async def test_relay_without_disk_waits_for_its_upstream(
             async with relay.client.get("/health/ready") as answer:
                 assert answer.status == 503
             await gate.open()
-            await asyncio.wait_for(relay.app[LIFECYCLE].started.wait(), 60)
+            await asyncio.wait_for(relay.app[LIFECYCLE].started.wait(), HANG_SECONDS)
 
             assert await relay.status(LOCAL, service.admin_token) == 200
 
