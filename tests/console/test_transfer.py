@@ -36,6 +36,29 @@ async def test_file_is_shown_then_imported(
 
 
 @pytest.mark.usefixtures("service")
+async def test_import_into_production_waits_for_its_name(visit: Visit, page: Page) -> None:
+    """Another look at the effect needs no name."""
+    await visit.open_page(PATH.replace("local", "production"))
+    await page.get_by_label("Or paste its text").fill(json.dumps(DOCUMENT))
+    show = page.get_by_role("button", name="Show the effect")
+    await show.click()
+    name = page.get_by_label("Type production to confirm")
+    await expect(name).to_be_visible()
+    async with page.expect_response("**/transfer"):
+        await show.click()
+    await visit.assert_accessible()
+    await page.get_by_role("button", name="Import: 1 key").click()
+    assert await name.evaluate("field => field.validity.valueMissing")
+    await name.fill("prod")
+    await page.get_by_role("button", name="Import: 1 key").click()
+    await expect(page.get_by_role("alert").filter(has_text="exactly")).to_be_visible()
+    await name.fill("production")
+    await page.get_by_role("button", name="Import: 1 key").click()
+
+    await expect(page.get_by_text("Saved as revision 1")).to_be_visible()
+
+
+@pytest.mark.usefixtures("service")
 async def test_refused_text_stays_and_says_where(visit: Visit, page: Page) -> None:
     visit.expect_fault("422")
     await visit.open_page(PATH)

@@ -95,7 +95,7 @@ def _refused_action(
         form=form_of(entry.key, view, view),
         has_key_ring=has_key_ring(request, entry.kind),
         failed=action,
-        action_error=FormErrors.of(error).message,
+        action_errors=FormErrors.of(error),
         typed=form,
     )
     return show_entry(request, state, shown, status=problems.STATUS[type(error)])

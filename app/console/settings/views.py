@@ -49,7 +49,7 @@ class EntryPage:
     secret: str | None = None
     # The action below the form that was refused, with the error and the posted fields.
     failed: str = ""
-    action_error: str = ""
+    action_errors: FormErrors = field(default_factory=FormErrors)
     typed: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -318,6 +318,7 @@ async def test_rename_in_protected_environment_needs_its_name(service: Service) 
     fields = [("version", "1"), ("new_key", "a/c")]
 
     page = await post(service, path, [*fields, ("confirmation", "a/b")], 422)
+    assert 'id="f-rename-confirmation-error"' in page
     assert "Type production, exactly" in page
     await post(service, path, [*fields, ("confirmation", "production")])
 
