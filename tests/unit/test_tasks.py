@@ -8,6 +8,8 @@ from structlog.testing import capture_logs
 
 from app.configuration.snapshots.follower import Follower
 from app.database import Database
+from app.database.polling import PolledCopy
+from app.errors import Unavailable
 from app.settings import load
 from app.tasks import Tasks, jittered, preserve_cancellation, repeat
 from tests.waiting import HANG_SECONDS
@@ -298,6 +300,33 @@ async def test_polling_cancelled_together_with_a_hint_ends(turns: int) -> None:
         await asyncio.sleep(0)
 
     await asyncio.wait_for(tasks.stop(), HANG_SECONDS)
+
+
+class Away(PolledCopy):
+    """A copy of a database that is away. Each attempt brings a hint."""
+
+    name = "away"
+    poll_seconds = HANG_SECONDS
+    failure_event = "away_not_refreshed"
+    attempts = 0
+
+    async def refresh(self) -> None:
+        self.attempts += 1
+        self.hint()
+        raise Unavailable("database_unavailable", "The database is away.")
+
+
+async def test_polling_pauses_after_a_failure_despite_hints() -> None:
+    away, tasks = Away(), Tasks()
+    away.hint()
+    tasks.start("away", away.run)
+
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+
+    await tasks.stop()
+    # Without a pause, an attempt needs a few turns of the loop.
+    assert 1 <= away.attempts < 50
 
 
 async def test_repeat_at_end_runs_once_more_only_when_cancelled() -> None:

@@ -47,12 +47,6 @@ async def _get(client: ClientSession, process: Process, key: str) -> tuple[int, 
         return answer.status, answer.headers.get("Flagstone-Stale")
 
 
-def _processor_seconds(process: Process) -> float:
-    assert process.child is not None
-    times = psutil.Process(process.child.pid).cpu_times()
-    return float(times.user + times.system)
-
-
 async def test_frozen_database_costs_bounded_time(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -195,7 +189,6 @@ async def test_start_without_database_serves_the_stored_snapshot(
         return (await _get(client, instance, "last/change"))[0] == 200
 
     await until(served)
-    used = _processor_seconds(instance)
     probes = [await _status(client, instance, probe) for probe in ("live", "started", "ready")]
     refused = await put(client, instance, "early", 1)
     async with client.get(f"{instance.url}/health", headers=instance.headers) as answer:
@@ -211,8 +204,6 @@ async def test_start_without_database_serves_the_stored_snapshot(
 
     await until(written)
 
-    # Processor time. A start uses about 2 s, and polling without a pause would use all of it.
-    assert used < 10
     # The report is the older one of both, so what it calls stale is stale at the read too.
     assert stale is not None or report["checks"]["snapshot:local"][0]["ageSeconds"] < 5
     assert probes == [200, 200, 200]
