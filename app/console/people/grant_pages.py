@@ -7,7 +7,7 @@ from aiohttp import web
 
 from app.access.actors import actor_names
 from app.access.guard import TOKENS
-from app.access.models import Scope
+from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.people import grants, history, own_roles, projects
 from app.access.people.grants import GrantFilter
 from app.access.people.models import Project, RoleGrant
@@ -142,6 +142,7 @@ async def _form(
         form=form,
         people=people,
         roles=roles,
+        has_all=own_rights(request).covers(Scope.ADMIN, EVERY_ENVIRONMENT),
         errors=None if error is None else FormErrors.of(error),
     )
 

@@ -21,7 +21,7 @@ from app.database import Connection
 from app.errors import AppError
 from app.http.keys import DATABASE
 from app.server.routes import ROUTES
-from tests.api.access.test_grants import problem
+from tests.api.access.grant_calls import problem
 from tests.conftest import Admin, Server, Service
 from tests.people import ORIGIN, SignedIn, give, sign_in_person
 from tests.waiting import until
@@ -325,7 +325,7 @@ async def test_session_end_behind_suspension_is_refused(service: Service, server
 
 
 @pytest.mark.parametrize("first", [0, 1])
-async def test_of_two_who_revoke_each_other_the_first_wins(
+async def test_first_of_two_who_revoke_each_other_wins(
     service: Service, server: Server, first: int
 ) -> None:
     pair = [await service.token(*PERSONAL_SCOPES) for _ in range(2)]
@@ -348,7 +348,7 @@ async def test_of_two_who_revoke_each_other_the_first_wins(
     assert service.app[TOKENS].authenticate(winner).token_id == names[0]
 
 
-async def test_of_two_administrators_at_once_one_stays(service: Service) -> None:
+async def test_one_of_two_revoked_administrators_stays(service: Service) -> None:
     """Both have begun, and each suspends the other."""
     for _ in range(3):
         ben, chen = await administrator(service, "ben"), await administrator(service, "chen")

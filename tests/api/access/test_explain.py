@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.access.people.models import Person
-from tests.api.access.test_grants import limited, make, problem
+from tests.api.access.grant_calls import limited_administrator, make_grant, problem
 from tests.conftest import Service
 from tests.people import sign_in_person
 
@@ -41,10 +41,10 @@ async def test_every_way_to_a_right_is_named(service: Service) -> None:
     asha = await sign_in_person(service, "asha", "leads", "platform")
     ben = await sign_in_person(service, "ben", "platform")
     await sign_in_person(service, "chen", "search")
-    grant = await make(service)
-    own = await make(service, group=None, person=ben.person.id, environments=["*"], prefix="")
-    await make(service, group="search", prefix="search/")
-    await make(service, group="viewers", role="viewer")
+    grant = await make_grant(service)
+    own = await make_grant(service, group=None, person=ben.person.id, environments=["*"], prefix="")
+    await make_grant(service, group="search", prefix="search/")
+    await make_grant(service, group="viewers", role="viewer")
 
     found = await who(service)
 
@@ -65,7 +65,7 @@ async def test_every_way_to_a_right_is_named(service: Service) -> None:
 
 async def test_suspended_people_and_weaker_tokens_are_left_out(service: Service) -> None:
     asha = await sign_in_person(service, "asha", "platform")
-    await make(service)
+    await make_grant(service)
     await suspend(service, asha.person)
     for name, limits in (
         ("reader", {"scopes": ["read"]}),
@@ -84,7 +84,7 @@ async def test_suspended_people_and_weaker_tokens_are_left_out(service: Service)
 
 
 async def test_pages_of_people_have_each_person_once(service: Service) -> None:
-    await make(service)
+    await make_grant(service)
     for number in range(5):
         await sign_in_person(service, f"p{number}", "platform")
     seen: list[str] = []
@@ -97,7 +97,7 @@ async def test_pages_of_people_have_each_person_once(service: Service) -> None:
 
 
 async def test_write_is_a_reason_to_propose(service: Service) -> None:
-    await make(service)
+    await make_grant(service)
 
     assert [item["name"] for item in (await who(service, scope="propose"))["groups"]] == [
         "platform"
@@ -120,7 +120,7 @@ async def test_write_is_a_reason_to_propose(service: Service) -> None:
     ],
 )
 async def test_check_says_why(service: Service, query: dict[str, str], text: str) -> None:
-    await make(service)
+    await make_grant(service)
     asha = await sign_in_person(service, "asha", "platform")
 
     assert await check(service, asha.person.actor, **query) == (not query, text)
@@ -128,7 +128,7 @@ async def test_check_says_why(service: Service, query: dict[str, str], text: str
 
 async def test_check_names_the_first_of_many_grants(service: Service) -> None:
     for number in range(12):
-        await make(service, group="platform", prefix=f"team-{number}/")
+        await make_grant(service, group="platform", prefix=f"team-{number}/")
 
     allowed, text = await check(service, "group:platform")
 
@@ -144,7 +144,7 @@ async def test_check_names_suspension_and_missing_grants(service: Service) -> No
         "Asha has no grant with the scope write for this key.",
     )
 
-    await make(service)
+    await make_grant(service)
     await suspend(service, asha.person)
 
     allowed, text = await check(service, asha.person.actor)
@@ -153,7 +153,7 @@ async def test_check_names_suspension_and_missing_grants(service: Service) -> No
 
 
 async def test_check_answers_for_tokens_groups_and_operators(service: Service) -> None:
-    await make(service)
+    await make_grant(service)
     admin = f"token:{service.admin_token.split('_')[2]}"
 
     assert await check(service, admin) == (True, "the token itself, all keys in all environments")
@@ -207,8 +207,8 @@ async def test_missing_parameter_is_named(service: Service, name: str) -> None:
 
 async def test_limited_administrator_asks_about_own_keys_only(service: Service) -> None:
     await sign_in_person(service, "asha", "platform")
-    await make(service, prefix="", reason="A reason that is not for everyone.")
-    headers = await limited(service, environments=["local"])
+    await make_grant(service, prefix="", reason="A reason that is not for everyone.")
+    headers = await limited_administrator(service, environments=["local"])
 
     own = await service.stranger.get(WHO, params=QUESTION, headers=headers)
     for query, code in (
@@ -240,7 +240,7 @@ async def test_limited_administrator_sees_no_foreign_token(service: Service) -> 
     for name, prefix in (("wide", ""), ("narrow", "payments/cards/")):
         body = {"name": name, "scopes": ["write"], "environments": ["*"], "prefixes": [prefix]}
         assert (await service.client.post("/v1/tokens", json=body)).status == 201
-    headers = await limited(service)
+    headers = await limited_administrator(service)
 
     params = QUESTION | {"key": "payments/cards/limit", "environment": "staging"}
     found = await (await service.stranger.get(WHO, params=params, headers=headers)).json()

@@ -3,57 +3,30 @@
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse
 
 from app.access.guard import TOKENS
-from app.access.models import PERSONAL_SCOPES, Scope
+from app.access.models import Scope
 from app.access.people import grants
+from tests.api.access.grant_calls import (
+    GRANTS,
+    NEW_GRANT,
+    limited_administrator,
+    make_grant,
+    problem,
+)
 from tests.conftest import Admin, Service
 from tests.people import sign_in_person
-
-PATH = "/v1/grants"
-NEW = {
-    "group": "platform",
-    "role": "editor",
-    "environments": ["local"],
-    "prefix": "payments/",
-    "reason": "They own it.",
-}
-
-
-async def make(service: Service, **members: Any) -> dict[str, Any]:
-    """Create a grant as the administrator of everything."""
-    answer = await service.client.post(PATH, json=NEW | members)
-    assert answer.status == 201, await answer.text()
-    grant: dict[str, Any] = await answer.json()
-    return grant
-
-
-async def problem(answer: ClientResponse, status: int) -> tuple[str, list[str]]:
-    """Return the code and the fields of a refusal."""
-    content = await answer.json(content_type=None)
-    assert answer.status == status, content
-    return content["code"], [error["field"] for error in content.get("errors", [])]
-
-
-async def limited(service: Service, **members: Any) -> dict[str, str]:
-    """Return the header of an administrator of keys below payments/."""
-    scopes = sorted(PERSONAL_SCOPES)
-    body = {"name": "a", "scopes": scopes, "environments": ["*"], "prefixes": ["payments/"]}
-    answer = await service.client.post("/v1/tokens", json=body | members)
-    assert answer.status == 201, await answer.text()
-    return {"X-API-Key": (await answer.json())["text"]}
 
 
 async def test_new_grant_works_at_once(service: Service) -> None:
     asha = await sign_in_person(service, "asha", "platform")
 
-    grant = await make(service)
+    grant = await make_grant(service)
 
     rights = service.app[TOKENS].authenticate_session(asha.text).rights
     assert "payments/limit" in rights.keys(Scope.WRITE, "local")
     assert (grant["holder"], grant["prefix"]) == ("platform", "payments/")
-    stored = await service.client.get(f"{PATH}/{grant['id']}")
+    stored = await service.client.get(f"{GRANTS}/{grant['id']}")
     assert await stored.json() == grant
 
 
@@ -61,10 +34,12 @@ async def test_person_is_named_by_id_or_as_an_actor(service: Service) -> None:
     asha = await sign_in_person(service, "asha")
     actor = asha.person.actor
 
-    grant = await make(service, group=None, person=actor)
-    listed = await (await service.client.get(f"{PATH}?person={actor}")).json()
+    grant = await make_grant(service, group=None, person=actor)
+    listed = await (await service.client.get(f"{GRANTS}?person={actor}")).json()
     read = await (await service.client.get(f"/v1/people/{actor}")).json()
-    unknown = await service.client.post(PATH, json=NEW | {"group": None, "person": "person:none"})
+    unknown = await service.client.post(
+        GRANTS, json=NEW_GRANT | {"group": None, "person": "person:none"}
+    )
 
     assert (grant["person"], read["id"]) == (asha.person.id, asha.person.id)
     assert listed["items"] == [grant]
@@ -75,20 +50,20 @@ async def test_person_is_named_by_id_or_as_an_actor(service: Service) -> None:
 async def test_grant_to_a_person_shows_their_name(service: Service) -> None:
     asha = await sign_in_person(service)
 
-    grant = await make(service, group=None, person=asha.person.id)
+    grant = await make_grant(service, group=None, person=asha.person.id)
 
     assert (grant["person"], grant["group"], grant["holder"]) == (asha.person.id, None, "Asha")
 
 
 async def test_revoked_grant_is_gone_at_once(service: Service) -> None:
     asha = await sign_in_person(service, "asha", "platform")
-    grant = await make(service)
+    grant = await make_grant(service)
 
-    answer = await service.client.delete(f"{PATH}/{grant['id']}", params={"reason": "Left."})
+    answer = await service.client.delete(f"{GRANTS}/{grant['id']}", params={"reason": "Left."})
 
     assert (answer.status, await answer.json()) == (200, grant)
     assert not service.app[TOKENS].authenticate_session(asha.text).rights.has(Scope.WRITE)
-    again = await service.client.delete(f"{PATH}/{grant['id']}", params={"reason": "Left."})
+    again = await service.client.delete(f"{GRANTS}/{grant['id']}", params={"reason": "Left."})
     assert await problem(again, 404) == ("grant_unknown", [])
 
 
@@ -118,24 +93,24 @@ async def test_revoked_grant_is_gone_at_once(service: Service) -> None:
 async def test_wrong_grant_names_its_field(
     service: Service, members: dict[str, Any], field: str
 ) -> None:
-    answer = await service.client.post(PATH, json=NEW | members)
+    answer = await service.client.post(GRANTS, json=NEW_GRANT | members)
 
     _, fields = await problem(answer, 422)
     assert fields in ([field], ["body"]), fields
 
 
 async def test_equal_grant_is_refused(service: Service) -> None:
-    await make(service)
+    await make_grant(service)
 
-    answer = await service.client.post(PATH, json=NEW | {"reason": "another"})
+    answer = await service.client.post(GRANTS, json=NEW_GRANT | {"reason": "another"})
 
     assert await problem(answer, 409) == ("grant_exists", [])
 
 
 async def test_grant_without_reason_is_not_revoked(service: Service) -> None:
-    grant = await make(service)
+    grant = await make_grant(service)
 
-    answer = await service.client.delete(f"{PATH}/{grant['id']}")
+    answer = await service.client.delete(f"{GRANTS}/{grant['id']}")
 
     assert await problem(answer, 422) == ("field_invalid", ["reason"])
 
@@ -143,10 +118,10 @@ async def test_grant_without_reason_is_not_revoked(service: Service) -> None:
 async def test_grants_above_the_limit_are_refused(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await make(service)
+    await make_grant(service)
     monkeypatch.setattr(grants, "GRANTS_MAX", 1)
 
-    answer = await service.client.post(PATH, json=NEW | {"group": "other"})
+    answer = await service.client.post(GRANTS, json=NEW_GRANT | {"group": "other"})
 
     assert await problem(answer, 409) == ("grants_full", [])
 
@@ -154,19 +129,21 @@ async def test_grants_above_the_limit_are_refused(
 async def test_idempotency_key_creates_one_grant(service: Service) -> None:
     headers = {"Idempotency-Key": "once"}
 
-    first = await service.client.post(PATH, json=NEW, headers=headers)
-    second = await service.client.post(PATH, json=NEW, headers=headers)
+    first = await service.client.post(GRANTS, json=NEW_GRANT, headers=headers)
+    second = await service.client.post(GRANTS, json=NEW_GRANT, headers=headers)
 
     assert (first.status, second.status) == (201, 201)
     assert await first.json() == await second.json()
 
 
 async def test_filters_select_grants(service: Service) -> None:
-    one = await make(service)
-    two = await make(service, group="search", role="viewer", environments=["*"], prefix="search/")
+    one = await make_grant(service)
+    two = await make_grant(
+        service, group="search", role="viewer", environments=["*"], prefix="search/"
+    )
 
     async def ids(**query: str) -> set[str]:
-        page = await (await service.client.get(PATH, params=query)).json()
+        page = await (await service.client.get(GRANTS, params=query)).json()
         return {item["id"] for item in page["items"]}
 
     assert await ids() == {one["id"], two["id"]}
@@ -177,17 +154,17 @@ async def test_filters_select_grants(service: Service) -> None:
     project = {"name": "payments", "prefix": "payments/", "owner_group": "leads"}
     assert (await service.client.post("/v1/projects", json=project)).status == 201
     assert await ids(project="payments") == {one["id"]}
-    unknown = await service.client.get(PATH, params={"project": "unknown"})
+    unknown = await service.client.get(GRANTS, params={"project": "unknown"})
     assert await problem(unknown, 404) == ("project_unknown", ["project"])
 
 
 async def test_pages_have_each_grant_once(service: Service) -> None:
-    created = {(await make(service, group=f"g{number}"))["id"] for number in range(5)}
+    created = {(await make_grant(service, group=f"g{number}"))["id"] for number in range(5)}
     seen: list[str] = []
     page: dict[str, Any] = {"next": ""}
     for _ in range(3):
         query = {"limit": "2", "after": page["next"]}
-        page = await (await service.client.get(PATH, params=query)).json()
+        page = await (await service.client.get(GRANTS, params=query)).json()
         seen += [item["id"] for item in page["items"]]
 
     assert page["next"] is None
@@ -201,35 +178,35 @@ async def test_limited_administrator_gets_full_pages(
     monkeypatch.setattr(grants, "GRANTS_AT_ONCE", 2)
     prefixes = [prefix for number in range(4) for prefix in ("search/", f"payments/{number}/")]
     made = [
-        await make(service, prefix=prefix, group=f"g{number}")
+        await make_grant(service, prefix=prefix, group=f"g{number}")
         for number, prefix in enumerate(prefixes)
     ]
     own = sorted(grant["id"] for grant in made if grant["prefix"].startswith("payments/"))
-    headers = await limited(service)
+    headers = await limited_administrator(service)
     seen: list[list[str]] = []
     page: dict[str, Any] = {"next": ""}
     while page["next"] is not None:
         query = {"limit": "3", "after": page["next"]}
-        page = await (await service.stranger.get(PATH, params=query, headers=headers)).json()
+        page = await (await service.stranger.get(GRANTS, params=query, headers=headers)).json()
         seen.append([item["id"] for item in page["items"]])
 
     assert seen == [own[:3], own[3:]]
 
 
 async def test_limited_administrator_sees_only_grants_within(service: Service) -> None:
-    own = await make(service, prefix="payments/cards/")
+    own = await make_grant(service, prefix="payments/cards/")
     foreign = [
-        await make(service, prefix="search/"),
-        await make(service, prefix=""),
-        await make(service, prefix="pay"),
+        await make_grant(service, prefix="search/"),
+        await make_grant(service, prefix=""),
+        await make_grant(service, prefix="pay"),
     ]
-    headers = await limited(service)
+    headers = await limited_administrator(service)
 
-    page = await (await service.stranger.get(PATH, headers=headers)).json()
+    page = await (await service.stranger.get(GRANTS, headers=headers)).json()
 
     assert [item["id"] for item in page["items"]] == [own["id"]]
     for grant in foreign:
-        path = f"{PATH}/{grant['id']}"
+        path = f"{GRANTS}/{grant['id']}"
         shown = await service.stranger.get(path, headers=headers)
         assert await problem(shown, 404) == ("grant_unknown", [])
         gone = await service.stranger.delete(path, headers=headers, params={"reason": "r"})
@@ -239,12 +216,12 @@ async def test_limited_administrator_sees_only_grants_within(service: Service) -
 
 
 async def test_administrator_of_an_environment_sees_only_its_grants(service: Service) -> None:
-    own = await make(service, environments=["local"])
-    await make(service, environments=["local", "staging"])
-    await make(service, environments=["*"])
-    headers = await limited(service, environments=["local"], prefixes=[""])
+    own = await make_grant(service, environments=["local"])
+    await make_grant(service, environments=["local", "staging"])
+    await make_grant(service, environments=["*"])
+    headers = await limited_administrator(service, environments=["local"], prefixes=[""])
 
-    page = await (await service.stranger.get(PATH, headers=headers)).json()
+    page = await (await service.stranger.get(GRANTS, headers=headers)).json()
 
     assert [item["id"] for item in page["items"]] == [own["id"]]
 
@@ -271,29 +248,29 @@ async def test_administrator_of_an_environment_sees_only_its_grants(service: Ser
         ({}, {"role": "publisher"}, "scope_missing", "role"),
     ],
 )
-async def test_nobody_grants_what_they_do_not_hold(
+async def test_grant_beyond_own_rights_is_refused(
     service: Service, token: dict[str, Any], members: dict[str, Any], code: str, field: str
 ) -> None:
-    headers = await limited(service, **token)
+    headers = await limited_administrator(service, **token)
 
-    answer = await service.stranger.post(PATH, json=NEW | members, headers=headers)
+    answer = await service.stranger.post(GRANTS, json=NEW_GRANT | members, headers=headers)
 
     assert await problem(answer, 403) == (code, [field])
 
 
 async def test_limited_administrator_grants_within(service: Service) -> None:
-    headers = await limited(service)
+    headers = await limited_administrator(service)
 
-    answer = await service.stranger.post(PATH, json=NEW, headers=headers)
+    answer = await service.stranger.post(GRANTS, json=NEW_GRANT, headers=headers)
 
     assert answer.status == 201
 
 
 async def test_grant_changed_by_hand_has_a_remark(service: Service, cleaner: Admin) -> None:
-    grant = await make(service)
+    grant = await make_grant(service)
     cleaner.execute("update flagstone.grants set role = 'admin'")
 
-    shown = await (await service.client.get(f"{PATH}/{grant['id']}")).json()
+    shown = await (await service.client.get(f"{GRANTS}/{grant['id']}")).json()
 
     assert shown["remarks"] == ["changed outside of the service, and ignored"]
 
@@ -301,8 +278,8 @@ async def test_grant_changed_by_hand_has_a_remark(service: Service, cleaner: Adm
 async def test_deleted_environment_leaves_every_grant(service: Service) -> None:
     tier = {"name": "qa", "tier": "development"}
     assert (await service.client.post("/v1/environments", json=tier)).status == 201
-    both = await make(service, environments=["local", "qa"])
-    only = await make(service, environments=["qa"])
+    both = await make_grant(service, environments=["local", "qa"])
+    only = await make_grant(service, environments=["qa"])
     asha = await sign_in_person(service, "asha", "platform")
 
     deleted = await service.client.delete("/v1/environments/qa", headers={"If-Match": "*"})
@@ -312,9 +289,9 @@ async def test_deleted_environment_leaves_every_grant(service: Service) -> None:
     rights = service.app[TOKENS].authenticate_session(asha.text).rights
     assert not rights.covers(Scope.WRITE, "qa")
     assert rights.covers(Scope.WRITE, "local")
-    shown = await (await service.client.get(f"{PATH}/{both['id']}")).json()
+    shown = await (await service.client.get(f"{GRANTS}/{both['id']}")).json()
     assert (shown["environments"], shown["remarks"]) == (["local"], [])
-    gone = await service.client.get(f"{PATH}/{only['id']}")
+    gone = await service.client.get(f"{GRANTS}/{only['id']}")
     assert gone.status == 404
 
 
@@ -323,17 +300,17 @@ async def test_forged_grant_stays_forged_when_environment_is_deleted(
 ) -> None:
     tier = {"name": "qa", "tier": "development"}
     assert (await service.client.post("/v1/environments", json=tier)).status == 201
-    grant = await make(service, environments=["local", "qa"])
+    grant = await make_grant(service, environments=["local", "qa"])
     cleaner.execute("update flagstone.grants set role = 'admin', prefix = ''")
 
     await service.client.delete("/v1/environments/qa", headers={"If-Match": "*"})
 
-    shown = await (await service.client.get(f"{PATH}/{grant['id']}")).json()
+    shown = await (await service.client.get(f"{GRANTS}/{grant['id']}")).json()
     assert shown["environments"] == ["local"]
     assert shown["remarks"]
 
 
 async def test_malformed_environment_of_a_filter_is_named(service: Service) -> None:
-    answer = await service.client.get(PATH, params={"environment": "Local"})
+    answer = await service.client.get(GRANTS, params={"environment": "Local"})
 
     assert await problem(answer, 400) == ("request_malformed", ["environment"])

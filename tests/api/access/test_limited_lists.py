@@ -18,13 +18,13 @@ from app.configuration.list_data.digest import ListSum
 from app.errors import Invalid
 from app.http.keys import DATABASE
 from app.server.routes import ROUTES
-from tests.api.access.list_roads import (
+from tests.api.access.list_requests import (
     ENVIRONMENT,
     KEY,
-    PROPOSAL_ROADS,
-    ROADS,
+    PROPOSAL_REQUESTS,
+    REQUESTS,
     WITHOUT_LISTS,
-    Road,
+    ListRequest,
     document,
     entry,
     operation,
@@ -84,16 +84,16 @@ class World:
     def person(self) -> Person:
         return Person(self.service, self.token)
 
-    async def send(self, road: Road, value: Any, query: str = "") -> tuple[int, str, str]:
+    async def send(self, request: ListRequest, value: Any, query: str = "") -> tuple[int, str, str]:
         """Return the status, the headers and the text, without the digest and the count."""
-        path = road.path if road.path.startswith("/v1") else ENVIRONMENT + road.path
+        path = request.path if request.path.startswith("/v1") else ENVIRONMENT + request.path
         for name, shown in self.values.items():
             path = path.replace(f"{{{name}}}", shown)
         if query:
             path += ("&" if "?" in path else "?") + query
-        headers = {**road.headers, **_SAME_ID, "X-API-Key": self.token}
+        headers = {**request.headers, **_SAME_ID, "X-API-Key": self.token}
         async with self.service.stranger.request(
-            road.method, path, json=road.body(value), headers=headers
+            request.method, path, json=request.body(value), headers=headers
         ) as answer:
             headers = {n: v for n, v in answer.headers.items() if n not in _OTHER_HEADERS}
             text = (await answer.text()).replace(value["list"]["digest"], "DIGEST")
@@ -115,43 +115,43 @@ async def world(service: Service) -> World:
     return World(service, token, values)
 
 
-def test_each_writing_route_is_a_road_or_names_no_list() -> None:
+def test_each_writing_route_has_a_request_or_names_no_list() -> None:
     writing = {name_of(route) for route in ROUTES if route.writes}
-    roads = {name.split("#")[0] for name in {**ROADS, **PROPOSAL_ROADS}}
+    named_routes = {name.split("#")[0] for name in {**REQUESTS, **PROPOSAL_REQUESTS}}
 
-    assert writing == roads | WITHOUT_LISTS.keys()
+    assert writing == named_routes | WITHOUT_LISTS.keys()
 
 
 @pytest.mark.parametrize("query", ["", "dry_run=true", "propose=true"])
-@pytest.mark.parametrize("name", ROADS)
+@pytest.mark.parametrize("name", REQUESTS)
 async def test_write_with_a_foreign_digest_is_refused(world: World, name: str, query: str) -> None:
-    foreign = await world.send(ROADS[name], OPEN, query)
-    absent = await world.send(ROADS[name], ABSENT, query)
+    foreign = await world.send(REQUESTS[name], OPEN, query)
+    absent = await world.send(REQUESTS[name], ABSENT, query)
 
     assert foreign == absent
     assert (foreign[0], "list_unknown" in foreign[2]) == (422, True), foreign
     assert await world.person.value(KEY) is None
 
 
-@pytest.mark.parametrize("name", PROPOSAL_ROADS)
+@pytest.mark.parametrize("name", PROPOSAL_REQUESTS)
 async def test_proposal_with_a_foreign_digest_is_refused(world: World, name: str) -> None:
-    foreign = await world.send(PROPOSAL_ROADS[name], OPEN)
-    absent = await world.send(PROPOSAL_ROADS[name], ABSENT)
+    foreign = await world.send(PROPOSAL_REQUESTS[name], OPEN)
+    absent = await world.send(PROPOSAL_REQUESTS[name], ABSENT)
 
     assert foreign == absent
     assert (foreign[0], "list_unknown" in foreign[2]) == (422, True), foreign
 
 
 @pytest.mark.parametrize("query", ["", "dry_run=true", "propose=true"])
-@pytest.mark.parametrize("name", ROADS)
+@pytest.mark.parametrize("name", REQUESTS)
 async def test_protected_environment_confirms_no_digest(
     world: World, name: str, query: str
 ) -> None:
     """The write is refused before its lists are checked, and its proposal afterwards."""
     await protect(world.service, approvals=1)
 
-    foreign = await world.send(ROADS[name], OPEN, query)
-    absent = await world.send(ROADS[name], ABSENT, query)
+    foreign = await world.send(REQUESTS[name], OPEN, query)
+    absent = await world.send(REQUESTS[name], ABSENT, query)
 
     assert foreign == absent
     assert foreign[0] == (422 if query else 409), foreign
@@ -261,7 +261,7 @@ async def test_preview_does_not_ask_a_foreign_list(world: World) -> None:
         }
         return {"changes": changes, "contexts": [{"targetingKey": "okapi"}], "at": _NOW}
 
-    preview = Road("POST", "/preview", body)
+    preview = ListRequest("POST", "/preview", body)
 
     foreign, absent = await world.send(preview, OPEN), await world.send(preview, ABSENT)
     await upload(world.service, "payments/own", *SECRETS)

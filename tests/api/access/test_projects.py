@@ -6,7 +6,7 @@ import pytest
 
 from app.access.guard import TOKENS
 from app.access.models import Scope
-from tests.api.access.test_grants import limited, make, problem
+from tests.api.access.grant_calls import limited_administrator, make_grant, problem
 from tests.conftest import Admin, Service
 from tests.people import sign_in_person
 
@@ -50,7 +50,7 @@ async def test_new_owner_group_replaces_the_old_one(service: Service) -> None:
 
 async def test_deleted_project_leaves_its_grants(service: Service) -> None:
     await create(service)
-    grant = await make(service)
+    grant = await make_grant(service)
     asha = await sign_in_person(service, "asha", "leads")
 
     answer = await service.client.delete(PROJECT, headers={"If-Match": "*"})
@@ -101,7 +101,7 @@ async def test_limited_administrator_sees_only_own_projects(service: Service) ->
     await create(service)
     await create(service, name="search", prefix="search/")
     await create(service, name="pay", prefix="pay")
-    headers = await limited(service)
+    headers = await limited_administrator(service)
 
     page = await (await service.stranger.get(PATH, headers=headers)).json()
 
@@ -117,7 +117,7 @@ async def test_limited_administrator_sees_only_own_projects(service: Service) ->
 
 
 async def test_owner_makes_a_project_within_their_own(service: Service) -> None:
-    headers = await limited(service)
+    headers = await limited_administrator(service)
     within = {"name": "cards", "prefix": "payments/cards/", "owner_group": "cards"}
 
     created = await service.stranger.post(PATH, json=within, headers=headers)
@@ -131,7 +131,7 @@ async def test_owner_makes_a_project_within_their_own(service: Service) -> None:
 
 async def test_administrator_of_an_environment_makes_no_project(service: Service) -> None:
     await create(service)
-    headers = await limited(service, environments=["local"], prefixes=[""])
+    headers = await limited_administrator(service, environments=["local"], prefixes=[""])
 
     created = await service.stranger.post(
         PATH, json=NEW | {"name": "x", "prefix": "x/"}, headers=headers

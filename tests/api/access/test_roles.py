@@ -7,8 +7,7 @@ import pytest
 from app.access.guard import TOKENS
 from app.access.models import PERSONAL_SCOPES, Scope
 from app.access.people import own_roles
-from tests.api.access.test_grants import NEW as NEW_GRANT
-from tests.api.access.test_grants import limited, make, problem
+from tests.api.access.grant_calls import NEW_GRANT, limited_administrator, make_grant, problem
 from tests.conftest import Admin, Service
 from tests.people import sign_in_person
 
@@ -42,7 +41,7 @@ async def test_built_in_roles_have_their_scopes(service: Service) -> None:
 
 async def test_own_role_can_be_granted(service: Service) -> None:
     await create(service)
-    await make(service, role="operator")
+    await make_grant(service, role="operator")
     asha = await sign_in_person(service, "asha", "platform")
 
     rights = service.app[TOKENS].authenticate_session(asha.text).rights
@@ -53,7 +52,7 @@ async def test_own_role_can_be_granted(service: Service) -> None:
 
 async def test_changed_role_changes_its_grants(service: Service) -> None:
     await create(service)
-    await make(service, role="operator")
+    await make_grant(service, role="operator")
     asha = await sign_in_person(service, "asha", "platform")
 
     answer = await service.client.put(
@@ -91,7 +90,7 @@ async def test_deleted_role_is_gone(service: Service) -> None:
 
 async def test_role_in_use_is_not_deleted(service: Service) -> None:
     await create(service)
-    await make(service, role="operator")
+    await make_grant(service, role="operator")
 
     answer = await service.client.delete(ROLE, headers={"If-Match": "*"})
 
@@ -147,7 +146,7 @@ async def test_limited_administrator_changes_no_role(
     service: Service, limits: dict[str, Any]
 ) -> None:
     await create(service)
-    headers = await limited(service, **limits)
+    headers = await limited_administrator(service, **limits)
 
     created = await service.stranger.post(PATH, json=NEW | {"name": "x"}, headers=headers)
     change = {"scopes": ["read"]}
@@ -167,7 +166,7 @@ async def test_role_has_no_scopes_beyond_those_of_its_author(service: Service) -
 
 async def test_role_changed_by_hand_is_ignored(service: Service, cleaner: Admin) -> None:
     await create(service)
-    await make(service, role="operator")
+    await make_grant(service, role="operator")
     asha = await sign_in_person(service, "asha", "platform")
 
     cleaner.execute("update flagstone.roles set scopes = '{read,write,admin}'")

@@ -14,7 +14,7 @@ from app.database import Database
 from app.errors import AppError, Forbidden, Unauthenticated
 from app.http.keys import DATABASE
 from app.settings import Settings, Target
-from tests.api.access.test_grants import limited, make, problem
+from tests.api.access.grant_calls import limited_administrator, make_grant, problem
 from tests.conftest import Admin, Service
 from tests.people import SignedIn, sign_in_person
 
@@ -33,7 +33,7 @@ async def administrator(service: Service, subject: str) -> SignedIn:
     """Return a person who administers all keys of all environments."""
     signed_in = await sign_in_person(service, subject)
     everything = {"role": "admin", "environments": ["*"], "prefix": ""}
-    await make(service, group=None, person=signed_in.person.id, **everything)
+    await make_grant(service, group=None, person=signed_in.person.id, **everything)
     return signed_in
 
 
@@ -214,7 +214,7 @@ async def test_limited_administrator_suspends_no_person(
     service: Service, limits: dict[str, Any]
 ) -> None:
     asha = await sign_in_person(service)
-    headers = await limited(service, **limits)
+    headers = await limited_administrator(service, **limits)
 
     for action in ("suspend", "restore"):
         path = f"{PATH}/{asha.person.id}/{action}"
@@ -261,7 +261,7 @@ async def test_last_administrator_cannot_be_suspended(service: Service) -> None:
 
 async def test_last_grant_of_admin_cannot_be_revoked(service: Service) -> None:
     await sign_in_person(service, "asha", "platform")
-    grant = await make(service, role="admin", environments=["*"], prefix="")
+    grant = await make_grant(service, role="admin", environments=["*"], prefix="")
 
     path, reason = f"/v1/grants/{grant['id']}", {"reason": "r"}
     answer = await service.client.delete(path, params=reason)
@@ -272,7 +272,7 @@ async def test_last_grant_of_admin_cannot_be_revoked(service: Service) -> None:
 
 
 async def test_grant_of_admin_without_members_can_be_revoked(service: Service) -> None:
-    grant = await make(service, role="admin", environments=["*"], prefix="")
+    grant = await make_grant(service, role="admin", environments=["*"], prefix="")
 
     answer = await service.client.delete(f"/v1/grants/{grant['id']}", params={"reason": "r"})
 
@@ -283,7 +283,7 @@ async def test_last_role_with_admin_cannot_lose_it(service: Service) -> None:
     role = {"name": "owner", "scopes": ["read", "admin"]}
     assert (await service.client.post("/v1/roles", json=role)).status == 201
     await sign_in_person(service, "asha", "platform")
-    await make(service, role="owner", environments=["*"], prefix="")
+    await make_grant(service, role="owner", environments=["*"], prefix="")
 
     answer = await service.client.put(
         "/v1/roles/owner", json={"scopes": ["read"]}, headers={"If-Match": "*"}
@@ -299,14 +299,14 @@ async def test_limited_administrator_is_not_the_last_one(
     asha = await administrator(service, "asha")
     ben = await sign_in_person(service, "ben")
     members = {"role": "admin", "environments": ["*"], "prefix": ""} | limits
-    await make(service, group=None, person=ben.person.id, **members)
+    await make_grant(service, group=None, person=ben.person.id, **members)
 
     answer = await service.client.post(f"{PATH}/{asha.person.id}/suspend", json=REASON)
 
     assert await problem(answer, 409) == ("last_admin", [])
 
 
-async def test_of_two_administrators_who_suspend_each_other_one_stays(service: Service) -> None:
+async def test_one_of_two_suspended_administrators_stays(service: Service) -> None:
     asha, ben = await administrator(service, "asha"), await administrator(service, "ben")
     log, key, database = service.app[ACCESS_LOG], service.app[TOKENS].key, service.app[DATABASE]
     both_in_transactions = asyncio.Barrier(2)

@@ -299,6 +299,21 @@ async def test_administrator_of_a_prefix_sees_what_is_theirs(service: Service) -
         await read(browser, f"{question}bank/a", status=403)
 
 
+@pytest.mark.parametrize(("environment", "is_offered"), [("*", True), ("local", False)])
+@pytest.mark.parametrize("path", ["grants/new", "tokens/new"])
+async def test_all_environments_are_offered_to_their_administrators(
+    service: Service, path: str, environment: str, *, is_offered: bool
+) -> None:
+    signed_in = await sign_in_person(service, "asha", "shop")
+    await give(service, "shop", "admin", environments=(environment,), prefix="shop/")
+
+    async with browser_of(service, signed_in.text) as browser:
+        page = await read(browser, path)
+
+    assert ('name="environments" value="*"' in page) is is_offered
+    assert 'name="environments" value="local"' in page
+
+
 async def test_person_without_rights_sees_why(service: Service) -> None:
     signed_in = await sign_in_person(service, "asha", "platform")
 

@@ -13,7 +13,7 @@ _LINE = "/v1/environments/{environment}"
 
 
 @dataclass(frozen=True)
-class Road:
+class ListRequest:
     """A request. `body` gets the value of a segment that names the list."""
 
     method: str
@@ -48,25 +48,27 @@ def proposal(value: Any, **members: Any) -> dict[str, Any]:
 
 
 # By the line of the route. An optional part after `#` names another way to use it.
-ROADS = {
-    f"PUT {_LINE}/configurations/{{key}}": Road("PUT", f"/configurations/{KEY}", entry, _NEW),
-    f"POST {_LINE}/changes": Road("POST", "/changes", operations),
-    f"POST {_LINE}/import": Road("POST", "/import", document),
-    f"POST {_LINE}/import#lenient": Road("POST", "/import?lenient=true", document),
-    f"POST {_LINE}/import#replace": Road("POST", "/import?mode=replace", document),
-    f"POST {_LINE}/import#flagd": Road(
+REQUESTS = {
+    f"PUT {_LINE}/configurations/{{key}}": ListRequest(
+        "PUT", f"/configurations/{KEY}", entry, _NEW
+    ),
+    f"POST {_LINE}/changes": ListRequest("POST", "/changes", operations),
+    f"POST {_LINE}/import": ListRequest("POST", "/import", document),
+    f"POST {_LINE}/import#lenient": ListRequest("POST", "/import?lenient=true", document),
+    f"POST {_LINE}/import#replace": ListRequest("POST", "/import?mode=replace", document),
+    f"POST {_LINE}/import#flagd": ListRequest(
         "POST", "/import?format=flagd", lambda value: {"flags": {}, "$evaluators": {KEY: value}}
     ),
 }
-PROPOSAL_ROADS = {
-    "POST /v1/proposals": Road("POST", "/v1/proposals", proposal),
-    "POST /v1/proposals#draft": Road(
+PROPOSAL_REQUESTS = {
+    "POST /v1/proposals": ListRequest("POST", "/v1/proposals", proposal),
+    "POST /v1/proposals#draft": ListRequest(
         "POST", "/v1/proposals", lambda value: proposal(value, draft=True)
     ),
-    "PATCH /v1/proposals/{proposal}": Road(
+    "PATCH /v1/proposals/{proposal}": ListRequest(
         "PATCH", "/v1/proposals/{open}", edit, {"If-Match": '"1"'}
     ),
-    "PATCH /v1/proposals/{proposal}#draft": Road(
+    "PATCH /v1/proposals/{proposal}#draft": ListRequest(
         "PATCH", "/v1/proposals/{draft}", edit, {"If-Match": '"1"'}
     ),
 }
