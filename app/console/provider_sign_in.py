@@ -7,14 +7,13 @@ answers with a page that leads on.
 
 from typing import TYPE_CHECKING
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.oidc.attempts import LIFETIME_SECONDS, Attempt
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.keys import OIDC
 from app.access.people import service as people
-from app.access.sessions import service as sessions
 from app.access.sessions.cookie import (
     check_transport,
     is_secure,
@@ -26,7 +25,7 @@ from app.access.sessions.same_origin import SEC_FETCH_SITE
 from app.console.forms import message_of
 from app.console.pages import redirect
 from app.console.rendering import frame, page
-from app.console.sign_in import session_of, sign_in_form
+from app.console.sign_in import begin_session, replaced_session, sign_in_form
 from app.database import Connection
 from app.errors import AppError, NotFound, Unauthenticated, Unavailable
 from app.http.keys import DATABASE
@@ -45,10 +44,9 @@ async def get_provider_start(request: web.Request) -> web.Response:
     if request.headers.get(SEC_FETCH_SITE) == "cross-site":
         # No other site may begin a session without a person who wants it.
         return sign_in_form(request, next_=next_)
-    replaced = session_of(request)
+    replaces = replaced_session(request)
     try:
         check_transport(request)
-        replaces = replaced.id if replaced is not None else None
         address, cookie = await oidc.begin(next_, replaces)
     except (AppError, ProviderFault) as error:
         return _refused(request, oidc, error, next_)
@@ -101,12 +99,7 @@ async def _begin(
         person = await people.sign_in(
             connection, log, directory.key, oidc.identity(found.person), origin=origin_
         )
-        new = await sessions.begin(
-            *(connection, log, directory.key, person.principal),
-            origin=origin_,
-            user_agent=request.headers.get(hdrs.USER_AGENT, ""),
-            replaces=attempt.replaces,
-        )
+        new = await begin_session(request, connection, person.principal, replaces=attempt.replaces)
         await oidc.store.insert(connection, new.id, oidc.provider.audience, found)
         return new.text
 

@@ -4,19 +4,18 @@ The proxy names them in each request, but a session begins only by the button. S
 site can begin one.
 """
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from app.access.events import AccessEvent
 from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin
 from app.access.people import service as people
 from app.access.people.service import PersonIdentity
 from app.access.proxy_identity import NOT_NAMED, read_identity
-from app.access.sessions import service as sessions
 from app.access.sessions.cookie import check_transport, safe_next, set_cookie
 from app.console.forms import message_of, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame
-from app.console.sign_in import session_of, sign_in_form
+from app.console.sign_in import begin_session, replaced_session, sign_in_form
 from app.database import Connection
 from app.errors import AppError, Forbidden
 from app.http.keys import DATABASE
@@ -47,16 +46,11 @@ async def post_proxy_sign_in(request: web.Request) -> web.Response:
 async def _begin(request: web.Request, identity: PersonIdentity) -> str:
     """Store the person and a new session, and return the text of its cookie."""
     directory, log, origin_ = request.app[TOKENS], request.app[ACCESS_LOG], origin(request)
-    replaced = session_of(request)
+    replaces = replaced_session(request)
 
     async def work(connection: Connection) -> str:
         person = await people.sign_in(connection, log, directory.key, identity, origin=origin_)
-        new = await sessions.begin(
-            *(connection, log, directory.key, person.principal),
-            origin=origin_,
-            user_agent=request.headers.get(hdrs.USER_AGENT, ""),
-            replaces=replaced.id if replaced is not None else None,
-        )
+        new = await begin_session(request, connection, person.principal, replaces=replaces)
         return new.text
 
     text = await request.app[DATABASE].transact(work)

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from aiohttp import hdrs, web
 
 from app.access.caller import Caller
+from app.access.format import GeneratedToken
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
 from app.access.models import SESSION_SCOPES, ConsoleSession, Principal, Scope
@@ -157,28 +158,40 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
 
     The text is always new, so that a cookie that another person has set before is useless.
     """
-    directory, log, origin_ = request.app[TOKENS], request.app[ACCESS_LOG], origin(request)
+    directory, replaces = request.app[TOKENS], replaced_session(request)
     if code:
         # Before a connection is acquired.
         codes.check(directory.key, code)
-    replaced, holder = session_of(request), None if code else directory.authenticate(token)
+    holder = None if code else directory.authenticate(token)
 
     async def work(connection: Connection) -> str:
         if holder is None:
             principal = await codes.use(connection, directory.key, code)
         else:
             principal = _principal(holder)
-        new = await service.begin(
-            *(connection, log, directory.key, principal),
-            origin=origin_,
-            user_agent=request.headers.get(hdrs.USER_AGENT, ""),
-            replaces=replaced.id if replaced is not None else None,
-        )
-        return new.text
+        return (await begin_session(request, connection, principal, replaces=replaces)).text
 
     text = await request.app[DATABASE].transact(work)
     await directory.refresh_if_possible()
     return text
+
+
+async def begin_session(
+    request: web.Request, connection: Connection, principal: Principal, *, replaces: str | None
+) -> GeneratedToken:
+    """Store a new session of this browser, which ends the session `replaces`."""
+    return await service.begin(
+        *(connection, request.app[ACCESS_LOG], request.app[TOKENS].key, principal),
+        origin=origin(request),
+        user_agent=request.headers.get(hdrs.USER_AGENT, ""),
+        replaces=replaces,
+    )
+
+
+def replaced_session(request: web.Request) -> str | None:
+    """Return the ID of the session that a sign-in of this browser ends."""
+    session = session_of(request)
+    return None if session is None else session.id
 
 
 def _principal(holder: Caller) -> Principal:
