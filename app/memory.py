@@ -19,7 +19,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-_PAUSE_SECONDS = 60
+PAUSE_SECONDS = 60
 # Visiting this many objects takes about 5 ms.
 FEW_OBJECTS = 100_000
 # After this time a full collection runs even if a request has large data.
@@ -52,7 +52,7 @@ async def run() -> None:
     while True:
         await asyncio.sleep(1)
         seconds += 1
-        if seconds >= _PAUSE_SECONDS and collect(force=seconds >= _POSTPONED_SECONDS_MAX):
+        if seconds >= PAUSE_SECONDS and collect(force=seconds >= _POSTPONED_SECONDS_MAX):
             seconds = 0
             _has_leftovers = True
         if _has_leftovers and _malloc is not None:
