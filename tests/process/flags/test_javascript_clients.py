@@ -113,6 +113,11 @@ def _greeting(word: str) -> dict[str, Any]:
     return _flag(word, f"{word}, pro", targeting=targeting)
 
 
+def _turning(at: int) -> dict[str, Any]:
+    condition = {">=": [{"var": "$flagd.timestamp"}, at]}
+    return _flag("day", "night", targeting={"if": [condition, "v1"]})
+
+
 @pytest.fixture
 async def served(launch: Callable[..., Process], client: ClientSession) -> Process:
     process = launch()
@@ -206,11 +211,11 @@ async def test_page_sees_a_flag_that_turns_by_itself(
     async with _page(served) as page:
         await page.next("Ready", value="hello")
         await page.next("fetched", status=304)
-        soon = int(time.time()) + 5
-        condition = {">=": [{"var": "$flagd.timestamp"}, soon]}
-        turning = _flag("day", "night", targeting={"if": [condition, "v1"]})
-        await _put(client, served, "greeting", turning, 1)
+        # First with a late time, so that a slow machine sees the day as well.
+        await _put(client, served, "greeting", _turning(4_000_000_000), 1)
         await page.next("ConfigurationChanged", value="day")
+        soon = int(time.time()) + 5
+        await _put(client, served, "greeting", _turning(soon), 2)
         turned = await page.next("ConfigurationChanged", value="night")
 
     assert turned["at"] >= soon

@@ -33,8 +33,9 @@ from tests.process.history.records import (
 )
 from tests.process.history.traffic import Traffic, served_by
 from tests.process.history.wishes import FOLLOWED
+from tests.waiting import HANG_SECONDS
 
-AGREE_SECONDS = 20.0
+AGREE_SECONDS = HANG_SECONDS
 _PAUSE_SECONDS = 0.25
 # A request frozen by a fault may still arrive, so one quiet check is not enough.
 _QUIET_LOOKS = 3

@@ -36,6 +36,7 @@ from tests.process.history.records import (
 from tests.process.history.traffic import Traffic
 from tests.process.history.wishes import FOLLOWED
 from tests.process.history.writers import CrowdWriter, Writer
+from tests.waiting import HANG_SECONDS
 
 WRITERS = 8
 # Writers to one environment of one replica.
@@ -43,7 +44,7 @@ CROWD = 6
 # Two complete streams and one with a prefix for each environment.
 _PREFIXES = ("", "", "shop/")
 # Time for the start, the last fault and the recovery.
-_OVERTIME_SECONDS = 120.0
+_OVERTIME_SECONDS = 4 * HANG_SECONDS
 # A traceback names its error at the end.
 _LOGGED_MAX = 400
 # asyncpg logs this when a late cancellation interrupts BEGIN or ROLLBACK, and rolls back.

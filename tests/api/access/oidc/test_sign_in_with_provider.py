@@ -314,7 +314,7 @@ async def test_error_of_the_provider_is_shown_in_our_words(
     text = await refusal(installation, browser, address)
     assert words in text
     assert f"provider error {reason}" in text
-    assert "555" not in text
+    assert "555 0100" not in text
     assert "alert" not in text
 
 
