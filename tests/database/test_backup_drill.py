@@ -29,7 +29,6 @@ from app.secrets.vault import Vault
 from app.settings import Secret, load
 from tests.conftest import Server
 from tests.processes import children_with, has_ended
-from tests.waiting import until
 
 KEY = Secret("k" * 32)
 _TEXT, _RECIPIENT = new_identity(datetime.now(UTC))
@@ -120,14 +119,12 @@ def _metrics(drill: Drill) -> str:
 
 
 async def _started_server(temporary: Path) -> psutil.Process:
-    """Wait for the temporary server of a drill, and return its process."""
-    pids: list[int] = []
+    """Wait for the temporary server of a drill, and return its process.
 
-    async def has_started() -> bool:
-        pids[:] = _server_pids(temporary)
-        return bool(pids)
-
-    await until(has_started)
+    Only the limit of the test ends it: with the lowest priority, a drill may take minutes.
+    """
+    while not (pids := _server_pids(temporary)):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
     return psutil.Process(pids[0])
 
 
