@@ -154,6 +154,8 @@ class Visit:
 
     async def open(self, path: str) -> int:
         """Open a page, and return its status."""
+        # A click before may still be loading a page, whose scripts would never run.
+        await self.page.wait_for_load_state()
         response = await self.page.goto(self.url + path)
         assert response is not None, path
         return response.status
