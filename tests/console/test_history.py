@@ -92,7 +92,7 @@ async def test_manager_promotes_by_keyboard(visit: Visit, page: Page) -> None:
     await page.keyboard.press("Space")
     await page.keyboard.press("Enter")
 
-    await expect(page.get_by_text("This would write one new change set")).to_be_visible()
+    await expect(page.get_by_text("The promotion is one change set")).to_be_visible()
     await visit.assert_accessible()
     await page.get_by_label("Message").focus()
     await page.keyboard.type("Ready for all staff")

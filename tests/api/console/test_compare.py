@@ -86,7 +86,7 @@ async def test_promotion_is_shown_and_then_written(service: Service) -> None:
 
     shown = await promote(service, ["limit"])
     assert (shown[0], await staged(service, "limit")) == (200, None)
-    assert "one new change set with 1 key," in shown[1]
+    assert "The promotion is one change set with 1 key," in shown[1]
     written = await promote(service, ["limit"], step="write", message="Go live")
 
     assert written == (303, f"{STAGING}/changes/1?saved=1")
