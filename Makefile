@@ -2,6 +2,7 @@ BIN    := .venv/bin
 APP    := $(BIN)/python -m app
 VERSION = $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' app/__init__.py)
 CONTAINERS = $(shell command -v docker podman | head -1)
+PYTEST := $(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder -rfEs
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
           --no-strip-extras --no-header --no-emit-index-url
 
@@ -9,7 +10,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help runtime tools setup run test check image image-test chart docs docs-serve format bench bench-profile bench-peers history \
+.PHONY: help runtime tools setup run test test-all check image image-test chart docs docs-serve format bench bench-profile bench-peers history \
         failover postgres-versions upgrade-test generated \
         clean lock reference vendor screenshots \
         migrate migrate-status migrate-rollback migrate-verify migration provision seed db-stop \
@@ -69,8 +70,11 @@ restore: runtime ## restore a backup: args="NAME --identity FILE"
 ##@ Work
 setup: tools ## create the virtual environment
 
-test: tools ## run the whole suite (args="-k name" for a part)
-	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder -rfEs $(args)
+test: tools ## run the tests that are not slow (args="-k name" for a part)
+	@$(PYTEST) -m "not slow" $(args)
+
+test-all: tools ## run all tests, with all random examples, as CI does
+	@FLAGSTONE_FULL_EXAMPLES=1 $(PYTEST) $(args)
 
 check: tools ## format, lint, types, layers, migrations
 	@$(BIN)/ruff format --check .

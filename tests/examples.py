@@ -1,6 +1,6 @@
 """The number of random examples of a property.
 
-`make test` tries a quarter of them; `.ci/run` tries all. Hypothesis stores an example that fails.
+`make test` tries a quarter of them; `make test-all` tries all. Hypothesis stores a failing example.
 """
 
 import os

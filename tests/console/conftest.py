@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -17,6 +18,15 @@ from tests.waiting import HANG_SECONDS
 
 expect.set_options(timeout=HANG_SECONDS * 1000 / 4)
 _FAILED = pytest.StashKey[bool]()
+
+
+# Before pytest leaves tests out by their marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test of this folder as slow: a browser is."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -144,6 +144,7 @@ def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
+@pytest.mark.slow
 async def test_drill_restores_the_backup_and_reports_it(
     make: MakeDrill, temporary: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ async def test_drill_restores_the_backup_and_reports_it(
     assert stored.verification is not None
 
 
+@pytest.mark.slow
 async def test_drill_of_a_changed_backup_fails(
     make: MakeDrill, backup: Path, tmp_path: Path, temporary: Path
 ) -> None:
@@ -245,6 +247,7 @@ async def test_old_success_is_overdue(make: MakeDrill, backup: Path, tmp_path: P
     )
 
 
+@pytest.mark.slow
 async def test_instances_with_one_folder_run_one_drill(make: MakeDrill) -> None:
     drills = [make(instance=name) for name in ("one", "two", "three")]
 
@@ -256,6 +259,7 @@ async def test_instances_with_one_folder_run_one_drill(make: MakeDrill) -> None:
     assert len({drill.last and drill.last.instance for drill in drills}) == 1
 
 
+@pytest.mark.slow
 async def test_killed_drill_is_reported_and_removed(make: MakeDrill, temporary: Path) -> None:
     drill = make()
     running = asyncio.create_task(drill.run_once())
@@ -278,6 +282,7 @@ async def test_killed_drill_is_reported_and_removed(make: MakeDrill, temporary: 
     assert other.runs == {"success": 1, "failure": 0}
 
 
+@pytest.mark.slow
 async def test_cancelled_drill_ends_its_processes(make: MakeDrill, temporary: Path) -> None:
     drill = make()
     running = asyncio.create_task(drill.run_once())
@@ -292,6 +297,7 @@ async def test_cancelled_drill_ends_its_processes(make: MakeDrill, temporary: Pa
     assert sum(drill.runs.values()) == 0
 
 
+@pytest.mark.slow
 async def test_drill_without_space_is_refused(
     make: MakeDrill, temporary: Path, small_disk: Callable[[int], None]
 ) -> None:

@@ -751,6 +751,7 @@ def test_changed_history_fails_the_verification(
         verifying.verify_backup(_source(tmp_path, manifest), load({}), Vault(), _silent)
 
 
+@pytest.mark.slow
 async def test_backup_moves_between_postgresql_15_and_18(
     server: Server, plain_server: FullServer, origin: Origin, empty: str, tmp_path: Path
 ) -> None:
@@ -775,6 +776,7 @@ async def test_backup_moves_between_postgresql_15_and_18(
             assert _rows(connection) == origin.rows
 
 
+@pytest.mark.slow
 def test_backup_over_tls_uses_the_program_on_path(tls_server: FullServer, tmp_path: Path) -> None:
     try:
         programs.find("pg_dump", version_of(tls_server), TlsMode.VERIFY_FULL)

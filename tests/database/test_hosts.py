@@ -95,6 +95,7 @@ async def refusing_standby(pair: Pair) -> AsyncIterator[None]:
     await _set_rules(pair.standby, rules, refuses=False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("refusing_standby")
 async def test_host_that_refuses_leaves_the_primary(pair: Pair) -> None:
     connection = await Connector(pair.target, LIMITS)()
@@ -111,6 +112,7 @@ async def test_all_hosts_refuse_raises_the_refusal(pair: Pair) -> None:
         await Connector(replace(pair.target, hosts=hosts), LIMITS)()
 
 
+@pytest.mark.slow
 async def test_busy_loop_two_answers_at_once_returns_primary(pair: Pair) -> None:
     """After a delay of the event loop, one iteration often receives both answers."""
     is_over = False
@@ -243,6 +245,7 @@ async def _primary_check(service: Service) -> tuple[str, str]:
     return check["status"], check.get("output", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_noticed", [True, False])
 async def test_former_primary_gets_no_acknowledged_write(
     failover: Pair, tmp_path: Path, *, is_noticed: bool

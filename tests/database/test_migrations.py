@@ -280,6 +280,7 @@ def _commit_between_statements(folder: Path) -> None:
     _add(folder, SECOND, "select 1; commit; select 2;")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -546,6 +547,7 @@ def test_session_setting_ends_with_its_file(
     assert admin.execute("select v from seen").fetchone() == ("0",)
 
 
+@pytest.mark.slow
 @_EMPTY
 def test_concurrent_migrators_apply_each_file_once(
     migrator: Migrator, folder: Path, admin: Connection
@@ -718,6 +720,7 @@ def _waiting_inside(admin: Connection) -> object:
     ).fetchone()
 
 
+@pytest.mark.slow
 async def test_migration_retries_while_a_table_is_in_use(
     migrator: Migrator, folder: Path, admin: Connection, server: Server
 ) -> None:

@@ -617,6 +617,7 @@ async def test_silent_network_costs_two_command_timeouts(
     assert refusal.value.code == "database_timeout"
 
 
+@pytest.mark.slow
 async def test_release_cancelled_on_dead_network_reports_nothing(
     plain_server: FullServer,
 ) -> None:
@@ -858,6 +859,7 @@ async def test_cancelled_callers_leave_the_pool_intact(
         assert row == (0,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["statement", "transaction", "release"])
 async def test_cancelled_caller_ends_when_the_network_is_dead(target: Target, moment: str) -> None:
     """Rollback and release then fail. Their errors must not replace the cancellation."""

@@ -241,6 +241,7 @@ async def _use_by_many(database: Database) -> None:
     assert read_back == [head.revision + 50 for head in before]
 
 
+@pytest.mark.slow
 async def test_many_clients_share_few_pooler_connections(
     pooler: Target, plain_server: FullServer
 ) -> None:

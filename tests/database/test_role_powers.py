@@ -234,6 +234,7 @@ async def test_every_power_is_listed(server: Server, settings: Settings) -> None
     assert as_app == []
 
 
+@pytest.mark.slow
 async def test_every_power_is_listed_on_an_older_server(
     plain_server: FullServer, settings: Settings
 ) -> None:

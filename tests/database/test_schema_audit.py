@@ -215,6 +215,7 @@ def _extension(trail: Trail) -> object:
     return row[0]
 
 
+@pytest.mark.slow
 def test_no_role_can_tamper_with_the_recording(trail: Trail) -> None:
     statements = [*_TAMPERING, f"create extension {_extension(trail)}"]
     if trail.admin.info.server_version >= 170000:
@@ -794,6 +795,7 @@ async def test_manual_change_can_be_accepted_with_a_reason(trail: Trail) -> None
             await trail.inspect()
 
 
+@pytest.mark.slow
 def test_two_major_versions_print_equal_facts(embedded: Server, plain_server: FullServer) -> None:
     if version_of(plain_server) == version_of(embedded):
         pytest.skip("both servers are of the same version")

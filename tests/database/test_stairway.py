@@ -130,6 +130,7 @@ def migrator(server: Server) -> Iterator[Migrator]:
     server.drop_database(name)
 
 
+@pytest.mark.slow
 def test_each_migration_up_down_up_gives_the_same_schema(
     server: Server, migrator: Migrator, tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ def _without_schema(described: dict[str, Description]) -> dict[str, Description]
     return {kind: rows for kind, rows in described.items() if kind != "schemas"}
 
 
+@pytest.mark.slow
 def test_all_migrations_up_down_up_give_the_same_schema(server: Server, migrator: Migrator) -> None:
     """The tables do not depend on `database provision`."""
     names = [file.name for file in read_files()]

@@ -106,6 +106,7 @@ def _wrong_host_name(target: Target, _: Authority) -> Target:
     return replace(target, hosts=(("127.0.0.1", target.hosts[0][1]),))
 
 
+@pytest.mark.slow
 @DRIVERS
 @pytest.mark.parametrize("break_target", [_wrong_authority, _wrong_host_name])
 async def test_untrusted_server_certificate_is_refused(
@@ -288,6 +289,7 @@ def test_schema_fits_the_older_version(full: FullServer) -> None:
     assert version_of(full) < 18 or CHOSEN_PROGRAMS in os.environ
 
 
+@pytest.mark.slow
 def test_older_version_can_roll_back_and_migrate_again(full: FullServer) -> None:
     migrator = _migrator(full.target(MIGRATOR, full.create_database("older")))
     applied = migrator.migrate()

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from tests.benchmarks.results import Results
 from tests.paths import ROOT
 
 
+@pytest.mark.slow
 def test_bench_goes_on_after_a_failed_part(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     # The service of `sizes` does not start with this; `sealing` has no service.

@@ -35,6 +35,7 @@ async def inner_session(folder: Path, keyword: str) -> AsyncIterator[asyncio.sub
             child.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["controller", "all"])
 async def test_killed_session_leaves_nothing(tmp_path: Path, killed: str) -> None:
     names_file = tmp_path / "names"
@@ -54,6 +55,7 @@ async def test_killed_session_leaves_nothing(tmp_path: Path, killed: str) -> Non
         await until(lambda: _true(not folder.exists()))
 
 
+@pytest.mark.slow
 async def test_session_names_failures_and_goes_on_after_a_crash(tmp_path: Path) -> None:
     async with inner_session(tmp_path, "crash or hang") as child:
         output, _ = await asyncio.wait_for(child.communicate(), END_SECONDS)

@@ -5,6 +5,8 @@ import re
 import sys
 import tomllib
 
+import pytest
+
 from tests.paths import ROOT
 
 # Modules that are named differently from their package.
@@ -52,6 +54,7 @@ def imported_modules() -> set[str]:
     return modules - sys.stdlib_module_names - {"app"}
 
 
+@pytest.mark.slow
 def test_dependencies_equal_the_imports_of_app() -> None:
     imported = {PACKAGES.get(module, module.replace("_", "-")) for module in imported_modules()}
 

@@ -49,6 +49,7 @@ def test_start_does_not_import_what_it_never_uses(imported: set[str], module: st
     assert module not in imported
 
 
+@pytest.mark.slow
 def test_first_request_imports_modules_that_exist() -> None:
     """A renamed module would be absent from the start for the wrong reason."""
     code = f"import importlib\nfor name in {ABSENT}: importlib.import_module(name)"

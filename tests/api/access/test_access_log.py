@@ -187,6 +187,7 @@ async def test_making_and_revoking_a_token_is_recorded_at_once(service: Service)
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obstacle", [_unwritable, _locked])
 async def test_access_log_unavailable_only_refuses_administration(
     service: Service, server: Server, log: AccessLog, obstacle: Any

@@ -74,6 +74,7 @@ async def test_bad_token_is_refused_on_every_route(service: Service) -> None:
     assert answered[401] > len(METHODS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scopes", "environments"), GRANTS)
 async def test_token_can_do_only_what_scope_and_environments_allow(
     service: Service, scopes: set[Scope], environments: tuple[str, ...]

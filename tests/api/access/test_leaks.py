@@ -109,6 +109,7 @@ def test_every_read_is_tried_or_closed() -> None:
     assert {name_of(page) for page in forms()} == FORM_PAGES
 
 
+@pytest.mark.slow
 def test_answers_contain_nothing_of_other_keys(seen: Seen) -> None:
     found: dict[str, str] = {}
     for answers in (*seen.before, *seen.after):
@@ -143,6 +144,7 @@ def test_every_open_route_and_page_answers(seen: Seen) -> None:
 RESTORE = "GET /console/environments/{environment}/restore/{revision}"
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_other_keys(seen: Seen) -> None:
     differing = {}
     for first, second in zip(seen.before, seen.after, strict=True):

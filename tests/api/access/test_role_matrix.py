@@ -128,6 +128,7 @@ def is_wrong(status: int, *, allowed: bool) -> bool:
     return (status == 403) is allowed or status >= 500 or (not allowed and status < 400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holder", ROLES)
 async def test_holder_reaches_only_the_routes_of_its_rights(service: Service, holder: str) -> None:
     held, wrong = HOLDERS[holder], {}
@@ -141,6 +142,7 @@ async def test_holder_reaches_only_the_routes_of_its_rights(service: Service, ho
     assert not wrong, "".join(f"\n{case}: {status}" for case, status in wrong.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holder", ROLES)
 async def test_role_reaches_only_the_pages_of_its_rights(service: Service, holder: str) -> None:
     held, wrong = HOLDERS[holder], {}

@@ -143,6 +143,7 @@ def test_every_writing_route_is_in_the_matrix() -> None:
     assert writing == WRITES.keys() | NOT_COVERED.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protection", [None, ProtectionPatch()], ids=["open", "protected"])
 @pytest.mark.parametrize("line", WRITES)
 async def test_write_succeeds_only_with_scopes_and_approval(

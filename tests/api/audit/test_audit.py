@@ -232,6 +232,7 @@ _TAMPERINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("statements", "revision"), _TAMPERINGS.values(), ids=_TAMPERINGS)
 async def test_tampering_is_found_with_its_first_revision(
     written: Service, server: Server, statements: str, revision: int

@@ -301,6 +301,7 @@ async def test_restore_of_more_than_10000_entries_is_complete(
     assert {c["key"] for c in result["change_sets"][0]["changes"]} == {"k1", "k9999", f"k{many}"}
 
 
+@pytest.mark.slow
 async def test_change_set_needs_an_existing_environment_in_its_path(
     service: Service,
 ) -> None:

@@ -275,6 +275,7 @@ async def test_random_reconnects_see_each_change_once_in_order(
     assert seen == list(range(1, total + 1))
 
 
+@pytest.mark.slow
 async def test_reconnects_see_many_changes_once_in_order(
     service: Service,
 ) -> None:

@@ -127,6 +127,7 @@ async def _write_several(connection: Connection) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", LIMITED)
 @pytest.mark.parametrize(("keys_max", "recent"), [(-1, 0), (300, 0), (-1, 9), (300, 9), (300, 99)])
 async def test_search_finds_change_sets_of_own_keys(

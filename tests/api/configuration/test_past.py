@@ -169,6 +169,7 @@ async def test_entries_and_exports_of_the_past_equal_the_model(
         assert list(values) == sorted(values)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_searches")
 async def test_differences_of_the_past_equal_the_model(
     service: Service, past: Past, choices: random.Random
@@ -190,6 +191,7 @@ async def test_differences_of_the_past_equal_the_model(
         assert list(pairs) == sorted(pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_searches")
 async def test_restores_of_the_past_equal_the_model(
     service: Service, past: Past, choices: random.Random

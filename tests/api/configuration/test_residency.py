@@ -82,6 +82,7 @@ def is_loaded(service: Service, environment: str = "local") -> bool:
     return environment in service.app[FOLLOWER].loaded()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path"),
     [

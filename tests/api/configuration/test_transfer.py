@@ -331,6 +331,7 @@ async def test_invalid_import_is_refused_by_name_and_writes_nothing(
     assert environment["revision"] == 4
 
 
+@pytest.mark.slow
 async def test_ten_thousand_entries_do_not_hold_the_loop(service: Service) -> None:
     runs: list[tuple[Any, int, Any, str]] = []
 

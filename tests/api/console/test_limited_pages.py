@@ -86,6 +86,7 @@ async def test_page_contains_nothing_of_others(browser: ClientSession) -> None:
     assert {FLAG, f"{CONSOLE}/flags", f"{CONSOLE}/segments/shop/staff", *PARTS} <= open_pages
 
 
+@pytest.mark.slow
 async def test_page_does_not_depend_on_entries_of_others(
     limited: Limited, browser: ClientSession
 ) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from aiohttp import ClientSession
 
 from app.access.format import generate_secret
@@ -131,6 +132,7 @@ BYTES_MAX = 300_000
 GROWTH_MAX = 5
 
 
+@pytest.mark.slow
 async def test_many_grants_leave_pages_small_and_loop_free(
     service: Service, console: ClientSession
 ) -> None:

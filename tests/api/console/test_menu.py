@@ -43,6 +43,7 @@ async def open_links(browser: ClientSession) -> tuple[int, list[str]]:
 _LINKS = ("href", "hx-get")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["viewer", "editor", "reviewer", "admin"])
 async def test_limited_person_may_open_every_link(service: Service, role: str) -> None:
     await fill(service)

@@ -83,6 +83,7 @@ def asks_for_the_name(page: Element | None) -> bool:
     return page is not None and bool(page.all("input", name="confirmation"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize(("path", "labels"), [*PAGES.items(), *_LINKS.items()])
 async def test_button_follows_the_right_to_save(

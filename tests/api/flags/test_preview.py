@@ -246,6 +246,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 async def test_refused_draft_has_the_errors_of_a_write(service: Service, name: str) -> None:
     await _fill(service)

@@ -140,6 +140,7 @@ async def _import_and_split(service: Service, name: str) -> Variants:
     return variants
 
 
+@pytest.mark.slow
 async def test_larger_percentage_includes_the_same_keys(service: Service) -> None:
     before = _keys(await _import_and_split(service, "percentage"), "new-cart", "on")
 

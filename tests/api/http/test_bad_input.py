@@ -226,6 +226,7 @@ async def test_badly_framed_body_is_refused_at_once(
     assert [record for record in caplog.records if record.name == "aiohttp.server"] == []
 
 
+@pytest.mark.slow
 @given(body=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 @settings(
     max_examples=examples(150),

@@ -93,6 +93,7 @@ def _requests(route: Route, path: str) -> Iterator[Request]:
             yield path, query, headers, body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 async def test_edge_value_never_gets_500(
     service: Service, route: Route, monkeypatch: pytest.MonkeyPatch

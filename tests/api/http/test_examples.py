@@ -89,6 +89,7 @@ VARYING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "example",
     [*TEXTS.examples, *TEXTS.errors.values()],

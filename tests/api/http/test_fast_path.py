@@ -173,6 +173,7 @@ def _request(method: str, path: str, headers: list[str], body: bytes = b"") -> b
 _CONTEXT = b'{"context":{"targetingKey":"user-1","plan":"pro"}}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -230,6 +231,7 @@ async def test_refusal_is_answered_on_the_fast_path(
 _LIVE = _request("GET", "/health/live", ["Host: x"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parts",
     [
@@ -430,6 +432,7 @@ _BODIES = (
 )
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=examples(300), suppress_health_check=list(HealthCheck))
 async def test_generated_request_has_the_same_answer_both_ways(

@@ -77,6 +77,7 @@ def _findings(output: str) -> str:
     return f"{described[:_FINDINGS_CHARACTERS_MAX]}\nThe findings are of: {', '.join(operations)}"
 
 
+@pytest.mark.slow
 async def test_operations_match_the_document(
     service: Service,
     server: Server,

@@ -75,6 +75,7 @@ def _grouped(expression: str) -> set[str]:
     return {label for text in lists for label in re.findall(r"\w+", text)}
 
 
+@pytest.mark.slow
 async def test_metrics_of_the_service_are_declared(service: Service) -> None:
     declared = _declared()
     await service.client.get("/v1/environments/local/configurations")
@@ -160,6 +161,7 @@ def test_panels_do_not_overlap_and_have_own_names() -> None:
         assert len({panel[name] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("words", [("check", "alerts.yaml"), ("test", "alerts_test.yaml")])
 def test_promtool_accepts_the_rules(words: tuple[str, str]) -> None:

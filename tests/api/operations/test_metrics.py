@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from app.access.guard import ACCESS_LOG
 from app.access.models import Scope
 from app.configuration.snapshots.reading import FOLLOWER
@@ -27,6 +29,7 @@ async def test_metrics_need_a_token(service: Service) -> None:
     assert refused.status == 401
 
 
+@pytest.mark.slow
 async def test_requests_are_counted_by_route_and_status(service: Service) -> None:
     name = "flagstone_http_request_duration_seconds"
     route = LOCAL.replace("local", "{environment}") + "/configurations/{key}"
@@ -50,6 +53,7 @@ async def test_requests_are_counted_by_route_and_status(service: Service) -> Non
     assert 0 < more("GET", route, "200", "_sum") < HANG_SECONDS
 
 
+@pytest.mark.slow
 async def test_access_log_counts_accesses_and_losses(service: Service, server: Server) -> None:
     name = "flagstone_access_log_accesses_total"
     before = await scrape(service)
@@ -72,6 +76,7 @@ async def test_access_log_counts_accesses_and_losses(service: Service, server: S
     assert more("flagstone_access_log_lines_dropped_total") == 0
 
 
+@pytest.mark.slow
 async def test_revision_change_sets_and_lag_have_the_environment(
     service: Service,
 ) -> None:
@@ -91,6 +96,7 @@ async def test_revision_change_sets_and_lag_have_the_environment(
     assert value(after, "flagstone_snapshot_stale_seconds") == 0
 
 
+@pytest.mark.slow
 async def test_evaluations_are_counted_once_by_reason(
     service: Service,
 ) -> None:

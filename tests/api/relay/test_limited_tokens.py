@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import msgspec
+import pytest
 
 from app.access.guard import TOKENS
 from app.access.mac import holds
@@ -16,6 +17,7 @@ from tests.conftest import Service
 from tests.waiting import until
 
 
+@pytest.mark.slow
 async def test_answers_of_a_relay_contain_nothing_of_other_keys(
     service: Service, chain: Chain
 ) -> None:

@@ -58,6 +58,7 @@ async def test_relay_gets_no_list_of_a_foreign_environment(service: Service) -> 
     assert (await service.stranger.get(path, headers=bearer(token))).status == 200
 
 
+@pytest.mark.slow
 async def test_relay_with_many_lists_gets_all_of_them(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ async def test_unknown_query_parameter_is_refused(service: Service, query: str) 
     )
 
 
+@pytest.mark.slow
 async def test_drift_and_disabled_trigger_only_warn(
     service: Service,
     admin: psycopg.Connection[tuple[object, ...]],
@@ -161,6 +162,7 @@ async def test_revoked_right_is_reported_and_the_task_goes_on(
     assert well.status == "pass"
 
 
+@pytest.mark.slow
 async def test_failed_comparison_is_a_warning(
     service: Service, server: Server, admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
 from app.access.format import generate_token
@@ -45,6 +46,7 @@ async def _status(service: Process, token: str, key: str, request_id: str) -> by
     return answer.split()[1]
 
 
+@pytest.mark.slow
 async def test_requests_forge_no_line_and_stop_loses_none(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -101,6 +103,7 @@ async def test_without_the_setting_the_terminal_stays_readable(
     assert _lines(service) == []
 
 
+@pytest.mark.slow
 async def test_operator_trims_old_rows(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

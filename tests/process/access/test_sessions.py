@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import Process, run
@@ -37,6 +38,7 @@ async def until_all(
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_session_begins_and_ends_on_every_instance(
     three: list[Process], launch: Callable[..., Process]
 ) -> None:
@@ -55,6 +57,7 @@ async def test_session_begins_and_ends_on_every_instance(
         await until_all(client, three, cookie, 303)
 
 
+@pytest.mark.slow
 async def test_session_ends_with_its_token_on_every_instance(three: list[Process]) -> None:
     async with ClientSession() as client:
         body = {"name": "shop", "scopes": ["read"], "environments": ["local"]}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import psycopg
+import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from tests.process.conftest import Process, run
@@ -67,6 +68,7 @@ async def read_to_end(stream: ClientResponse) -> None:
             pass
 
 
+@pytest.mark.slow
 async def test_revocation_holds_on_every_instance(
     three: list[Process], client: ClientSession
 ) -> None:
@@ -83,6 +85,7 @@ async def test_revocation_holds_on_every_instance(
         await asyncio.gather(*map(read_to_end, streams))
 
 
+@pytest.mark.slow
 async def test_revocation_by_sql_holds_on_every_instance(
     three: list[Process], client: ClientSession
 ) -> None:
@@ -99,6 +102,7 @@ async def test_revocation_by_sql_holds_on_every_instance(
     await until_all(client, three, text, BAD)
 
 
+@pytest.mark.slow
 async def test_token_commands(launch: Callable[..., Process], client: ClientSession) -> None:
     service = launch()
     await service.start()

@@ -6,6 +6,7 @@ import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.conftest import Server
@@ -13,6 +14,7 @@ from tests.process.conftest import Process, put, run
 from tests.waiting import until
 
 
+@pytest.mark.slow
 async def test_history_is_signed_as_it_grows_and_verified_later(
     launch_beside: Callable[..., Process], server: Server, client: ClientSession
 ) -> None:

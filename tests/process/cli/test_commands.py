@@ -17,6 +17,7 @@ from tests.process.conftest import Process, run
 from tests.waiting import until
 
 
+@pytest.mark.slow
 async def test_configuration_and_token_commands(
     launch_beside: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ async def test_exported_environment_is_imported_into_another(
     assert "no difference" in difference[1]
 
 
+@pytest.mark.slow
 async def test_command_line_shows_and_restores_revisions(
     launch_beside: Callable[..., Process],
 ) -> None:
@@ -170,6 +172,7 @@ async def test_flag_commands(launch_beside: Callable[..., Process], tmp_path: Pa
     assert (stale[0], stale[1].strip()) == (0, "none")
 
 
+@pytest.mark.slow
 async def test_environment_commands(launch: Callable[..., Process], client: ClientSession) -> None:
     service = launch()
     await service.start()
@@ -224,6 +227,7 @@ async def test_environment_commands(launch: Callable[..., Process], client: Clie
     await answers(404)
 
 
+@pytest.mark.slow
 @pytest.mark.first_start
 async def test_database_commands(launch: Callable[..., Process]) -> None:
     """Without a service, each command starts the embedded server and stops it at its end."""
@@ -248,6 +252,7 @@ async def test_database_commands(launch: Callable[..., Process]) -> None:
     assert "was not running" in stopped[1]
 
 
+@pytest.mark.slow
 async def test_stopped_database_stays_stopped_until_started(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
 from app.configuration.changes.requests import DeleteOperation, PutOperation
@@ -33,6 +34,7 @@ WRITES: tuple[tuple[list[PutOperation | DeleteOperation], str], ...] = (
 )
 
 
+@pytest.mark.slow
 async def test_copied_texts_write_the_same(
     launch_beside: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from app.cli.help import help_text, subcommands
 from app.cli.reference import PAGE, commands, outputs_of, page
 from app.program import PROGRAM
@@ -93,6 +95,7 @@ def _access(example: Callable[[str], str], values: dict[str, str], person: str) 
     example("project delete")
 
 
+@pytest.mark.slow
 def test_examples_work_and_print_what_the_page_says(
     run: Run, new_person: NewPerson, tmp_path: Path
 ) -> None:

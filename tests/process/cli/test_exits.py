@@ -82,6 +82,7 @@ def test_interrupted_command_exits_with_130() -> None:
     assert b"Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_closed_pipe_ends_a_command_without_a_word() -> None:
     for words in (["--help"], ["seal", "keygen"]):
         reader, writer = os.pipe()

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.process.cli.conftest import Run
 
 
+@pytest.mark.slow
 def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
     def flag(command: str, *words: str) -> Any:
         result = run("flag", command, "local", *words)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.factories import flag
 from tests.process.cli.conftest import Run
 
@@ -13,6 +15,7 @@ def _draft(**members: Any) -> str:
     return json.dumps(flag(defaultVariant="off", targeting=rule, **members))
 
 
+@pytest.mark.slow
 def test_flag_preview_shows_table_contexts_and_guards(run: Run, tmp_path: Path) -> None:
     assert run("flag", "create", "local", "search").code == 0
     guards = [

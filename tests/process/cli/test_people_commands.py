@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tests.process.cli.conftest import Call, NewPerson, Run, comparable
 from tests.process.conftest import Process
 
@@ -94,6 +96,7 @@ class Database:
         return re.sub("PERSON|GRANT", lambda match: self.ids.get(match[0], match[0]), word)
 
 
+@pytest.mark.slow
 async def test_people_commands_print_the_same_on_a_server(
     run: Run, call: Call, new_person: NewPerson, beside: Process
 ) -> None:

@@ -182,6 +182,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
 )
 
 
+@pytest.mark.slow
 async def test_commands_print_the_same_on_a_server(run: Run, call: Call, tmp_path: Path) -> None:
     flag = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
     (tmp_path / "draft.json").write_text(json.dumps(flag))
@@ -241,6 +242,7 @@ async def test_emergency_needs_scope_on_a_server(run: Run, call: Call) -> None:
     assert "outage; emergency, without approval" in history.output
 
 
+@pytest.mark.slow
 async def test_plan_is_controlled_as_approvals_allow(run: Run, call: Call) -> None:
     plan = {"name": "launch", "steps": [{"at": "2099-12-01T09:00:00Z", "state": "DISABLED"}]}
     for runner in (run, call):
@@ -334,6 +336,7 @@ LIST = (200, "application/json", b'{"items": []}')
 BUSY = (503, "text/html", b"<h1>busy</h1>")
 
 
+@pytest.mark.slow
 async def test_answers_that_are_not_flagstone_are_named(answers: Any, run: Run) -> None:
     _, given, start = answers
     host = await start()
@@ -387,6 +390,7 @@ async def test_request_is_repeated_with_its_idempotency_key(answers: Any, run: R
     assert requests[4].raw_path == "/v1/environments/e/configurations/a%2Fk"
 
 
+@pytest.mark.slow
 async def test_only_a_lost_write_may_have_succeeded(answers: Any, run: Run) -> None:
     _, given, start = answers
     environ = {"FLAGSTONE_URL": f"http://{await start()}", "FLAGSTONE_TOKEN": "t"}

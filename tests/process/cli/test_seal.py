@@ -70,6 +70,7 @@ def files_with(folder: Path, text: str) -> list[Path]:
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 async def test_sealed_value_is_shown_only_on_a_terminal(
     tmp_path: Path, identity: dict[str, str]
 ) -> None:
@@ -95,6 +96,7 @@ async def test_sealed_value_is_shown_only_on_a_terminal(
     assert CANARY not in f"{text} {done} {checked} {piped}"
 
 
+@pytest.mark.slow
 def test_value_is_prompted_without_echo(tmp_path: Path, identity: dict[str, str]) -> None:
     words = ("encrypt", "DATABASE_URL", "--env-file", ".env")
 
@@ -124,6 +126,7 @@ def url_of(target: Target) -> str:
     )
 
 
+@pytest.mark.slow
 async def test_production_service_opens_sealed_settings(
     launch: Callable[..., Process],
     server: FullServer,

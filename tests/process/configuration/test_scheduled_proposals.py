@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import Process
@@ -55,6 +56,7 @@ async def _applied(client: ClientSession, process: Process, path: str) -> dateti
     return datetime.fromisoformat(events[-1]["at"])
 
 
+@pytest.mark.slow
 async def test_killed_replica_leaves_no_proposal_half_applied(
     launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -78,6 +80,7 @@ async def test_killed_replica_leaves_no_proposal_half_applied(
     assert len({item["message"] for item in page["items"] if item["kind"] == "proposal"}) == 20
 
 
+@pytest.mark.slow
 async def test_proposal_is_applied_when_the_database_is_back(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

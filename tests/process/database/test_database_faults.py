@@ -47,6 +47,7 @@ async def _get(client: ClientSession, process: Process, key: str) -> tuple[int, 
         return answer.status, answer.headers.get("Flagstone-Stale")
 
 
+@pytest.mark.slow
 async def test_frozen_database_costs_bounded_time(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -99,6 +100,7 @@ async def test_frozen_database_costs_bounded_time(
     assert await process.stop() == 0
 
 
+@pytest.mark.slow
 async def test_killed_database_loses_no_acknowledged_write(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -171,6 +173,7 @@ async def test_start_waits_for_the_database(
     assert await again.stop() == 0
 
 
+@pytest.mark.slow
 async def test_start_without_database_serves_the_stored_snapshot(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -213,6 +216,7 @@ async def test_start_without_database_serves_the_stored_snapshot(
     assert await back.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.first_start
 async def test_start_without_migration_waits_for_the_schema(
     launch: Callable[..., Process], client: ClientSession
@@ -236,6 +240,7 @@ async def test_start_without_migration_waits_for_the_schema(
     assert await waiting.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.first_start
 async def test_next_start_continues_a_killed_migration(
     launch: Callable[..., Process],
@@ -253,6 +258,7 @@ async def test_next_start_continues_a_killed_migration(
     assert await last.stop() == 0
 
 
+@pytest.mark.slow
 async def test_stop_ends_when_the_network_to_the_database_is_dead(
     launch: Callable[..., Process], client: ClientSession, server: Server
 ) -> None:

@@ -101,6 +101,7 @@ def test_installed_help_names_the_command(installed: Path, elsewhere: Path) -> N
     assert "python -m app" not in printed
 
 
+@pytest.mark.slow
 async def test_installed_service_runs_from_any_folder(
     installed: Path, elsewhere: Path, launch_beside: Launch
 ) -> None:

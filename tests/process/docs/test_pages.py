@@ -45,6 +45,7 @@ async def service() -> AsyncIterator[Process]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
 async def test_page_works_as_printed(page: Page, service: Process) -> None:
     folder = _folder()

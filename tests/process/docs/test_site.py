@@ -31,6 +31,7 @@ def test_links_resolve(name: str) -> None:
         assert not anchor or anchor in _anchors(target), f"{path}#{anchor}"
 
 
+@pytest.mark.slow
 def test_site_builds_without_warnings_or_foreign_requests(tmp_path: Path) -> None:
     site = tmp_path / "site"
     options = ("--config-file", "docs/site/mkdocs.yml", "--site-dir", str(site))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 from multidict import CIMultiDictProxy
 
@@ -27,6 +28,7 @@ async def evaluate(
         return answer.status, body, answer.headers
 
 
+@pytest.mark.slow
 async def test_evaluation_continues_without_postgresql(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

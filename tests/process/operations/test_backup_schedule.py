@@ -27,6 +27,7 @@ def short_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.slow
 async def test_schedule_creates_due_backups(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -45,6 +46,7 @@ async def test_schedule_creates_due_backups(
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 async def test_start_removes_a_killed_drill_and_repeats_it(
     launch: Callable[..., Process], client: ClientSession, short_folder: Path
 ) -> None:

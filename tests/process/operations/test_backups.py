@@ -58,6 +58,7 @@ async def _run(process: Process, *command: str, **environment: str) -> CommandRe
     return await run_alone(*command, environ=environ)
 
 
+@pytest.mark.slow
 async def test_backup_is_made_verified_and_restored_under_load(
     launch_here: Callable[..., Process], client: ClientSession, database: str
 ) -> None:
@@ -142,6 +143,7 @@ async def test_backup_is_made_verified_and_restored_under_load(
     assert await service.stop() == 0
 
 
+@pytest.mark.slow
 async def test_interrupted_backup_leaves_no_file(
     launch_here: Callable[..., Process], server: Server, database: str
 ) -> None:

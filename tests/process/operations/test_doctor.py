@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import Process, run
@@ -29,6 +30,7 @@ def _files(folder: Path) -> set[Path]:
     return {path for path in folder.iterdir() if not path.name.startswith(_OF_THE_SERVICE)}
 
 
+@pytest.mark.slow
 async def test_doctor_follows_an_installation_from_good_to_broken(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import Process, put, run
@@ -23,6 +24,7 @@ async def relay_token(client: ClientSession, service: Process) -> str:
         return text
 
 
+@pytest.mark.slow
 async def test_relay_of_a_relay_serves_while_the_service_is_gone(
     launch: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:

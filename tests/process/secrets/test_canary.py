@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+import pytest
 from aiohttp import ClientSession
 
 from app.access.local_credentials import token_key
@@ -30,6 +31,7 @@ def _canary(number: int) -> str:
     return f"canary-{number:04}-kestrelplume"
 
 
+@pytest.mark.slow
 async def test_secrets_are_stored_nowhere_in_clear(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

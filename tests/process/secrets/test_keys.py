@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 from aiohttp import ClientSession
 
 from tests.process.conftest import PATIENT, Process, run, run_alone
@@ -100,6 +101,7 @@ def _data_keys(connection: psycopg.Connection[tuple[object, ...]]) -> set[tuple[
     return set(connection.execute(query).fetchall())
 
 
+@pytest.mark.slow
 async def test_key_rotation_continues_after_kill(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -153,6 +155,7 @@ async def test_key_rotation_continues_after_kill(
     assert await _read(client, service, 5) == (200, "value 5")
 
 
+@pytest.mark.slow
 async def test_wrong_key_ring_stops_start_and_names_keys(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -187,6 +190,7 @@ async def test_wrong_key_ring_stops_start_and_names_keys(
     await service.stop()
 
 
+@pytest.mark.slow
 async def test_shredded_environment_is_unreadable_at_once(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -226,6 +230,7 @@ async def test_shredded_environment_is_unreadable_at_once(
     await service.stop()
 
 
+@pytest.mark.slow
 async def test_running_service_loads_new_key_from_file(
     launch: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:
@@ -298,6 +303,7 @@ async def test_running_service_loads_new_key_from_file(
     await service.stop()
 
 
+@pytest.mark.slow
 async def test_key_command_wraps_data_keys(
     launch: Callable[..., Process], client: ClientSession, tmp_path: Path
 ) -> None:
@@ -346,6 +352,7 @@ async def test_key_command_wraps_data_keys(
     assert "kms-2 KEY_COMMAND failed with exit code 1" in service.log
 
 
+@pytest.mark.slow
 async def test_secret_is_set_and_read_on_command_line(
     launch: Callable[..., Process],
 ) -> None:

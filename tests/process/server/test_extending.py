@@ -52,6 +52,7 @@ def _rows(data_dir: Path) -> list[tuple[object, ...]]:
         return connection.execute("select free_bytes > 0 from flagstone.disk_space").fetchall()
 
 
+@pytest.mark.slow
 async def test_example_of_the_page_reports_its_check_and_metric(
     launch: Callable[..., Process], client: ClientSession, extended: Path
 ) -> None:
@@ -75,6 +76,7 @@ async def test_example_of_the_page_reports_its_check_and_metric(
     assert await process.stop() == 0
 
 
+@pytest.mark.slow
 async def test_script_of_the_page_prints_counts(
     launch: Callable[..., Process], extended: Path
 ) -> None:

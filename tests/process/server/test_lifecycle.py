@@ -13,6 +13,7 @@ from tests.processes import has_ended
 from tests.waiting import HANG_SECONDS, until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_signal_stops_the_service_and_its_database(
     launch: Callable[..., Process], number: int
@@ -48,6 +49,7 @@ async def test_log_names_the_token_file_and_has_no_secret(
     assert (process.data_dir / "admin-token").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.first_start
 async def test_four_first_starts_at_once_all_succeed(
     launch: Callable[..., Process], client: ClientSession
@@ -80,6 +82,7 @@ async def _statuses_until_written(client: ClientSession, process: Process) -> se
     return statuses
 
 
+@pytest.mark.slow
 async def test_running_requests_finish_after_the_signal(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

@@ -49,6 +49,7 @@ async def process(launch_beside: Callable[..., Process]) -> Process:
     return process
 
 
+@pytest.mark.slow
 async def test_slow_sockets_are_closed_in_time(process: Process) -> None:
     head = (
         f"PUT /v1/environments/local/configurations/k HTTP/1.1\r\nHost: x\r\n"

@@ -41,6 +41,7 @@ def newer(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 async def test_database_of_other_migrations_is_refused(
     launch: Callable[..., Process], newer: Path
 ) -> None:
@@ -90,6 +91,7 @@ async def _restart(process: Process) -> None:
     await process.ready()
 
 
+@pytest.mark.slow
 async def test_older_release_beside_a_newer_one_takes_nothing(
     launch: Callable[..., Process], client: ClientSession, newer: Path
 ) -> None:

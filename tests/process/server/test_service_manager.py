@@ -52,6 +52,7 @@ async def test_service_reports_ready_beats_and_stopping(
     assert {*after[:-1]} <= {b"WATCHDOG=1"}
 
 
+@pytest.mark.slow
 async def test_start_without_a_database_extends_its_limit(
     manager: socket.socket, launch: Launch
 ) -> None:
@@ -65,6 +66,7 @@ async def test_start_without_a_database_extends_its_limit(
     assert messages == [b"EXTEND_TIMEOUT_USEC=30000000"] * 3
 
 
+@pytest.mark.slow
 async def test_supervisor_of_suspended_workers_is_silent(
     manager: socket.socket, launch_beside: Launch
 ) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import psutil
+import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -174,6 +175,7 @@ async def test_sigint_stops_all_workers(
     assert all(map(has_ended, running))
 
 
+@pytest.mark.slow
 async def test_worker_that_hangs_is_killed_and_replaced(
     launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:

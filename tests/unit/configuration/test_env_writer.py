@@ -80,6 +80,7 @@ def settings(values: dict[str, str]) -> dict[str, Content]:
     return {key: Content(kind=Kind.SETTING, value=value) for key, value in values.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 @given(texts=BATCH)
 @hypothesis_settings(max_examples=examples(5), deadline=None)

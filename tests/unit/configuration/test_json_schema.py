@@ -201,6 +201,7 @@ def test_quick_contents_are_small_and_linear(schema: Any, value: Any, *, is_quic
 # Processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [COSTLY_SCHEMA, LARGE_PATTERNS], ids=["time", "memory"])
 def test_costly_schema_ends_its_process_alone(schema: Any) -> None:
     # Enough time to reach the memory limit first.
@@ -329,6 +330,7 @@ def test_process_inherits_no_socket_and_no_secret(monkeypatch: pytest.MonkeyPatc
         assert set(psutil.Process(pid).environ()) <= {"PYTHONPATH", "LC_CTYPE"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [DATE, COSTLY_SCHEMA], ids=["idle", "busy"])
 def test_process_ends_when_its_parent_is_killed(schema: Any) -> None:
     script = f"""

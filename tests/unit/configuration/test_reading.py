@@ -232,6 +232,7 @@ _MERGED_TWICE_AT_EACH_OF_40_LEVELS = "l0: &l0 {a: 1, b: 2}\n" + "".join(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
@@ -341,6 +342,7 @@ def test_merged_yaml_values_can_be_overridden(folder: Path) -> None:
     assert values(document)["b"] == {"x": 2, "y": 1}
 
 
+@pytest.mark.slow
 def test_billion_laughs_yaml_is_refused(folder: Path) -> None:
     lines = ["a0: &a0 [ha]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]

@@ -83,6 +83,7 @@ CONTENTS = st.builds(
 KEYS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,8}", fullmatch=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", [Format.JSON, Format.YAML])
 @given(entries=st.dictionaries(KEYS, CONTENTS, max_size=4))
 @hypothesis_settings(deadline=None)
@@ -97,6 +98,7 @@ def test_whole_document_loses_nothing(format_: Format, entries: dict[str, Conten
     assert all(have_same_content(content, result.entries[key]) for key, content in entries.items())
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, CONTENTS, max_size=4))
 @hypothesis_settings(deadline=None)
 def test_yaml_export_means_the_same_in_yaml_1_1(entries: dict[str, Content]) -> None:

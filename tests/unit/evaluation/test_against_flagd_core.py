@@ -59,6 +59,7 @@ def ours(definition: dict[str, Any], context: dict[str, Any]) -> tuple[Any, ...]
     return (str(outcome.reason), variant, None if variant is None else outcome.value)
 
 
+@pytest.mark.slow
 @given(
     targeting=targetings,
     context=CONTEXTS,
@@ -84,6 +85,7 @@ def test_failure_code_equals_flagd_core() -> None:
     assert {Code.GENERAL.value, Code.PARSE_ERROR.value} == {*map(str, ErrorCode)}
 
 
+@pytest.mark.slow
 @given(
     rule=ANY_RULE,
     segment=ANY_RULE,

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -67,6 +68,7 @@ def bodies_of(bulk: Bulk, context: Mapping[str, Any]) -> list[bytes]:
     return bodies
 
 
+@pytest.mark.slow
 @given(
     rules=st.lists(RULES, max_size=6),
     context=CONTEXTS | st.dictionaries(st.sampled_from(["a", "b", "targetingKey"]), ANY_VALUE),
@@ -83,6 +85,7 @@ def test_bulk_outcomes_equal_single_outcomes(
     assert sorted(outcomes) == sorted(flag.evaluate(context, NOW).body for flag in flags)
 
 
+@pytest.mark.slow
 @given(
     rules=st.lists(asking(), min_size=10, max_size=40),
     contexts=st.lists(st.dictionaries(ATTRIBUTES, TEXTS | ANY_VALUE), min_size=1, max_size=8),
@@ -164,6 +167,7 @@ def test_block_cache_large_bodies_stays_bounded() -> None:
     assert 0 < sum(len(part.joined) for part in blocks) <= 2 * BLOCKS_BYTES_MAX
 
 
+@pytest.mark.slow
 @given(rule=RULES, context=CONTEXTS, fractional=st.sampled_from(["v2", "v3"]))
 @hypothesis_settings(max_examples=examples(150), deadline=None)
 def test_explained_outcome_equals_served_outcome(

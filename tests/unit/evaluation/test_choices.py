@@ -140,6 +140,7 @@ def one_by_one(rules: Ruleset, context: Mapping[str, Any]) -> list[bytes]:
     return sorted(flag.evaluate(context, NOW).body for flag in flags)
 
 
+@pytest.mark.slow
 @given(
     targetings_by_key=st.dictionaries(KEYS, RULES, max_size=12),
     fractional=st.sampled_from(["v2", "v3"]),
@@ -157,6 +158,7 @@ def test_one_pass_answers_equal_single_answers(
         assert sorted(singly) == one_by_one(rules, context)
 
 
+@pytest.mark.slow
 @given(
     targetings_by_key=st.dictionaries(KEYS, CHOOSING, min_size=1, max_size=8),
     changes=st.lists(st.sampled_from(OTHER_SEGMENTS), min_size=1, max_size=4),

@@ -119,6 +119,7 @@ def _sets_of_flags(draw: Any) -> dict[str, Any]:
     return {key: draw(_definition(keys[at + 1 :])) for at, key in enumerate(keys)}
 
 
+@pytest.mark.slow
 @given(definitions=_sets_of_flags())
 @hypothesis_settings(max_examples=examples(400), deadline=None)
 def test_flagd_gives_the_variant_of_each_inlined_flag(definitions: dict[str, Any]) -> None:
@@ -140,6 +141,7 @@ def test_flagd_gives_the_variant_of_each_inlined_flag(definitions: dict[str, Any
     assert all(any(needs_of(definitions[key])) for key in left_out)
 
 
+@pytest.mark.slow
 @given(definitions=_sets_of_flags(), fractional=st.sampled_from(["v2", "v3"]))
 @hypothesis_settings(max_examples=examples(400), deadline=None)
 def test_inlined_flag_gives_the_variant_of_the_flag(

@@ -322,6 +322,7 @@ def _with_circles(definitions: Mapping[str, Any]) -> set[str]:
     return {key for key, keys in reached.items() if key in circular or keys & circular}
 
 
+@pytest.mark.slow
 @example(
     changes=[
         {"a": needing("b", state="DISABLED")},

@@ -265,6 +265,7 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(node[name])
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=examples(150), deadline=None)
 @given(FLAGS)
 def test_valid_flag_passes_check_and_schema(flag: Any) -> None:
@@ -279,12 +280,14 @@ def test_valid_segment_passes_check_and_schema(rule: Any) -> None:
     compare_segment(rule)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=examples(500), deadline=None)
 @given(changed(FLAGS))
 def test_mutated_flag_check_equals_schema(flag: Any) -> None:
     compare_flag(flag)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=examples(500), deadline=None)
 @given(changed(RULES))
 def test_mutated_segment_check_equals_schema(rule: Any) -> None:

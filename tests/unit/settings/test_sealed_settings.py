@@ -132,6 +132,7 @@ def test_value_of_another_setting_is_refused(name: str, identity: Path) -> None:
             assert (name, "is sealed for another setting") in error.problems
 
 
+@pytest.mark.slow
 def test_changed_character_never_gives_another_value(identity: Path) -> None:
     """TOKEN_KEY accepts any long text, so a damaged value must not be used as one."""
     sealed = SEALED["TOKEN_KEY"]

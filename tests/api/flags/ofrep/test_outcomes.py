@@ -224,6 +224,7 @@ async def test_c21_unexpected_error_is_500_and_logged(
     assert "plan" not in {str(value) for value in failures[0].values()}
 
 
+@pytest.mark.slow
 async def test_ten_thousand_flags_do_not_hold_the_loop(
     ofrep: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ async def test_c38_stream_of_a_revoked_token_ends(ofrep: Client) -> None:
     assert again.status == 401
 
 
+@pytest.mark.slow
 async def test_c38_the_stream_of_a_token_ends_with_it(ofrep: Client) -> None:
     token = await ofrep.service.token(
         Scope.EVALUATE,

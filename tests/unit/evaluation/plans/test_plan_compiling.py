@@ -71,6 +71,7 @@ def core_of(definition: dict[str, Any]) -> FlagdCore:
     return core
 
 
+@pytest.mark.slow
 @given(definition=definitions(), context=contexts, now=instants)
 @hypothesis_settings(max_examples=examples(400), deadline=None)
 def test_compiled_plan_equals_definition_at_any_instant(
@@ -100,6 +101,7 @@ def test_generated_plan_compiles(definition: dict[str, Any]) -> None:
     assert compile_violation("flag", without_plan(definition).get("targeting"), SEGMENTS) is None
 
 
+@pytest.mark.slow
 @given(
     steps=st.lists(percents, min_size=1, max_size=5).map(sorted),
     targeting=targetings,
@@ -148,6 +150,7 @@ def test_growing_rollout_never_takes_a_variant_back(
         assert got == sorted(got), key
 
 
+@pytest.mark.slow
 @given(plans=st.lists(definitions(), min_size=1, max_size=6), context=contexts, data=st.data())
 @hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_bulk_evaluation_of_plans_equals_single_ones(

@@ -45,6 +45,7 @@ def test_ramp_of_ten_days_takes_no_variant_back(fractional: str) -> None:
     assert len(on) == KEYS
 
 
+@pytest.mark.slow
 def test_ramp_is_the_same_in_flagds_evaluator(monkeypatch: pytest.MonkeyPatch) -> None:
     core = FlagdCore()
     core.set_flags(deepcopy({"flags": {"flag": {**without_plan(RAMP)}}}))
