@@ -212,11 +212,15 @@ async def check(
         name = person.name
     elif kind == "token":
         token = next((t for t in await _tokens(connection) if t.id == name), None)
-        if token is None:
+        given = [] if token is None else [token.reach]
+        is_met = question.is_met_by(Rights(given))
+        # `who_may` lists the tokens that may do this, also those that the caller does not manage.
+        if token is None or not (
+            is_met or reaches(own, token.reach.environments, token.reach.prefixes)
+        ):
             raise _unknown()
-        given = [token.reach]
         holder = explainer.holder(token)
-        reasons = holder.reasons if question.is_met_by(Rights(given)) else []
+        reasons = holder.reasons if is_met else []
         name = holder.name
     elif kind == "group" and name:
         held = book.of_group(name)

@@ -74,6 +74,32 @@ async def test_foreign_proposal_is_as_if_unknown(
     _same(foreign, absent, 404)
 
 
+async def test_check_of_a_foreign_token_is_as_if_unknown(service: Service) -> None:
+    administrator = await person(service, *PERSONAL_SCOPES, prefixes=("payments/",))
+    own, foreign, revoked = [
+        await service.token(Scope.READ, prefixes=(prefix,))
+        for prefix in ("payments/a/", "zebra/", "zebra/")
+    ]
+    wide = await service.token(Scope.READ)
+    await service.revoke(revoked)
+    ids = [text.split("_")[2] for text in (own, wide, foreign, revoked)]
+
+    answers = [
+        await administrator.call(
+            "GET",
+            f"/v1/access/check?actor=token:{id_}&scope=read&environment=staging&key=payments/x",
+        )
+        for id_ in [*ids, "0" * 13]
+    ]
+
+    own_answer, wide_answer, foreign_answer, revoked_answer, absent = answers
+    assert (own_answer.status, own_answer.body["allowed"]) == (200, False)
+    # `GET /v1/access/who` lists it.
+    assert (wide_answer.status, wide_answer.body["allowed"]) == (200, True)
+    _same(foreign_answer, absent, 404)
+    _same(revoked_answer, absent, 404)
+
+
 @pytest.mark.parametrize("line", _ACCESS_ROUTES)
 @pytest.mark.parametrize(
     "own", [{"prefixes": ("payments/",)}, {"environments": ("local",), "prefixes": ("payments/",)}]
