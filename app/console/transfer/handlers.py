@@ -59,6 +59,8 @@ async def post_import(request: web.Request) -> web.Response:
         save=frame(request, state).save_of(keys),
         checked=form.mark(revision),
         notice=notice,
+        # The notice says why nothing was imported.
+        status=422 if notice else 200,
     )
 
 

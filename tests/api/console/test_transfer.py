@@ -87,10 +87,10 @@ async def test_import_is_shown_again_if_it_or_the_state_differs(service: Service
         "checked": page.one("input", name="checked")["value"],
     }
 
-    other = await post(service, fields | {"text": text.replace("new", "newer")})
+    other = await post(service, fields | {"text": text.replace("new", "newer")}, status=422)
     await create(service, {"meanwhile": boolean()})
-    late = await post(service, fields)
-    forged = await post(service, fields | {"checked": "2:" + "0" * 64})
+    late = await post(service, fields, status=422)
+    forged = await post(service, fields | {"checked": "2:" + "0" * 64}, status=422)
 
     assert "The import differs from the one that was shown." in other.text
     assert "The environment has changed since." in late.text
@@ -106,7 +106,8 @@ async def test_import_into_production_needs_its_name(service: Service) -> None:
     shown = await post(service, fields, page=PRODUCTION)
     fields |= {"action": "apply", "checked": shown.one("input", name="checked")["value"]}
 
-    refused = await post(service, fields | {"confirmation": "prod"}, page=PRODUCTION)
+    wrong = fields | {"confirmation": "prod"}
+    refused = await post(service, wrong, page=PRODUCTION, status=422)
     async with service.client.get("/v1/environments/production") as answer:
         revision = (await answer.json())["revision"]
     saved = await post(service, fields | {"confirmation": "production"}, page=PRODUCTION)
