@@ -319,6 +319,7 @@ async def test_rename_in_protected_environment_needs_its_name(service: Service) 
 
     page = await post(service, path, [*fields, ("confirmation", "a/b")], 422)
     assert 'id="f-rename-confirmation-error"' in page
+    assert 'name="confirmation" value="a/b"' in page
     assert "Type production, exactly" in page
     await post(service, path, [*fields, ("confirmation", "production")])
 
