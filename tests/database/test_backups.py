@@ -738,6 +738,7 @@ def test_restored_dump_runs_without_privileges(server: Server, empty: str, tmp_p
     assert verification.revisions == 0
 
 
+@pytest.mark.slow
 def test_changed_history_fails_the_verification(
     server: Server, origin: Origin, empty: str, tmp_path: Path
 ) -> None:

@@ -260,6 +260,7 @@ def test_killed_user_does_not_count(home: Path) -> None:
     assert has_ended(postmaster)
 
 
+@pytest.mark.slow
 def test_concurrent_starts_create_one_cluster(empty_folder: Path) -> None:
     with (
         _starting_user(empty_folder) as a,

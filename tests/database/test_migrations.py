@@ -601,6 +601,7 @@ def test_next_run_continues_after_a_kill(
     assert migrator.status().problems == []
 
 
+@pytest.mark.slow
 def test_next_run_continues_a_killed_file_without_transaction(
     migrator: Migrator, folder: Path, admin: Connection, server: Server
 ) -> None:
@@ -655,6 +656,7 @@ def test_index_of_lifetimes_is_built_again_after_a_failure(
     assert _ledger(admin)[name] == "applied"
 
 
+@pytest.mark.slow
 def test_build_of_an_index_reports_progress(
     migrator: Migrator, folder: Path, admin: Connection, server: Server
 ) -> None:

@@ -95,6 +95,7 @@ def filled(server: Server) -> Iterator[Connection]:
     server.drop_database(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_analyzed", [False, True])
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_statement_on_the_past_reads_by_index(

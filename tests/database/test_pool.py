@@ -216,6 +216,7 @@ def _terminate(admin: psycopg.Connection[tuple[object, ...]], which: str = "") -
     return int(str(row[0]))
 
 
+@pytest.mark.slow
 async def test_close_aborts_a_connection_in_use(target: Target) -> None:
     database = Database(LIMITS)
     await database.open(target)
@@ -599,6 +600,7 @@ async def test_tcp_keepalive_is_on(plain_server: FullServer) -> None:
     assert options == [1, 30, 10, 3, 30_000]
 
 
+@pytest.mark.slow
 async def test_silent_network_costs_two_command_timeouts(
     plain_server: FullServer,
 ) -> None:

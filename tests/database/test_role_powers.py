@@ -218,6 +218,7 @@ async def _reports(
     return actual, expected
 
 
+@pytest.mark.slow
 async def test_every_power_is_listed(server: Server, settings: Settings) -> None:
     superuser = server.superuser.named(server.create_database(DATABASE, "flagstone"))
 

@@ -376,6 +376,7 @@ async def test_provisioning_repairs_the_recording_and_records_it(trail: Trail) -
     assert unrepaired_at == repaired_at
 
 
+@pytest.mark.slow
 async def test_removed_recording_counts_as_broken(trail: Trail, folder: Path) -> None:
     trail.admin.execute("drop schema flagstone_audit cascade")
     gone = await trail.inspect()

@@ -73,6 +73,7 @@ def test_provisioned_server_is_not_provisioned_again(settings: Settings) -> None
     assert state.file.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", _CHANGES)
 def test_changed_server_is_repaired_by_the_next_start(settings: Settings, statement: str) -> None:
     server = embedded_server(settings)
@@ -97,6 +98,7 @@ def test_readable_credentials_are_refused_by_the_next_start(settings: Settings) 
         folder.chmod(0o700)
 
 
+@pytest.mark.slow
 async def test_migrator_has_work_only_after_a_change(settings: Settings) -> None:
     superuser = embedded_server(settings).superuser.named(PREFIX)
     async with open_targets_async(settings) as targets:

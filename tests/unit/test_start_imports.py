@@ -44,6 +44,7 @@ def imported() -> set[str]:
     return set(ran.stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ABSENT)
 def test_start_does_not_import_what_it_never_uses(imported: set[str], module: str) -> None:
     assert module not in imported

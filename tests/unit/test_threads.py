@@ -27,6 +27,7 @@ class Document:
     """Data of a request that a weak reference can point at."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_collector")
 async def test_document_is_freed_before_its_error_is_raised() -> None:
     documents: list[weakref.ref[Document]] = []

@@ -291,6 +291,7 @@ async def test_state_before_that_differs_from_history_is_broken(
     assert "before it than the history" in outcome.reason
 
 
+@pytest.mark.slow
 async def test_large_change_sets_are_read_in_small_pages(service: Service, server: Server) -> None:
     """PostgreSQL's compression does not matter. A single large one needs several statements."""
     keys = [f"k{number}" for number in range(28)]

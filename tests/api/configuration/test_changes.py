@@ -269,6 +269,7 @@ async def test_write_without_read_scope_hides_the_state_before(service: Service)
         assert "what was there" not in await answer.text()
 
 
+@pytest.mark.slow
 async def test_restore_of_more_than_10000_entries_is_complete(
     service: Service, server: Server
 ) -> None:
@@ -668,6 +669,7 @@ async def test_time_without_offset_is_refused(service: Service, at: str) -> None
     assert (read.status, both.status, restored, neither) == (400, 400, 422, 422)
 
 
+@pytest.mark.slow
 async def test_past_page_of_large_values_ends_early(service: Service) -> None:
     """Twenty versions of 0.25 MiB exceed the limit of a page of the past."""
     large = "x" * 250_000

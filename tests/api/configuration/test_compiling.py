@@ -189,6 +189,7 @@ async def test_disabled_flag_must_compile_too(service: Service) -> None:
     assert (status, errors_of(problem)) == (422, [("user", NODES)])
 
 
+@pytest.mark.slow
 async def test_checking_many_flags_leaves_the_event_loop_free(service: Service) -> None:
     document = {"$evaluators": {"wide": SMALL}, "flags": {f"f{n}": USER for n in range(2_000)}}
     await post(service, f"{LOCAL}/import", document)

@@ -400,6 +400,7 @@ async def test_revisions_have_no_gaps_under_concurrent_writers(service: Service)
     assert sorted(revisions) == list(range(1, 41))
 
 
+@pytest.mark.slow
 async def test_one_of_200_writers_of_a_version_wins(service: Service) -> None:
     bearer = {"Authorization": f"Bearer {service.admin_token}"}
     await service.client.put(PATH + "k", json={"value": 0}, headers=NEW)

@@ -156,6 +156,7 @@ async def test_invalid_last_event_id_is_refused(service: Service) -> None:
     assert answer.status == 400
 
 
+@pytest.mark.slow
 async def test_stream_resumed_ahead_of_instance_waits_for_it(
     service: Service,
 ) -> None:
@@ -247,6 +248,7 @@ async def test_stream_of_a_revoked_token_ends(service: Service) -> None:
     assert b"data:" not in rest
 
 
+@pytest.mark.slow
 async def test_random_reconnects_see_each_change_once_in_order(
     service: Service,
 ) -> None:

@@ -78,6 +78,7 @@ async def test_write_is_read_on_another_instance_at_its_revision(
         assert (len(epoch), int(served) >= revision) == (36, True)
 
 
+@pytest.mark.slow
 async def test_revision_that_does_not_arrive_is_503(service: Service) -> None:
     answer = await service.client.get(f"{PLACE}/configurations", params={"min_revision": "99"})
     wrong = await service.client.get(f"{PLACE}/configurations", params={"min_revision": "-1"})
@@ -225,6 +226,7 @@ async def test_answer_says_how_long_it_is_unconfirmed(service: Service) -> None:
     assert "Flagstone-Stale" not in again.headers
 
 
+@pytest.mark.slow
 async def test_large_change_set_arrives_whole(service: Service, replica: Service) -> None:
     """No reader may see half of a change set."""
     keys = [f"many/{n}" for n in range(500)]

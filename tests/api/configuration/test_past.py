@@ -148,6 +148,7 @@ def _assert_is(item: dict[str, Any], expected: dict[str, Any], past: Past) -> No
     assert item["created_at"] == past.created_at[expected["created_revision"]]
 
 
+@pytest.mark.slow
 async def test_entries_and_exports_of_the_past_equal_the_model(
     service: Service, past: Past, choices: random.Random
 ) -> None:

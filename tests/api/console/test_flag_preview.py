@@ -326,6 +326,7 @@ async def test_rare_outcomes_share_a_row_and_a_column(service: Service) -> None:
     assert sum(int(cell.replace(",", "")) for cell in cells) == 10_000
 
 
+@pytest.mark.slow
 async def test_long_lists_of_rules_show_the_one_that_decides(service: Service) -> None:
     parts: list[Any] = []
     for number in range(100):

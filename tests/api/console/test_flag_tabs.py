@@ -192,6 +192,7 @@ async def test_usage_says_when_the_database_is_away(service: Service, settings: 
     assert "Evaluated once" in first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variants", "printed"),
     [

@@ -539,6 +539,7 @@ async def test_start_does_not_seed_a_deleted_environment(service: Service) -> No
     assert not {"local", "development"} & set(seeded)
 
 
+@pytest.mark.slow
 async def test_deletion_of_more_entries_than_a_statement_has(service: Service) -> None:
     await _make(service)
     document = json.dumps({f"key/{number:05}": {"n": number} for number in range(2_500)})

@@ -153,6 +153,7 @@ async def test_larger_percentage_includes_the_same_keys(service: Service) -> Non
     assert len(after) == pytest.approx(0.3 * len(KEYS), abs=0.02 * len(KEYS))
 
 
+@pytest.mark.slow
 async def test_holdout_excludes_keys_from_all_its_flags(service: Service) -> None:
     variants = await _import_and_split(service, "holdout")
 

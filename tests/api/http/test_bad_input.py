@@ -191,6 +191,7 @@ async def test_undecodable_header_is_allowed_with_idempotency_key(service: Servi
     assert answer.startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.slow
 async def test_ten_declared_gigabytes_are_refused_before_they_come(service: Service) -> None:
     request = (
         f"PUT {KEY} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {service.admin_token}\r\n"

@@ -468,6 +468,7 @@ async def test_generated_request_has_the_same_answer_both_ways(
         pair.tags.append(tag)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("request_bytes", "status"), HOSTILE)
 async def test_invalid_http_has_the_same_answer_both_ways(
     pair: Pair, request_bytes: bytes, status: bytes

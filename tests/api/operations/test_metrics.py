@@ -183,6 +183,7 @@ async def test_data_keys_have_their_count_and_creation_time(
     assert value(samples, "flagstone_keys_missing") == 0
 
 
+@pytest.mark.slow
 async def test_soonest_expiry_of_tokens_is_a_gauge(service: Service) -> None:
     """Operators need an alert before a token expires."""
     name = "flagstone_token_soonest_expiry_timestamp_seconds"

@@ -142,6 +142,7 @@ def other_format(path: str, part: bytes) -> bytes | None:
     return part.replace(b'"format":1', b'"format":2') if "/state" in path else part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [cut_in_half, garbage, other_value, other_environment, other_format]
 )

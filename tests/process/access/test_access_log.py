@@ -132,6 +132,7 @@ async def test_operator_trims_old_rows(
     assert items[0]["actor"].startswith("operator:")
 
 
+@pytest.mark.slow
 async def test_flood_makes_one_line_and_one_row(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

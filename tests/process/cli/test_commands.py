@@ -130,6 +130,7 @@ async def test_command_line_shows_and_restores_revisions(
     assert await service.stop() == 0
 
 
+@pytest.mark.slow
 async def test_flag_commands(launch_beside: Callable[..., Process], tmp_path: Path) -> None:
     service = launch_beside()
     await service.start()

@@ -45,6 +45,7 @@ def test_argument_that_is_not_utf8_is_refused(run: Run) -> None:
         assert (result.code, "must be UTF-8" in result.errors) == (2, True), (words, result)
 
 
+@pytest.mark.slow
 def test_unreachable_server_is_named_with_its_setting(run: Run) -> None:
     url = "postgresql://a@127.0.0.1:9/d"
 
@@ -62,6 +63,7 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interrupts")
 def test_interrupted_command_exits_with_130() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

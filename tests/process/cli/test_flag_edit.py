@@ -73,6 +73,7 @@ def test_flag_is_targeted_rolled_out_and_switched(run: Run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_switching_keeps_what_else_the_flag_has(run: Run) -> None:
     def flag(command: str, *words: str) -> Any:
         result = run("flag", command, "local", "menu", *words)
@@ -112,6 +113,7 @@ def test_flag_of_a_lenient_import_is_refused_in_words(run: Run, tmp_path: Path) 
     assert run("flag", "show", "local", "broken").code == 0
 
 
+@pytest.mark.slow
 def test_flag_gets_and_loses_prerequisites(run: Run) -> None:
     def flag(command: str, *words: str) -> Any:
         result = run("flag", command, "local", *words)

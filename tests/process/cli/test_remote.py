@@ -228,6 +228,7 @@ async def test_token_commands_work_on_a_server(call: Call) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_emergency_needs_scope_on_a_server(run: Run, call: Call) -> None:
     protect = ("environment", "update", "local", "--approvals", "1")
     emergency = ("configuration", "set", "local", "n", "1", "--emergency", "outage")

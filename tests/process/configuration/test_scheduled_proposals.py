@@ -103,6 +103,7 @@ async def test_proposal_is_applied_when_the_database_is_back(
     assert await process.stop() == 0
 
 
+@pytest.mark.slow
 async def test_proposal_of_a_stopped_service_is_applied_at_the_start(
     launch_beside: Callable[..., Process], client: ClientSession
 ) -> None:

@@ -143,6 +143,7 @@ async def test_killed_database_loses_no_acknowledged_write(
     assert await process.stop() == 0
 
 
+@pytest.mark.slow
 async def test_start_waits_for_the_database(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

@@ -60,6 +60,7 @@ def elsewhere(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_wheel_has_every_file_of_the_service(wheel: Path) -> None:
     expected = {
         path.relative_to(ROOT).as_posix()
@@ -84,6 +85,7 @@ def test_wheel_has_the_version_and_the_command(wheel: Path) -> None:
     assert "flagstone = flagstone.__main__:main" in commands
 
 
+@pytest.mark.slow
 def test_installed_help_names_the_command(installed: Path, elsewhere: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(installed)}
 

@@ -176,6 +176,7 @@ async def _differences(
     return different
 
 
+@pytest.mark.slow
 async def test_python_provider_answers_as_ofrep(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -203,6 +204,7 @@ async def test_python_provider_hears_of_a_change(
     assert answer["value"] is False
 
 
+@pytest.mark.slow
 async def test_python_provider_continues_without_database_and_restarts(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -227,6 +229,7 @@ async def test_python_provider_continues_without_database_and_restarts(
     assert static["value"] is True
 
 
+@pytest.mark.slow
 async def test_workers_share_the_port(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:
@@ -279,6 +282,7 @@ async def test_python_provider_follows_a_relay(
             assert await relay.stop() == 0
 
 
+@pytest.mark.slow
 async def test_examples_of_the_page_work(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

@@ -93,6 +93,7 @@ async def test_script_of_the_page_prints_counts(
     assert (code, "local: 5 entries\n" in script.log) == (0, True)
 
 
+@pytest.mark.slow
 def test_example_of_the_page_passes_the_linters(extended: Path) -> None:
     ruff = [sys.executable, "-m", "ruff"]
     layers = str(Path(sys.executable).with_name("lint-imports"))

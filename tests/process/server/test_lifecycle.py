@@ -139,6 +139,7 @@ async def _true(value: bool) -> bool:  # noqa: FBT001
     return value
 
 
+@pytest.mark.slow
 async def test_sigkill_during_writes_loses_nothing_acknowledged(
     launch: Callable[..., Process], client: ClientSession
 ) -> None:

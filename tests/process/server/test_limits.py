@@ -71,6 +71,7 @@ async def test_slow_sockets_are_closed_in_time(process: Process) -> None:
     assert await process.stop() == 0
 
 
+@pytest.mark.slow
 async def test_slow_head_after_a_valid_request_is_closed(process: Process) -> None:
     answer = await _read_until_closed(
         process,
@@ -83,6 +84,7 @@ async def test_slow_head_after_a_valid_request_is_closed(process: Process) -> No
     assert await process.stop() == 0
 
 
+@pytest.mark.slow
 async def test_client_that_does_not_read_is_disconnected(process: Process) -> None:
     async with ClientSession(headers=process.headers) as client:
         for n in range(20):
@@ -114,6 +116,7 @@ async def test_client_that_does_not_read_is_disconnected(process: Process) -> No
     assert await process.stop() == 0
 
 
+@pytest.mark.slow
 async def test_hundreds_of_slow_sockets_do_not_keep_others_out(process: Process) -> None:
     slow = [asyncio.create_task(_read_until_closed(process, b"GET / HT")) for _ in range(300)]
 

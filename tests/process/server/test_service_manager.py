@@ -34,6 +34,7 @@ async def _until(manager: socket.socket, *wanted: bytes) -> list[bytes]:
     return messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_service_reports_ready_beats_and_stopping(
     workers: str, manager: socket.socket, launch_beside: Launch

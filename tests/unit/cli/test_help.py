@@ -9,6 +9,7 @@ from tests.commands import run_command
 COMMANDS = {" ".join(context.command_path.split()[3:]): context for context in commands()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS)
 def test_short_option_shows_the_help_of_each_command(words: str) -> None:
     context = COMMANDS[words]

@@ -51,6 +51,7 @@ def is_storable(definition: Any) -> bool:
     return True
 
 
+@pytest.mark.slow
 @given(DEFINITIONS)
 def test_definition_returns_from_its_form_to_the_byte(definition: Any) -> None:
     assume(is_storable(definition))

@@ -221,6 +221,7 @@ def _value_sets() -> int:
     return sum(isinstance(thing, ValueSet) for thing in gc.get_objects())
 
 
+@pytest.mark.slow
 def test_flags_share_value_sets_of_a_segment() -> None:
     segments = {"wide": {"in": [var("x"), [str(n) for n in range(LIST_VALUES_MAX)]]}}
     asked = {"if": [{"$ref": "wide"}, "a"]}

@@ -86,6 +86,7 @@ def test_integer_beyond_64_bits_is_hashed_as_double() -> None:
     assert cbor(-(10**400), Run({}, 0)) == cbor2.dumps(float("-inf"), canonical=True)
 
 
+@pytest.mark.slow
 def test_many_users_are_split_by_weights() -> None:
     for fractional in ("v2", "v3"):
         counts = Counter(split(f"user-{n}", fractional=fractional) for n in range(4000))

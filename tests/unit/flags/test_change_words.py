@@ -120,6 +120,7 @@ def test_opposite_of_a_change_has_a_sentence(name: str) -> None:
     assert describe_change("key", view(before), view(before)) == []
 
 
+@pytest.mark.slow
 @given(FLAGS, FLAGS)
 def test_flag_has_sentences_only_if_it_differs(before: Any, after: Any) -> None:
     assert bool(described("flag", before, after)) is not are_equal(before, after)

@@ -161,6 +161,7 @@ async def test_body_is_accepted_in_pieces(ofrep: Client) -> None:
     assert [answer["value"] for _, answer in answers] == [True, True, True]
 
 
+@pytest.mark.slow
 async def test_chunked_body_has_the_same_limit(ofrep: Client) -> None:
     head = ofrep.head(FLAGS).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
     chunk = b"10000\r\n" + b" " * 2**16 + b"\r\n"
@@ -171,6 +172,7 @@ async def test_chunked_body_has_the_same_limit(ofrep: Client) -> None:
     assert failure["errorCode"] == "GENERAL"
 
 
+@pytest.mark.slow
 async def test_badly_framed_body_is_an_evaluation_failure(ofrep: Client) -> None:
     settings = ofrep.service.app[SETTINGS]
     http = replace(settings.http, body_timeout_seconds=0.2)

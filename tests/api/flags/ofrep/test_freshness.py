@@ -81,6 +81,7 @@ async def test_c36_an_instance_that_is_behind_catches_up_first(
         assert {answer.headers["Flagstone-Revision"] for answer in answers} == {etag}
 
 
+@pytest.mark.slow
 async def test_c20_c36_instance_that_cannot_catch_up_is_503(
     ofrep: Client,
 ) -> None:
@@ -104,6 +105,7 @@ async def test_c36_unknown_epoch_is_looked_up_in_the_database(
     assert answer.headers["Flagstone-Revision"] == written
 
 
+@pytest.mark.slow
 async def test_unknown_epoch_database_locked_is_answered_as_stale(
     ofrep: Client, server: Server
 ) -> None:

@@ -140,6 +140,7 @@ async def test_c33_change_of_another_environment_is_not_sent(ofrep: Client) -> N
         assert await stream.is_silent()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [None, "", "{epoch}:0", "another:1", "nonsense", "{epoch}:99"])
 async def test_c35_client_that_may_have_missed_a_change_is_notified(
     ofrep: Client, last: str | None

@@ -82,6 +82,7 @@ def test_compiled_plan_equals_definition_at_any_instant(
     assert variant(definition, context, now) == variant(at_instant, context, now)
 
 
+@pytest.mark.slow
 @given(definition=definitions(), context=contexts, now=instants)
 @hypothesis_settings(max_examples=examples(160), deadline=None)
 def test_compiled_plan_equals_flagd_core(
