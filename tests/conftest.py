@@ -409,6 +409,8 @@ async def service(running: Service, cleaner: Admin, tmp_path: Path) -> AsyncIter
     # In a thread: running writers must be able to finish on the loop.
     await asyncio.to_thread(clean, cleaner)
     await running.app[FOLLOWER].refresh()
+    # An earlier test may have left it out of memory, and not every test begins with a request.
+    await running.app[FOLLOWER].read("local")
     running.app[RATE_LIMIT].forget()
     # A new export: it has not signed the histories of earlier tests.
     heads_file, key = tmp_path / "audit-heads.jsonl", running.app[TOKENS].key
