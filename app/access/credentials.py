@@ -138,13 +138,20 @@ class Credentials(PolledCopy):
         self.used.add(token_id)
         return self._caller(token)
 
-    def authenticate_session(self, text: str, *, is_visit: bool = True) -> Caller:
-        """Return the caller that this cookie belongs to. `is_visit` extends the session.
+    def authenticate_session(self, text: str) -> Caller:
+        """Return the caller that this cookie belongs to, and extend the session.
 
-        Raises Unauthenticated as `SessionDirectory.authenticate`, and Unavailable before the first
+        Raises Unauthenticated and Unavailable, as `find_session` and `caller_of_session`.
+        """
+        return self.caller_of_session(self.find_session(text), is_visit=True)
+
+    def caller_of_session(self, session: ConsoleSession, *, is_visit: bool) -> Caller:
+        """Return the caller of a session that `find_session` returned. `is_visit` extends it.
+
+        Raises Unauthenticated as `SessionDirectory.caller_of`, and Unavailable before the first
         refresh.
         """
-        caller = self.sessions.authenticate(text, self._loaded(), self.now, is_visit=is_visit)
+        caller = self.sessions.caller_of(session, self._loaded(), self.now, is_visit=is_visit)
         if caller.token_id is not None:
             self.used.add(caller.token_id)
         return caller

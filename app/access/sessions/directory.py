@@ -54,17 +54,16 @@ class SessionDirectory:
         self._sessions = {session.id: session for session in usable}
         self._last_seen = {id_: at for id_, at in self._last_seen.items() if id_ in self._sessions}
 
-    def authenticate(
-        self, text: str, tokens: Mapping[str, Token], now: datetime, *, is_visit: bool
+    def caller_of(
+        self, session: ConsoleSession, tokens: Mapping[str, Token], now: datetime, *, is_visit: bool
     ) -> Caller:
-        """Return the caller of this cookie. `tokens` are the usable ones.
+        """Return the caller of a session that `find` returned. `tokens` are the usable ones.
 
         Only a visit extends the session; an open stream does not.
 
-        Raises Unauthenticated for a session that is malformed, unknown, revoked, expired or idle,
-        and for one whose token is no longer valid or whose person is suspended.
+        Raises Unauthenticated for a session that is expired or idle, and for one whose token is no
+        longer valid or whose person is suspended.
         """
-        session = self.find(text)
         expires_at = session.grant.expires_at
         if expires_at is None or expires_at <= now:
             raise refused(EXPIRED)

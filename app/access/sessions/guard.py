@@ -84,6 +84,7 @@ def authenticate(request: web.Request, *, is_visit: bool = True) -> Caller:
     directory = request.app[TOKENS]
     if token:
         return directory.authenticate(token)
+    session = directory.find_session(text)
     # First: the notice of a suspension is not for another person, whom the proxy names now.
-    proxy_identity.check_session(request, directory.find_session(text))
-    return directory.authenticate_session(text, is_visit=is_visit)
+    proxy_identity.check_session(request, session)
+    return directory.caller_of_session(session, is_visit=is_visit)

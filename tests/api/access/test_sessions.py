@@ -73,7 +73,9 @@ def reason(directory: Credentials, text: str) -> str:
 def reason_at(directory: TokenDirectory, text: str, now: datetime) -> str:
     """Return why a session is refused at a time of the database's clock."""
     with pytest.raises(Unauthenticated) as refused:
-        directory.sessions.authenticate(text, directory.usable, now, is_visit=True)
+        directory.sessions.caller_of(
+            directory.sessions.find(text), directory.usable, now, is_visit=True
+        )
     return refused.value.reason
 
 
@@ -122,7 +124,7 @@ async def test_session_ends_after_12_hours_of_use(service: Service, other: Token
     for visit in range(7):
         if visit * LATER >= timedelta(hours=12):
             break
-        other.sessions.authenticate(text, {}, now + visit * LATER, is_visit=True)
+        other.sessions.caller_of(other.sessions.find(text), {}, now + visit * LATER, is_visit=True)
 
     assert reason_at(other, text, now + timedelta(hours=12)) == "session expired"
 
@@ -134,7 +136,7 @@ async def test_session_ends_after_2_hours_without_visit(
     await other.refresh()
     now = datetime.now(UTC)
 
-    other.sessions.authenticate(text, {}, now + LATER, is_visit=False)
+    other.sessions.caller_of(other.sessions.find(text), {}, now + LATER, is_visit=False)
 
     # An open stream is no visit.
     assert reason_at(other, text, now + timedelta(hours=2)) == "session idle for 2 hours"
@@ -155,7 +157,7 @@ async def test_visit_of_other_instance_extends_the_session(
     await service.app[TOKEN_USE].run_once()
     await other.refresh()
 
-    visit = other.sessions.authenticate(text, {}, in_two_minutes, is_visit=True)
+    visit = other.sessions.caller_of(other.sessions.find(text), {}, in_two_minutes, is_visit=True)
     assert visit.actor == "operator:asha"
 
 
