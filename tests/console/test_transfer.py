@@ -37,7 +37,8 @@ async def test_file_is_shown_then_imported(
 
 @pytest.mark.usefixtures("service")
 async def test_import_into_production_waits_for_its_name(visit: Visit, page: Page) -> None:
-    """Another look at the effect needs no name."""
+    """Another look at the effect needs no name. A wrong name is refused with 422."""
+    visit.expect_fault("422")
     await visit.open_page(PATH.replace("local", "production"))
     await page.get_by_label("Or paste its text").fill(json.dumps(DOCUMENT))
     show = page.get_by_role("button", name="Show the effect")
