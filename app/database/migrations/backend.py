@@ -23,14 +23,20 @@ from app.database.migrations.index_progress import Report, index_progress
 from app.tasks import Backoff
 
 LOCK_WAIT_SECONDS = 600
-_LOCK_ATTEMPTS = 5
+# About 70 s in all, with the pauses.
+_LOCK_ATTEMPTS = 20
 _SESSION = (
-    "set lock_timeout = '3s'",
+    # All later queries on a table queue behind a lock that waits, and they give up after
+    # DATABASE_LOCK_TIMEOUT. PostgreSQL looks for deadlocks after 1 s: so the migrator gives way,
+    # and not the request.
+    "set lock_timeout = '300ms'",
     "set statement_timeout = 0",
     "set idle_in_transaction_session_timeout = '60s'",
     # The statement of a killed migrator ends within 1 s.
     "set client_connection_check_interval = '1s'",
 )
+# An index that is built or dropped concurrently blocks nobody while it waits for transactions.
+_PATIENCE = "set lock_timeout = '5min'"
 _INVALID_INDEX = (
     "select pg_class.relname from pg_index join pg_class on pg_class.oid = pg_index.indexrelid "
     "where pg_class.relnamespace = to_regnamespace(%s) and not pg_index.indisvalid limit 1"
@@ -133,6 +139,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         if migration.use_transactions:
             self._run_transaction(lambda: self._apply(migration))
             return
+        self.connection.execute(_PATIENCE)
         pid = self.connection.info.backend_pid
         with index_progress(self._connect_again, pid, report):
             self._apply_without_transaction(migration)
@@ -147,18 +154,19 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         if migration.use_transactions:
             self._run_transaction(lambda: self._roll_back(migration, remark))
         else:
+            self.connection.execute(_PATIENCE)
             # Delete the record last: after a kill in between, the next run rolls back again.
             migration.process_steps(self, "rollback")
             self._delete_record(migration, remark)
 
     def _run_transaction(self, work: Callable[[], None]) -> None:
         """Run the work in a transaction. If a lock is not free in time, pause and retry."""
-        backoff = Backoff(1.0, 4.0)
+        backoff = Backoff(0.5, 4.0)
         for attempt in range(1, _LOCK_ATTEMPTS + 1):
             try:
                 with self.transaction():
                     work()
-            except psycopg.errors.LockNotAvailable:
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 if attempt == _LOCK_ATTEMPTS:
                     raise
                 time.sleep(backoff.next())
