@@ -890,7 +890,7 @@ BAD = {
     "proposal_secrets_pkey": [_all(_PROPOSAL, _proposal_secret(), _proposal_secret())],
     "proposal_secrets_proposal_fkey": [_proposal_secret(proposal_id="0")],
     "proposal_secrets_version_positive": [_all(_PROPOSAL, _proposal_secret(version="0"))],
-    "access_editions_pkey": [_all(_edition(), _edition())],
+    "access_editions_pkey": [_all("delete from access_editions", _edition(), _edition())],
     "access_editions_part_known": [_edition(part="'zz'"), _edition(part="'-'")],
     "locks_pkey": [_all("delete from locks", _lock(), _lock())],
     "locks_name_known": [_lock(name="'none'")],

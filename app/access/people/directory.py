@@ -6,6 +6,7 @@ after a change, and not for each request.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
+from uuid import uuid4
 
 from prometheus_client import Metric
 
@@ -144,8 +145,9 @@ class PeopleDirectory:
     ) -> bool:
         """Read what differs from these editions. Return whether anything did."""
         book, unsigned = self._book, self._unsigned_granting
-        # A part without a row has an edition too: it has no people, or a person deleted the row.
-        editions = {name: editions.get(name, "") for name in PARTS}
+        # A row that is missing was deleted by hand. So it is unknown whether its part changed.
+        granting = granting or str(uuid4())
+        editions = {name: editions.get(name) or str(uuid4()) for name in PARTS}
         if granting != self._granting:
             unsigned = []
             book = await read_book(connection, self._signer, unsigned)

@@ -35,7 +35,7 @@ _SESSION = (
     # The statement of a killed migrator ends within 1 s.
     "set client_connection_check_interval = '1s'",
 )
-# An index that is built or dropped concurrently blocks nobody while it waits for transactions.
+# An index that is built or dropped concurrently blocks no query while it waits for transactions.
 _PATIENCE = "set lock_timeout = '5min'"
 _INVALID_INDEX = (
     "select pg_class.relname from pg_index join pg_class on pg_class.oid = pg_index.indexrelid "

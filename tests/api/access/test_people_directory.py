@@ -1,7 +1,7 @@
 """People sign in: their row, their rights in memory on every instance, and rows changed by hand."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
@@ -12,6 +12,7 @@ from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from app.access.people import signing
+from app.access.people.directory import PARTS
 from app.access.people.edit import AccessEdit
 from app.access.people.models import GROUPS_MAX
 from app.access.people.rights import rights_of
@@ -187,6 +188,18 @@ async def test_change_by_hand_is_noticed(
     assert {name for name in after if after[name] != before.get(name)} >= changed
 
 
+@pytest.fixture
+def restored_editions(cleaner: Admin) -> Iterator[None]:
+    """Write the rows that the test deletes, for the tests that follow."""
+    yield
+    cleaner.execute(
+        "insert into flagstone.access_editions (part) select unnest(%s::text[]) "
+        "on conflict on constraint access_editions_pkey do nothing",
+        [[*PARTS, "granting"]],
+    )
+
+
+@pytest.mark.usefixtures("restored_editions")
 @pytest.mark.parametrize("removal", ["truncate", "delete from"])
 async def test_missing_editions_lock_nobody_out(
     service: Service, cleaner: Admin, other: TokenDirectory, removal: str
@@ -203,6 +216,35 @@ async def test_missing_editions_lock_nobody_out(
 
     assert before.has(Scope.READ)
     assert not other.authenticate_session(asha.text).rights.has(Scope.READ)
+
+
+@pytest.mark.usefixtures("restored_editions")
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_missing_editions_hide_no_change(
+    service: Service, cleaner: Admin, other: TokenDirectory, *, is_known: bool
+) -> None:
+    """Nor does it matter whether the rows are missing before the change, or after it."""
+    ben, chi = [await sign_in_person(service, name) for name in ("ben", "chi")]
+    if is_known:
+        await other.refresh()
+    cleaner.execute("truncate flagstone.access_editions")
+    await other.refresh()
+    assert other.people.rights(ben.person.id) is not None
+
+    cleaner.execute("delete from flagstone.people where subject = 'chi'")
+    cleaner.execute("truncate flagstone.access_editions")
+    await other.refresh()
+    assert other.people.rights(chi.person.id) is None
+    assert other.people.rights(ben.person.id) is not None
+
+    cleaner.execute("truncate flagstone.people cascade")
+    await other.refresh()
+    assert other.people.rights(ben.person.id) is None
+
+
+def test_each_part_has_an_edition(cleaner: Admin) -> None:
+    """A part without one is read with each poll."""
+    assert editions(cleaner).keys() == {*PARTS, "granting"}
 
 
 async def test_change_of_a_person_leaves_other_parts(service: Service, cleaner: Admin) -> None:

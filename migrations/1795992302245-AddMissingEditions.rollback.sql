@@ -1,0 +1,1 @@
+-- Nothing to take back: the release before renews the rows, and a part without people may have one.
