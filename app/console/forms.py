@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -85,3 +86,12 @@ class FormErrors:
             if name == field or name.startswith((f"{field}.", f"{field}["))
             for rule in rules
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedAction:
+    """An action in a form beside the main one that was refused, with what was posted."""
+
+    name: str
+    errors: FormErrors
+    form: Form

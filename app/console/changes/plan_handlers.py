@@ -125,15 +125,23 @@ def _only(request: web.Request) -> tuple[bool, Keys]:
 async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
     next_ = request.query.get("next", "")
     try:
-        planned, operations = await _apply(request, write_back, "")
+        effect = await _effect(request, write_back)
     except Stale as error:
         return await _refused(request, write_back, error, next_=next_, status=200)
     except Forbidden as error:
         return await _refused(request, write_back, error, next_=next_, status=403)
+    return await _page(request, write_back, **effect, next=next_)
+
+
+async def _effect(request: web.Request, write_back: WriteBack) -> dict[str, Any]:
+    """Return what would be written, for `_page`. Raises as a dry run of it."""
+    planned, operations = await _apply(request, write_back, "")
     snapshot = own_snapshot(request, request.match_info["environment"])
-    extent = await in_turn("extent", lambda: extent_of(operations, snapshot))
-    save = _save_effect(request, [operation.key for operation in operations], planned)
-    return await _page(request, write_back, planned=planned, save=save, extent=extent, next=next_)
+    return {
+        "planned": planned,
+        "extent": await in_turn("extent", lambda: extent_of(operations, snapshot)),
+        "save": _save_effect(request, [operation.key for operation in operations], planned),
+    }
 
 
 async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
@@ -196,16 +204,16 @@ async def _refused(
 ) -> web.Response:
     if isinstance(error, Forbidden):
         log_refusal(request, AccessEvent.ACCESS_FAIL, error.code)
-    stale, save = error if isinstance(error, Stale) else None, None
+    stale = error if isinstance(error, Stale) else None
+    effect: dict[str, Any] = {"save": frame(request).save_of(None)}
     if stale is None and not isinstance(error, Forbidden):
         with suppress(AppError):
-            planned, operations = await _apply(request, write_back, "")
-            save = _save_effect(request, [operation.key for operation in operations], planned)
+            effect = await _effect(request, write_back)
     conflicts = await _conflicts(request, stale) if stale else []
     return await _page(
         request,
         write_back,
-        save=save or frame(request).save_of(None),
+        **effect,
         errors=FormErrors.of(error),
         is_foreign=error.code == "key_foreign",
         conflicts=conflicts,

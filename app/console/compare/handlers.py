@@ -1,5 +1,6 @@
 """The pages that compare two environments or two moments, and promote keys."""
 
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -22,7 +23,7 @@ from app.console.save_effect import effect_of
 from app.console.saving import check_grant, check_message, write
 from app.console.state import read_moment
 from app.database import Connection
-from app.errors import AppError, invalid
+from app.errors import AppError, Invalid, invalid
 from app.flags.change_words.sentences import Tense
 from app.http import problems
 from app.http.keys import DATABASE
@@ -67,8 +68,13 @@ async def post_promote(request: web.Request) -> web.Response:
         check_message(form.get("message", ""))
         planned = await _promote(request, form, source, keys, dry_run=not is_confirmed)
     except AppError as error:
+        details, status = None, problems.STATUS[type(error)]
+        if isinstance(error, Invalid):
+            with suppress(AppError):
+                planned = await _promote(request, form, source, keys, dry_run=True)
+                details = await in_turn("words", lambda: planned_details(planned))
         return await _plan_page(
-            request, form, errors=FormErrors.of(error), status=problems.STATUS[type(error)]
+            request, form, details=details, errors=FormErrors.of(error), status=status
         )
     if is_confirmed and planned.change_sets:
         revision = planned.change_sets[0].revision

@@ -26,7 +26,7 @@ from app.console.environments.forms import (
     read_new_environment,
     read_properties,
 )
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, RefusedAction, read_form
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.saving import save
@@ -148,7 +148,7 @@ def _properties(
     errors: FormErrors | None = None,
     *,
     stale: bool = False,
-    deletion_error: str = "",
+    refused: RefusedAction | None = None,
     status: int = 200,
 ) -> web.Response:
     return page(
@@ -159,7 +159,7 @@ def _properties(
         form=form,
         errors=errors,
         stale=stale,
-        deletion_error=deletion_error,
+        refused=refused,
         count=len(state.snapshot.entries),
     )
 
@@ -175,8 +175,8 @@ async def post_environment_deletion(request: web.Request) -> web.Response:
     except AppError as error:
         status = problems.STATUS[type(error)]
         shown = properties_form(state.snapshot.environment)
-        message = FormErrors.of(error).message
-        return _properties(request, state, shown, deletion_error=message, status=status)
+        refused = RefusedAction(name="delete", errors=FormErrors.of(error), form=form)
+        return _properties(request, state, shown, refused=refused, status=status)
     return redirect(frame(request).url_of("environments", deleted=name))
 
 

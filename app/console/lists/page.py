@@ -7,7 +7,7 @@ from aiohttp import web
 from app.configuration.lists import reading
 from app.configuration.lists.models import ListPage
 from app.configuration.snapshots.snapshot import Configuration
-from app.console.forms import Form, FormErrors
+from app.console.forms import Form, FormErrors, RefusedAction
 from app.console.rendering import page
 from app.console.segments.views import SegmentUser, users_of
 from app.console.state import EnvironmentState
@@ -32,7 +32,7 @@ class ListView:
     searched: str | None
     users: list[SegmentUser]
     form: Form = field(default_factory=Form)
-    action_error: str = ""
+    refused: RefusedAction | None = None
 
 
 async def show_list(
@@ -42,7 +42,7 @@ async def show_list(
     *,
     errors: FormErrors = _NO_ERRORS,
     form: Form | None = None,
-    action_error: str = "",
+    refused: RefusedAction | None = None,
     status: int = 200,
 ) -> web.Response:
     """Show a list: its first values, or the value of the query."""
@@ -55,7 +55,7 @@ async def show_list(
         searched=searched,
         users=users_of(state.snapshot, entry.key),
         form=Form() if form is None else form,
-        action_error=action_error,
+        refused=refused,
     )
     return page(request, "lists/list.html", state=state, status=status, shown=shown, errors=errors)
 

@@ -10,6 +10,7 @@ from app.console.copying.texts import CopyTexts
 from app.console.entry_drafts import DraftConflict, PendingChange
 from app.console.entry_index import EntryRow
 from app.console.flag.draft import FlagDraft
+from app.console.forms import RefusedAction
 from app.console.segments.drafts import condition_in
 from app.evaluation.lists import list_reference
 from app.evaluation.rule_tree import Advanced
@@ -51,7 +52,7 @@ class SegmentPage:
     texts: CopyTexts | None = None
     conflict: DraftConflict | None = None
     is_posted: bool = False
-    action_error: str = ""
+    refused: RefusedAction | None = None
     # What was typed in the fields of the preview, by the attribute.
     context: Mapping[str, str] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ from app.console.flag.actions import act
 from app.console.flag.conditions import fit_condition
 from app.console.flag.draft import FieldRules, FlagDraft
 from app.console.flag.forms import parse
-from app.console.forms import FormErrors, read_form
+from app.console.forms import FormErrors, RefusedAction, read_form
 from app.console.lists.page import show_list
 from app.console.pages import redirect
 from app.console.rendering import frame
@@ -200,11 +200,12 @@ async def post_segment_deletion(request: web.Request) -> web.Response:
         operation = DeleteOperation(key=entry.key, version=read_version(form))
         written = await save(request, [operation], form.get("message", ""), confirmation=form)
     except AppError as error:
-        message, status = FormErrors.of(error).message, problems.STATUS[type(error)]
+        refused = RefusedAction(name="delete", errors=FormErrors.of(error), form=form)
+        status = problems.STATUS[type(error)]
         if list_reference(entry.value) is not None:
-            return await show_list(request, state, entry, action_error=message, status=status)
+            return await show_list(request, state, entry, refused=refused, status=status)
         view = view_of(entry)
-        shown = segment_page(state, entry.key, draft_of_segment(view), view, action_error=message)
+        shown = segment_page(state, entry.key, draft_of_segment(view), view, refused=refused)
         return await show(request, state, shown, status=status)
     revision = revision_in(written, state.snapshot.environment.name)
     return redirect(frame(request, state).url("segments", saved=revision))

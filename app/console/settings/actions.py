@@ -15,7 +15,7 @@ from app.configuration.snapshots.snapshot import Configuration
 from app.console.emergency import read_authority
 from app.console.entry_drafts import current_of, pending_change, view_of
 from app.console.entry_pages import read_version, revision_in
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, RefusedAction, read_form
 from app.console.json_text import pretty
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
@@ -94,9 +94,7 @@ def _refused_action(
         entry=entry,
         form=form_of(entry.key, view, view),
         has_key_ring=has_key_ring(request, entry.kind),
-        failed=action,
-        action_errors=FormErrors.of(error),
-        typed=form,
+        refused=RefusedAction(name=action, errors=FormErrors.of(error), form=form),
     )
     return show_entry(request, state, shown, status=problems.STATUS[type(error)])
 

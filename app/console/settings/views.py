@@ -1,7 +1,6 @@
 """Plain data for the templates of settings and secrets."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -11,7 +10,7 @@ from app.configuration.changes.models import Kind
 from app.configuration.snapshots.snapshot import Configuration
 from app.console.copying.texts import CopyTexts
 from app.console.entry_drafts import DraftConflict, PendingChange
-from app.console.forms import FormErrors
+from app.console.forms import FormErrors, RefusedAction
 from app.console.json_text import pretty
 from app.console.pages import is_fragment
 from app.console.rendering import frame, page
@@ -47,10 +46,7 @@ class EntryPage:
     is_posted: bool = False
     has_key_ring: bool = True
     secret: str | None = None
-    # The action below the form that was refused, with the error and the posted fields.
-    failed: str = ""
-    action_errors: FormErrors = field(default_factory=FormErrors)
-    typed: Mapping[str, str] = field(default_factory=dict)
+    refused: RefusedAction | None = None
 
     @property
     def value_text(self) -> str:

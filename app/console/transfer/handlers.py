@@ -39,8 +39,8 @@ async def post_import(request: web.Request) -> web.Response:
         check_message(form.message)
         if not form.raw.strip():
             raise invalid("file", "must be chosen, or a text must be pasted")
-        applied, notice = await _apply(request, state, form) if form.is_apply else (None, "")
-        if applied is not None:
+        applied = await _apply(request, state, form) if form.is_apply else None
+        if isinstance(applied, ImportResult):
             return _leave(request, state, applied)
         # The transaction of a dry run counts one revision further, if there is a change.
         authority = read_authority(request, form.message, dry_run=True)
@@ -58,19 +58,18 @@ async def post_import(request: web.Request) -> web.Response:
         view=view,
         save=frame(request, state).save_of(keys),
         checked=form.mark(revision),
-        notice=notice,
-        # The notice says why nothing was imported.
-        status=422 if notice else 200,
+        errors=applied,
+        status=200 if applied is None else 422,
     )
 
 
 async def _apply(
     request: web.Request, state: EnvironmentState, form: ImportForm
-) -> tuple[ImportResult | None, str]:
-    """Import what was shown. Return None and a reason if it must be shown again."""
+) -> ImportResult | FormErrors:
+    """Import what was shown. Return errors if it must be shown again."""
     revision = form.checked_revision()
     if revision is None:
-        return None, "The import differs from the one that was shown. Check it again."
+        return FormErrors("The import differs from the one that was shown. Check it again.")
     authority = read_authority(request, form.message)
     environment = state.snapshot.environment
     typed = Form({FIELD: form.confirmation})
@@ -83,15 +82,12 @@ async def _apply(
                 authority,
                 revision=revision,
                 confirm=lambda: check_confirmation(typed, environment),
-            ), ""
-    except Conflict as error:
-        if error.code != OUTDATED:
+            )
+    except (Conflict, Invalid) as error:
+        errors = FormErrors.of(error)
+        if error.code != OUTDATED and not errors.under(FIELD):
             raise
-        return None, error.message
-    except Invalid as error:
-        if [violation.field for violation in error.violations] != [FIELD]:
-            raise
-        return None, error.message
+        return errors
 
 
 def _leave(request: web.Request, state: EnvironmentState, applied: ImportResult) -> web.Response:
@@ -121,7 +117,7 @@ def _page(
         formats=NAMES,
         view=view,
         errors=errors,
-        **{"save": None, "checked": "", "notice": "", **data},
+        **{"save": None, "checked": "", **data},
     )
 
 
