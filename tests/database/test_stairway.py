@@ -100,23 +100,27 @@ _CATALOG = {
         from pg_namespace where nspname !~ '^pg_' and nspname not in ('flagstone_audit', 'public')
     """,
     "extensions": "select extname, extversion from pg_extension",
-    "rows of reference": "select name, tier, protected, revision from flagstone.environments",
+}
+# Tables that migrations fill.
+_ROWS = {
+    "environments": "select name, tier, protected, revision from flagstone.environments",
+    "access_editions": "select part from flagstone.access_editions",
 }
 
 
 def _describe(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, Description]:
     """Return a description of the schema. Equal schemas have equal descriptions."""
-    described: dict[str, Description] = {}
-    for kind, query in _CATALOG.items():
-        if kind == "rows of reference" and not _has_environments(connection):
-            continue
-        rows = connection.execute(query.encode()).fetchall()
-        described[kind] = sorted(rows, key=repr)
-    return described
+    tables = {
+        table: query for table, query in _ROWS.items() if _exists(connection, f"flagstone.{table}")
+    }
+    return {
+        kind: sorted(connection.execute(query.encode()).fetchall(), key=repr)
+        for kind, query in (_CATALOG | tables).items()
+    }
 
 
-def _has_environments(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
-    row = connection.execute("select to_regclass('flagstone.environments') is not null").fetchone()
+def _exists(connection: psycopg.Connection[tuple[object, ...]], table: str) -> bool:
+    row = connection.execute("select to_regclass(%s) is not null", [table]).fetchone()
     return row == (True,)
 
 

@@ -36,7 +36,7 @@ _SESSION = (
     "set client_connection_check_interval = '1s'",
 )
 # An index that is built or dropped concurrently blocks no query while it waits for transactions.
-_PATIENCE = "set lock_timeout = '5min'"
+_PATIENCE = "set lock_timeout = '3s'"
 _INVALID_INDEX = (
     "select pg_class.relname from pg_index join pg_class on pg_class.oid = pg_index.indexrelid "
     "where pg_class.relnamespace = to_regnamespace(%s) and not pg_index.indisvalid limit 1"
