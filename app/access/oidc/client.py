@@ -76,7 +76,8 @@ class ProviderClient:
                         f"The provider's {source} answers with status {answer.status}."
                     )
                 return answer.status, await _read_object(answer, source)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        # ValueError: an address or a token that cannot be sent.
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ProviderFault(f"The provider's {source} {_words(error)}.") from None
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -120,4 +121,6 @@ def _words(error: Exception) -> str:
         return "cannot be reached over TLS"
     if isinstance(error, aiohttp.ClientConnectorError):
         return "cannot be reached"
+    if isinstance(error, ValueError):
+        return "has an unusable address, or gave a token that cannot be sent"
     return "did not send a whole answer"

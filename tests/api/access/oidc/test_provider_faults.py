@@ -1,6 +1,7 @@
 """A provider that is down, slow, broken or hostile: said in words, and nothing else stops."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -85,6 +86,38 @@ async def test_unusable_answer_is_explained(
     assert "Proxy error" not in page.html
     assert installation.provider.issuer not in page.alert
     assert await installation.log() == []
+
+
+async def test_access_token_that_cannot_be_sent_is_explained(
+    installation: Installation, browser: Browser
+) -> None:
+    provider = installation.provider
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        given = await provider.answer_token(request)
+        assert isinstance(given, web.Response)
+        assert given.text is not None
+        return web.json_response(json.loads(given.text) | {"access_token": "a\nb"})
+
+    provider.userinfo_only = frozenset({"groups"})
+    provider.id_token_changes = {"at_hash": None}
+    provider.answers[TOKEN] = answer
+    page = await browser.sign_in()
+
+    assert page.status == 503, page.html
+    assert "userinfo endpoint has an unusable address, or gave a token" in page.alert
+
+
+async def test_address_without_a_possible_host_is_explained(
+    installation: Installation, browser: Browser
+) -> None:
+    """No label of a name has more than 63 characters."""
+    host = f"{'a' * 64}.example"
+    installation.provider.metadata_changes = {"token_endpoint": f"https://{host}/token"}
+    page = await browser.sign_in()
+
+    assert page.status == 503, page.html
+    assert "token endpoint has an unusable address" in page.alert
 
 
 async def test_slow_answer_ends_at_its_limit(
