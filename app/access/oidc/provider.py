@@ -1,7 +1,7 @@
 """The provider in memory: its discovery document and its keys, read again each hour.
 
-The service starts without them. A token with an unknown key causes one more reading of the keys, at
-most every 10 seconds. So the provider may rotate its keys at any moment.
+The service starts without them. A token with an unknown key or a wrong signature causes one more
+reading of the keys, at most every 10 seconds. So the provider may rotate its keys at any moment.
 """
 
 import asyncio
@@ -18,7 +18,13 @@ from prometheus_client import Metric
 from app.access.oidc.client import ProviderClient, ProviderFault
 from app.access.oidc.discovery import Metadata, address_of, read_metadata
 from app.access.oidc.id_tokens import Audience
-from app.access.oidc.signatures import KeyUnknownError, VerifiedToken, import_keys, verified_claims
+from app.access.oidc.signatures import (
+    KeyUnknownError,
+    SignatureWrongError,
+    VerifiedToken,
+    import_keys,
+    verified_claims,
+)
 from app.components import Component, HealthCheck, ReportScope, Status, counters, gauge
 from app.log import logger
 from app.settings import OidcSettings
@@ -125,7 +131,7 @@ class Provider(Component):
         offered = metadata.id_token_signing_alg_values_supported
         try:
             return verified_claims(text, self._keys, offered)
-        except KeyUnknownError:
+        except (KeyUnknownError, SignatureWrongError):
             async with self._reading:
                 if time.monotonic() - self._keys_read_at >= KEYS_PAUSE_SECONDS:
                     await self._read_keys(metadata)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from joserfc import jws
-from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.errors import BadSignatureError, JoseError, UnsupportedAlgorithmError
 from joserfc.jwa import JWSAlgModel
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
@@ -39,6 +39,10 @@ class TokenError(ForeseenError):
 
 class KeyUnknownError(TokenError):
     """The provider may have a new key."""
+
+
+class SignatureWrongError(TokenError):
+    """The provider may have a new key with the same ID, or without one."""
 
 
 class _Registry(JWSRegistry):
@@ -75,8 +79,8 @@ def import_keys(document: Mapping[str, Any]) -> Sequence[Key]:
 def verified_claims(text: str, keys: Iterable[Key], offered: Collection[str]) -> VerifiedToken:
     """Return the content of a signed token.
 
-    `offered` are the algorithms of the discovery document. Raises TokenError, and KeyUnknownError
-    for a token that names an unknown key.
+    `offered` are the algorithms of the discovery document. Raises TokenError: KeyUnknownError for a
+    token that names an unknown key, SignatureWrongError for one that another key has signed.
     """
     if text.count(".") != 2:
         raise TokenError("the token is not signed, or is encrypted")
@@ -91,6 +95,8 @@ def verified_claims(text: str, keys: Iterable[Key], offered: Collection[str]) ->
         key = _key_for(header, str(algorithm), keys)
         signed = jws.deserialize_compact(text, key, registry=registry)
         claims = msgspec.json.decode(signed.payload)
+    except BadSignatureError:
+        raise SignatureWrongError("the signature of the token is wrong") from None
     # ValueError: bytes that are no UTF-8. TypeError: a header field of another type.
     except (JoseError, msgspec.DecodeError, ValueError, TypeError, RecursionError):
         raise TokenError("the signature of the token is wrong") from None

@@ -8,6 +8,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
+from joserfc.jwk import RSAKey
 from yarl import URL
 
 from app.access.oidc.attempts import LIFETIME_SECONDS
@@ -382,6 +383,21 @@ async def test_rotated_key_is_read_again(
 
     assert (await browser.sign_in()).status == 200
     assert installation.provider.calls.count("/keys") == 2
+
+
+async def test_new_key_with_the_same_id_is_read_again(
+    installation: Installation, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.access.oidc.provider.KEYS_PAUSE_SECONDS", 0.0)
+    provider = installation.provider
+    await browser.sign_in()
+    provider.rotate("k2")
+    renamed = {**provider.key.as_dict(private=False), "kid": "k1"}
+    provider.published = [RSAKey.import_key(renamed)]
+    provider.sign = lambda claims: provider.signed(claims, kid="k1")
+
+    assert (await browser.sign_in()).status == 200
+    assert provider.calls.count("/keys") == 2
 
 
 async def test_unknown_keys_cause_few_calls(
