@@ -27,6 +27,8 @@ from app.http.keys import DATABASE, SETTINGS
 _LENGTH_MAX = 255
 # What Apache and Caddy send for a variable without a value. Everyone would be the same person.
 _EMPTY_VARIABLE = re.compile(r"\(null\)|\{[^{}]*\}")
+# Only what HTTP allows around a value: other spaces are a part of the name, and cannot be printed.
+_AROUND = " \t"
 # The reasons of refusals, for the access log.
 _NAMED_ELSEWHERE = "the proxy names another person"
 NOT_NAMED = "the proxy names no person"
@@ -129,7 +131,7 @@ def _identity(users: Sequence[str], groups: Sequence[str]) -> PersonIdentity:
     # A proxy that adds to the header of a client, instead of replacing it, sends both.
     if len(users) > 1 or len(groups) > 1 or "," in users[0]:
         raise ValueError("has two values")
-    names = {_text(group) for group in ",".join(groups).split(",") if group.strip()}
+    names = {_text(group) for group in ",".join(groups).split(",") if group.strip(_AROUND)}
     if len(names) > GROUPS_MAX:
         raise ValueError(f"names more than {GROUPS_MAX} groups")
     subject = _text(users[0])
@@ -139,7 +141,7 @@ def _identity(users: Sequence[str], groups: Sequence[str]) -> PersonIdentity:
 
 
 def _text(value: str) -> str:
-    text = value.strip()
+    text = value.strip(_AROUND)
     if not text:
         raise ValueError("is empty")
     if _EMPTY_VARIABLE.fullmatch(text):

@@ -193,6 +193,11 @@ async def test_person_of_a_provider_has_another_identity(
         ([("X-Forwarded-User", "a" * 256)], "has a name of more than 255 characters"),
         ([("X-Forwarded-User", "as\tha")], "has characters that cannot be printed"),
         ([("X-Forwarded-User", "as\u202eha")], "has characters that cannot be printed"),
+        ([("X-Forwarded-User", "\u00a0asha")], "has characters that cannot be printed"),
+        (
+            [("X-Forwarded-User", "asha"), ("X-Forwarded-Groups", "shop,platform\u3000")],
+            "has characters that cannot be printed",
+        ),
         ([("X-Forwarded-Groups", "platform")], "names groups of no person"),
         (
             [("X-Forwarded-User", "asha"), *[("X-Forwarded-Groups", "shop")] * 2],
