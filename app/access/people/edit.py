@@ -20,7 +20,7 @@ from app.access.people.book import GrantBook
 from app.access.people.rights import current_rights
 from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
-from app.access.people.views import REASON_MAX
+from app.access.people.views import GROUP_MAX, REASON_MAX
 from app.access.permissions import OPERATOR_RIGHTS, Rights
 from app.access.refusals import BY_ADMINISTRATOR, beyond_own
 from app.database import Connection, sql
@@ -176,6 +176,13 @@ def check_text(field: str, text: str, length_max: int = REASON_MAX) -> None:
     """Check a text that a person writes. Raises Invalid."""
     if len(text) > length_max or not text.isprintable():
         raise invalid(field, f"must have at most {length_max} printable characters")
+
+
+def check_group(field: str, name: str) -> None:
+    """Check the name of a group that a person writes. Raises Invalid."""
+    if not name.strip():
+        raise invalid(field, "must name a group")
+    check_text(field, name, GROUP_MAX)
 
 
 def check_reason(reason: str) -> None:

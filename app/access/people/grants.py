@@ -10,11 +10,11 @@ from app.access.delegation import reaches_anywhere
 from app.access.format import generate_secret
 from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.people.book import GrantBook
-from app.access.people.edit import AccessEdit, AccessEventName, check_reason, check_text
+from app.access.people.edit import AccessEdit, AccessEventName, check_group, check_reason
 from app.access.people.models import RoleGrant, person_id_of
 from app.access.people.rows import find_person, grant_of, insert_grant
 from app.access.people.signatures import RowSigner
-from app.access.people.views import GROUP_MAX, GrantPage, GrantView, NewGrant
+from app.access.people.views import GrantPage, GrantView, NewGrant
 from app.access.permissions import ALL_KEYS, Keys, Rights
 from app.database import Connection, sql
 from app.errors import Conflict, NotFound, Violation, invalid
@@ -52,7 +52,7 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     if (new.person is None) == (new.group is None):
         raise invalid("person", "exactly one of person and group must be given")
     if new.group is not None:
-        check_text("group", new.group, GROUP_MAX)
+        check_group("group", new.group)
     if new.prefix and not is_stored_key(new.prefix):
         raise invalid("prefix", PREFIX_RULE)
     environments = frozenset(new.environments)

@@ -10,14 +10,13 @@ from app.access.actors import actor_names
 from app.access.delegation import reaches, reaches_anywhere
 from app.access.models import EVERY_ENVIRONMENT
 from app.access.people.book import GrantBook
-from app.access.people.edit import AccessEdit, AccessEventName, check_text
+from app.access.people.edit import AccessEdit, AccessEventName, check_group, check_text
 from app.access.people.grants import remarks
 from app.access.people.models import Project
 from app.access.people.rows import project_of
 from app.access.people.signatures import RowSigner
 from app.access.people.views import (
     DESCRIPTION_MAX,
-    GROUP_MAX,
     NewProject,
     ProjectChange,
     ProjectView,
@@ -168,7 +167,7 @@ async def _managed(edit: AccessEdit, name: str, expected: ExpectedVersion) -> Pr
 
 def _check(edit: AccessEdit, project: Project) -> None:
     """Check the texts, and that the author may give the rights of the owner group."""
-    check_text("owner_group", project.owner_group, GROUP_MAX)
+    check_group("owner_group", project.owner_group)
     check_text("description", project.description, DESCRIPTION_MAX)
     # The role of the owners is built in.
     edit.check_own(GrantBook().given(project.ownership))

@@ -75,6 +75,7 @@ async def test_revoked_grant_is_gone_at_once(service: Service) -> None:
         ({"group": None, "person": "0123456789abC"}, "person"),
         ({"group": "a\nb"}, "group"),
         ({"group": ""}, "group"),
+        ({"group": " "}, "group"),
         ({"role": "emperor"}, "role"),
         ({"role": "Editor"}, "role"),
         ({"environments": ["nowhere"]}, "environments"),

@@ -69,6 +69,7 @@ async def test_deleted_project_leaves_its_grants(service: Service) -> None:
         ({"prefix": "/a"}, 422, ["prefix"]),
         ({"prefix": "a" * 256}, 422, ["prefix"]),
         ({"owner_group": ""}, 422, ["owner_group"]),
+        ({"owner_group": " "}, 422, ["owner_group"]),
         ({"owner_group": "a\nb"}, 422, ["owner_group"]),
         ({"description": "a\nb"}, 422, ["description"]),
         ({"prefix": "other/"}, 409, ["name"]),

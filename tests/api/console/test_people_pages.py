@@ -244,6 +244,11 @@ async def test_project_has_grants_and_tokens(service: Service, console: ClientSe
     }
     await send(console, "projects/payments", **change)
     assert "changed meanwhile" in await send(console, "projects/payments", expected=412, **change)
+    for text in ("", " "):
+        unnamed = change | {"version": "2", "owner_group": text}
+        assert "must name a group" in await send(
+            console, "projects/payments", expected=422, **unnamed
+        )
     await send(console, "projects/payments/delete", version="2", reason="Merged")
     assert "No projects yet" in await read(console, "projects?deleted=payments")
     assert "now of keys with the prefix payments/, owner group bank" in await read(
