@@ -152,6 +152,9 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
         check_message(message)
         written, _ = await _apply(request, write_back, message, confirmation=form)
     except AppError as error:
+        if frame(request).environment is None:
+            # There is none of this name, and so no page to show again.
+            raise
         status = problems.STATUS[type(error)]
         return await _refused(request, write_back, error, next_=next_, status=status, **fields)
     around = frame(request)

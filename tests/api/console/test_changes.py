@@ -310,6 +310,14 @@ async def test_revert_never_leads_to_another_site(service: Service) -> None:
     assert location == "/console?saved=2&reverted=1"
 
 
+@pytest.mark.parametrize("path", ["/revert/1", "/restore/1"])
+async def test_unknown_environment_is_not_found(service: Service, path: str) -> None:
+    address = f"/console/environments/unknown{path}"
+    async with service.client.post(address, data={}, headers=OWN) as answer:
+        assert answer.status == 404
+        assert "There is no such environment." in plain(await answer.text())
+
+
 async def test_revert_of_a_key_that_changed_again_is_refused(service: Service) -> None:
     for version, number in enumerate((5, 10, 20)):
         await write(service, f"Set {number}", limit=(version, number))
