@@ -21,6 +21,8 @@ Network = IPv4Network | IPv6Network
 Choice = TypeVar("Choice", bound=StrEnum)
 
 EVERY_ADDRESS = "*"
+# The address of a provider's document, below its issuer (OpenID Connect Discovery 1.0, section 4).
+DISCOVERY_PATH = "/.well-known/openid-configuration"
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$)({_LABEL}\.)*(?=[^.]*[A-Za-z_]){_LABEL}\.?")
 _SOCKET_BYTES_MAX = 107
@@ -67,6 +69,8 @@ def issuer(raw: str) -> str:
         raise ValueError("must begin with https://, except for a provider on this machine")
     if len(raw) > 255:
         raise ValueError("must have at most 255 characters")
+    if raw.endswith(DISCOVERY_PATH):
+        raise ValueError(f"must not end with {DISCOVERY_PATH}: the service adds it")
     return raw
 
 

@@ -1,5 +1,6 @@
 """Parsing of all variables with environs, which collects every mistake."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from app.settings.variables import VARIABLES
 
 # Twice the limit of a sealed value.
 _FILE_BYTES_MAX = 131_072
+_VARIABLE_NAME = re.compile("[A-Z][A-Z_]+")
 
 
 class SettingsError(ForeseenError):
@@ -77,13 +79,17 @@ def read_values(
     except EnvValidationError as error:
         messages: Mapping[str, list[str]] = error.error_messages  # type: ignore[assignment]
         problems = [(name, rule) for name, rules in messages.items() for rule in rules]
-    # An invalid variable is None here. Do not report it twice.
+    # An invalid variable is None here. Do not report it twice, nor a rule that compares with it.
     reported = {name for name, _ in problems}
     rules = (
         *broken_rules(tier, values, not_in_clear),
         *broken_by_libpq_variables(tier, values, environ),
     )
-    problems += [rule for rule in rules if rule[0] not in reported]
+    problems += [
+        (name, rule)
+        for name, rule in rules
+        if reported.isdisjoint({name, *_VARIABLE_NAME.findall(rule)})
+    ]
     if problems:
         raise SettingsError(problems)
     return tier, values, not_in_clear, files

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.access.oidc.client import ProviderFault
-from app.settings.parsers import is_loopback
+from app.settings.parsers import DISCOVERY_PATH, is_loopback
 
 _REQUIRED = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
 _ENDPOINTS = (*_REQUIRED[1:], "userinfo_endpoint", "end_session_endpoint")
@@ -31,7 +31,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
 def address_of(issuer: str) -> str:
     """Return the address of the discovery document."""
-    return issuer.rstrip("/") + "/.well-known/openid-configuration"
+    return issuer.rstrip("/") + DISCOVERY_PATH
 
 
 def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
@@ -48,7 +48,9 @@ def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
         # As at the address "common" of Microsoft Entra ID.
         raise _unusable("is for all tenants. Name a single tenant in OIDC_ISSUER")
     if metadata.issuer != issuer:
-        raise _unusable("has another issuer than OIDC_ISSUER. Copy the issuer from the document")
+        is_slash = metadata.issuer.rstrip("/") == issuer.rstrip("/")
+        advice = "Only the slash at the end differs" if is_slash else "Copy it from the document"
+        raise _unusable(f"has another issuer than OIDC_ISSUER. {advice}")
     for name in _ENDPOINTS:
         address = getattr(metadata, name)
         if address is not None and not _is_safe(address, issuer):

@@ -162,7 +162,7 @@ class Provider(Component):
     def note_failure(self, words: str) -> None:
         """Log a failure of the provider, if it differs from the last one."""
         if words != self.failure:
-            log.warning("oidc_provider_failed", error=words)
+            log.warning("oidc_provider_failed", issuer=self.audience.issuer, error=words)
         self.failure = words
 
     def checks(self, _: ReportScope) -> Mapping[str, HealthCheck]:

@@ -112,13 +112,16 @@ async def check_provider(installation: Installation) -> Sequence[Finding]:
         return []
     # Few services need it.
     from app.access.oidc.client import ProviderFault  # noqa: PLC0415
+    from app.access.oidc.discovery import address_of  # noqa: PLC0415
     from app.access.oidc.provider import Provider  # noqa: PLC0415
 
     provider = Provider(settings)
     try:
         await provider.metadata()
     except ProviderFault as fault:
-        return [warned("sign-in provider", f"cannot sign people in. {fault}")]
+        document = address_of(settings.issuer)
+        text = f"cannot sign people in. {fault} The document is {document}"
+        return [warned("sign-in provider", text)]
     finally:
         await provider.close()
     return [passed("sign-in provider", "answers, and its keys can be used")]

@@ -172,6 +172,13 @@ def test_true_and_false_have_their_usual_spellings(text: str, value: object) -> 
         ),
         ({"OIDC_ISSUER": "https://id example.org"}, ("OIDC_ISSUER", "must not contain a space")),
         (
+            {"OIDC_ISSUER": "https://id.example.org/.well-known/openid-configuration"},
+            (
+                "OIDC_ISSUER",
+                "must not end with /.well-known/openid-configuration: the service adds it",
+            ),
+        ),
+        (
             {"OIDC_ISSUER": "https://id.example.org/" + "a" * 255},
             ("OIDC_ISSUER", "must have at most 255 characters"),
         ),
@@ -219,6 +226,12 @@ def test_client_without_an_issuer_is_refused() -> None:
     assert error.problems == [("OIDC_CLIENT_ID", rule), ("OIDC_CLIENT_SECRET", rule)]
 
 
+def test_invalid_issuer_does_not_count_as_unset() -> None:
+    error = refusal({"OIDC_ISSUER": "http://id.example.org", "OIDC_CLIENT_ID": "flagstone"})
+
+    assert [name for name, _ in error.problems] == ["OIDC_ISSUER"]
+
+
 def test_issuer_is_stored_as_it_was_written() -> None:
     settings = load({**NEEDED, "OIDC_ISSUER": "https://id.example.org/"})
 
@@ -244,6 +257,8 @@ def test_every_mistake_comes_in_one_message_without_any_value() -> None:
     # Not reported together with GRPC_TLS_CERTIFICATE.
     free |= {"GRPC_TOKEN", "GRPC_TLS_KEY"}
     free |= {"OTEL_EXPORTER_OTLP_HEADERS", "OIDC_GROUPS_CLAIM"}
+    # Their only rule needs a valid OIDC_ISSUER.
+    free |= {"OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"}
 
     error = refusal({variable.name: CANARY for variable in VARIABLES})
 

@@ -288,4 +288,5 @@ async def test_doctor_says_whether_the_provider_is_usable(
     assert good.verdict is FindingVerdict.PASS
     assert bad.verdict is FindingVerdict.WARN
     assert "another issuer than OIDC_ISSUER" in bad.text
+    assert bad.text.endswith(f"The document is {provider.issuer}/.well-known/openid-configuration")
     assert await check_provider(DoctorInstallation(settings=settings)) == []

@@ -31,7 +31,8 @@ def test_document_with_the_required_fields_is_enough() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"issuer": ISSUER + "/"}, "another issuer than OIDC_ISSUER"),
+        ({"issuer": ISSUER + "/"}, "another issuer than OIDC_ISSUER. Only the slash at the end"),
+        ({"issuer": ISSUER + "x"}, "another issuer than OIDC_ISSUER. Copy it from the document"),
         ({"issuer": "https://login.example/{tenantid}/v2.0"}, "a single tenant in OIDC_ISSUER"),
         ({"issuer": 1}, "wrong type, issuer"),
         ({"response_types_supported": "code"}, "wrong type, response_types_supported"),
