@@ -63,7 +63,7 @@ def effect_of(
         if time.thread_time() > end:
             break
         sample = FlagPair(draft, key).sample(SampleRequest(), now, lambda: time.thread_time() > end)
-        movements = [_named(movement) for movement in sample.movements if movement.changed]
+        movements = [in_words(movement) for movement in sample.movements if movement.changed]
         flags.append(
             FlagEffect(key=key, keys=sample.keys, changed=sample.changed, movements=movements)
         )
@@ -75,7 +75,7 @@ def effect_of(
     )
 
 
-def _named(movement: Movement) -> Movement:
+def in_words(movement: Movement) -> Movement:
     """Replace the error code of a flag that does not exist by words."""
     names = {"before": movement.before, "after": movement.after}
     words = {side: _NO_FLAG for side, name in names.items() if name == MISSING_FLAG}

@@ -15,7 +15,7 @@ from app.configuration.proposals.states import IN_REVIEW, Action, ProposalState,
 from app.configuration.proposals.views import ProposalSummary, ProposalView
 from app.configuration.snapshots.reading import FOLLOWER
 from app.console.actors import NamedActor, actor_of
-from app.console.changes.effect import Effect, FlagEffect
+from app.console.changes.effect import Effect, FlagEffect, in_words
 from app.console.changes.views import ChangeSetDetails, change_set_details
 from app.console.json_text import DiffLine, diff
 from app.flags.change_words.sentences import Tense
@@ -233,7 +233,7 @@ def environment_review(preview: EnvironmentPreview) -> EnvironmentReview:
 
 
 def _effect(flag: FlagPreview) -> FlagEffect:
-    movements = [movement for movement in flag.sample.movements if movement.changed]
+    movements = [in_words(movement) for movement in flag.sample.movements if movement.changed]
     return FlagEffect(
         key=flag.key,
         keys=flag.sample.keys,

@@ -79,6 +79,17 @@ async def test_save_in_a_protected_environment_is_proposed(
     assert [item.text.strip() for item in waiting] == ["", "1in your inbox"]
 
 
+async def test_effect_of_a_proposed_new_flag_has_no_variant_before(
+    service: Service, author: Person, reviewer: Person
+) -> None:
+    await protect(service, approvals=1)
+    proposal = await author.propose(put("checkout", FLAG, kind="flag"))
+
+    page = await visit(reviewer, f"{INBOX}/{proposal['id']}")
+
+    assert "10,000 from no flag to on" in " ".join(page.text.split())
+
+
 async def test_approved_proposal_is_applied_from_its_page(
     service: Service, author: Person, reviewer: Person
 ) -> None:
