@@ -96,6 +96,14 @@ class Frame:
         return self.caller is not None and self.caller.rights.has_all_keys([Scope.READ], None)
 
     @property
+    def limited_to(self) -> str:
+        """The keys of the environment that the caller may read, in words. Empty for all keys."""
+        if self.caller is None or self.environment is None:
+            return ""
+        readable = self.caller.rights.keys(Scope.READ, self.environment.name)
+        return "" if readable.is_all else readable.words
+
+    @property
     def latest_revision(self) -> int:
         """The revision that the environment of the page has now, 0 without an environment."""
         name = self.environment.name if self.environment is not None else None

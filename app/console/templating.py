@@ -14,8 +14,10 @@ from jinja2.bccache import Bucket
 from app import VERSION
 from app.console.static_files import STATIC
 from app.environments.protection import protection_words
+from app.http.keys import SETTINGS
 from app.names import counted
-from app.program import PROGRAM
+from app.program import PROGRAM, program_path
+from app.settings import Tier
 from app.threads import in_thread
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -87,7 +89,8 @@ def add_templates(app: web.Application) -> None:
     environment.globals.update(
         static=app[STATIC].url,
         version=VERSION,
-        program=PROGRAM,
+        # Only there may a page, which strangers see too, name a folder of the host.
+        program=program_path() if app[SETTINGS].tier is Tier.LOCAL else PROGRAM,
         counted=counted,
         earlier_moments=earlier_moments,
     )

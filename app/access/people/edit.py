@@ -188,5 +188,5 @@ def check_group(field: str, name: str) -> None:
 def check_reason(reason: str) -> None:
     """Check a reason that must be given. Raises Invalid."""
     if not reason.strip():
-        raise invalid("reason", "must say why")
+        raise invalid("reason", "must not be empty: say why")
     check_text("reason", reason)

@@ -50,7 +50,7 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
     """Store a grant. Raises Invalid, Forbidden and Conflict, naming the field."""
     check_reason(new.reason)
     if (new.person is None) == (new.group is None):
-        raise invalid("person", "exactly one of person and group must be given")
+        raise invalid("person", "name either a person or a group")
     if new.group is not None:
         check_group("group", new.group)
     if new.prefix and not is_stored_key(new.prefix):

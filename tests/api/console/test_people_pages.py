@@ -9,6 +9,7 @@ from aiohttp import ClientSession, CookieJar
 
 from app.access.models import Scope
 from tests.conftest import Service
+from tests.html import parse_html
 from tests.people import give, sign_in_person
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -100,7 +101,7 @@ async def test_suspension_needs_a_reason(service: Service, console: ClientSessio
     path = f"people/{signed_in.person.id}"
 
     refused = await send(console, f"{path}/suspend", expected=422, reason=" ")
-    assert "must say why" in refused
+    assert "must not be empty: say why" in refused
     await send(console, f"{path}/suspend", reason="Left the company")
 
     page = await read(console, f"{path}?done=suspended")
@@ -134,7 +135,7 @@ async def test_grants_are_filtered_and_revoked(service: Service, console: Client
     assert await listed("who=ASH") == {own.id}
     assert await listed("who=zed") == set()
     refused = await send(console, f"grants/{own.id}/revoke", expected=422, reason="")
-    assert "must say why" in refused
+    assert "must not be empty: say why" in refused
     await send(console, f"grants/{own.id}/revoke", reason="Changed teams")
     assert await listed("") == {everyone.id}
     history = await read(console, "grants/history")
@@ -165,7 +166,7 @@ async def test_wrong_grant_says_what_is_wrong(console: ClientSession) -> None:
         environments="*",
         reason="x",
     )
-    assert "exactly one of person and group must be given" in page
+    assert "name either a person or a group" in page
     page = await send(console, "grants/new", expected=422, group="a", role="viewer", reason="x")
     assert "must not be empty" in page
     page = await send(
@@ -330,8 +331,46 @@ async def test_person_without_rights_sees_why(service: Service) -> None:
     assert "You have no rights yet" in page
     assert signed_in.person.actor in page
     assert "platform" in page
+    assert "sent no groups" not in page
     # The menu asks for no number that the service would refuse.
     assert "proposals/waiting" not in page
+
+
+async def test_person_without_groups_sees_what_to_check(service: Service) -> None:
+    signed_in = await sign_in_person(service, "asha")
+
+    async with browser_of(service, signed_in.text) as browser:
+        page = await read(browser, "me")
+
+    assert "Your provider sent no groups." in page
+    assert "OIDC_GROUPS_CLAIM" in page
+
+
+@pytest.mark.parametrize("name", ["flags", "settings", "segments", "changes"])
+async def test_empty_list_names_the_keys_of_the_reader(service: Service, name: str) -> None:
+    """Otherwise a person with a prefix would think that nothing exists."""
+    signed_in = await sign_in_person(service, "asha", "shop", "platform")
+    await give(service, "shop", "viewer", environments=("local",), prefix="shop/")
+
+    async with browser_of(service, signed_in.text) as browser:
+        limited = await read(browser, f"environments/local/{name}")
+        await give(service, "platform", "viewer", environments=("local",))
+        unlimited = await read(browser, f"environments/local/{name}")
+
+    words = "You may read keys with the prefix shop/ here, and no others."
+    assert (words in limited, words in unlimited) == (True, False)
+
+
+async def test_group_without_a_role_leads_to_its_grant(
+    service: Service, console: ClientSession
+) -> None:
+    await sign_in_person(service, "asha", "platform")
+
+    groups = parse_html(await read(console, "groups"))
+    (link,) = groups.one("tbody").all("a", href="/console/grants/new?group=platform")
+    form = parse_html(await read(console, link["href"].removeprefix("/console/")))
+
+    assert form.all("input", name="group")[0]["value"] == "platform"
 
 
 async def test_own_rights_have_reasons(service: Service) -> None:
