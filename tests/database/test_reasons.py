@@ -107,6 +107,13 @@ async def test_refusal_that_cannot_pass_says_why(
         (psycopg.OperationalError("connection failed\nmore"), "connection failed"),
         (NotFound("unknown", "There is none."), "There is none."),
         (KeyError("a secret"), "an unexpected error"),
+        *(
+            (
+                locked("canceling statement due to lock timeout"),
+                "another transaction keeps a table locked; find it in pg_stat_activity, or wait",
+            )
+            for locked in (psycopg.errors.LockNotAvailable, asyncpg.LockNotAvailableError)
+        ),
     ],
 )
 def test_reason_is_one_line_without_class_or_number(error: Exception, text: str) -> None:

@@ -15,6 +15,7 @@ from app.errors import ForeseenError, reason
 from app.names import counted
 from app.settings import DatabaseSettings, Target
 
+_LOCK_NOT_AVAILABLE = "55P03"
 _OF_ASYNCPG = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -47,6 +48,9 @@ def is_foreseen(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """Return the message of an error in one line, without details that quote values."""
+    if getattr(error, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+        # PostgreSQL's message names neither the lock nor the way out.
+        return "another transaction keeps a table locked; find it in pg_stat_activity, or wait"
     diagnosis = getattr(error, "diag", None)  # psycopg
     if diagnosis is not None and diagnosis.message_primary:
         return str(diagnosis.message_primary)
