@@ -33,6 +33,15 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 # htmx shows an error in this element of the layout, so that the page keeps what was typed.
+# The API has the phrases of HTTP, such as "Unprocessable Content".
+_TITLES = {
+    403: "You may not do this",
+    404: "Not found",
+    409: "This does not fit what is stored now",
+    422: "This is not valid",
+    429: "Too many attempts",
+    503: "Not available now",
+}
 _NOTICES = {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"}
 
 
@@ -85,7 +94,8 @@ def error_page(request: web.Request, error: AppError) -> web.Response:
         return page(request, "access/no_grants.html", status=status)
     violations = [v for v in error.violations if str(v) != error.message]
     text = message_of(error) + _result(request, error)
-    response = _error(request, status, problems.title(status), text, violations)
+    title = _TITLES.get(status, problems.title(status))
+    response = _error(request, status, title, text, violations)
     response.headers.update(problems.headers_of(error))
     return response
 

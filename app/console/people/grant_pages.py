@@ -12,6 +12,7 @@ from app.access.people import grants, history, own_roles, projects
 from app.access.people.grants import GrantFilter
 from app.access.people.models import Project, RoleGrant
 from app.access.people.views import NewGrant
+from app.access.prefix_advice import prefix_advice
 from app.console.forms import FormErrors, read_form
 from app.console.pages import redirect
 from app.console.people.access import edit, list_page, own_rights, visible_grants
@@ -42,6 +43,7 @@ async def get_grants(request: web.Request) -> web.Response:
     async def read(connection: Connection) -> dict[str, Any]:
         visible = visible_grants(request)
         owned = await projects.list_visible(connection, own_rights(request))
+        new = next((grant for grant in visible if grant.id == request.query.get("grant")), None)
         groups = {grant.group_name for grant in visible if grant.group_name is not None}
         visible += [project.ownership for project in owned]
         near = [
@@ -62,6 +64,8 @@ async def get_grants(request: web.Request) -> web.Response:
             "roles": list(request.app[TOKENS].people.book.roles),
             "holders": sorted(groups)[:_GROUPS_MAX],
             "done": _DONE.get(request.query.get("done", ""), ""),
+            "new": new,
+            "advice": [] if new is None else prefix_advice([new.prefix]),
         }
 
     return await list_page(request, "people/grants.html", read)
@@ -123,10 +127,10 @@ async def post_new_grant(request: web.Request) -> web.Response:
         reason=form.reason,
     )
     try:
-        await edit(request, lambda access: grants.create(access, new))
+        grant = await edit(request, lambda access: grants.create(access, new))
     except AppError as error:
         return await _form(request, form, error)
-    return redirect(frame(request).url_of("grants", done="granted"))
+    return redirect(frame(request).url_of("grants", done="granted", grant=grant.id))
 
 
 async def _form(

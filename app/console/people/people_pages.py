@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -50,6 +51,15 @@ _DONE = {
     "suspended": "Suspended. Their sessions have ended, on every instance within a second.",
     "restored": "Restored. They may sign in again.",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatestChange:
+    """A change set of a person, without its content."""
+
+    revision: int
+    message: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,17 +176,27 @@ async def held_rights(
 
 async def _latest_changes(
     request: web.Request, connection: Connection, actor: str
-) -> list[tuple[str, Sequence[int]]]:
-    """Return the latest revisions of a person in the environments that the caller reads."""
+) -> list[tuple[str, Sequence[LatestChange]]]:
+    """Return the latest changes of a person in the environments that the caller reads."""
     matching = ChangeSetFilter(actors=[actor])
-    changes: list[tuple[str, Sequence[int]]] = []
+    changes: list[tuple[str, Sequence[LatestChange]]] = []
     for environment in frame(request).environments[:_ENVIRONMENTS_MAX]:
         keys = readable_keys(request, environment.name)
         revisions = await find_revisions(
             connection, environment, matching, LATEST, _CHANGES_MAX, keys=keys
         )
-        if revisions:
-            changes.append((environment.name, revisions))
+        if not revisions:
+            continue
+        rows = sql.list_change_sets(
+            connection, environment=environment.name, revisions=revisions, prefixes=keys.filter
+        )
+        latest = [
+            LatestChange(
+                revision=row["revision"], message=row["message"], created_at=row["created_at"]
+            )
+            async for row in rows
+        ]
+        changes.append((environment.name, latest))
     return changes
 
 

@@ -9,6 +9,7 @@ from aiohttp import ClientSession, CookieJar
 
 from app.access.models import Scope
 from tests.conftest import Service
+from tests.factories import flag
 from tests.html import parse_html
 from tests.people import give, sign_in_person
 
@@ -359,6 +360,53 @@ async def test_empty_list_names_the_keys_of_the_reader(service: Service, name: s
 
     words = "You may read keys with the prefix shop/ here, and no others."
     assert (words in limited, words in unlimited) == (True, False)
+
+
+@pytest.mark.parametrize(("prefix", "is_advised"), [("payments", True), ("payments/", False)])
+async def test_grant_for_more_than_a_folder_is_advised_against(
+    console: ClientSession, prefix: str, *, is_advised: bool
+) -> None:
+    grants = await send(
+        console,
+        "grants/new",
+        group="platform",
+        role="viewer",
+        environments="local",
+        prefix=prefix,
+        reason="They own it",
+    )
+
+    page = await read(console, grants.removeprefix("/console/"))
+
+    assert ("write payments/ for this folder alone" in page) is is_advised
+
+
+async def test_latest_changes_of_a_person_have_their_messages(
+    service: Service, console: ClientSession
+) -> None:
+    asha = await sign_in_person(service, "asha", "platform")
+    await give(service, "platform", "editor")
+    path = "/v1/environments/local/configurations/sale"
+    body = {"kind": "flag", "value": flag(defaultVariant="on")}
+    async with service.client.put(path, json=body, headers={"If-None-Match": "*"}) as answer:
+        assert answer.status == 201, await answer.text()
+    async with browser_of(service, asha.text) as browser:
+        switch = "environments/local/flag-switch/sale"
+        await send(browser, switch, version=1, to="off", message="For the sale")
+
+    page = parse_html(await read(console, f"people/{asha.person.id}"))
+
+    assert "For the sale" in page.one("main", id="main").text
+
+
+async def test_refusal_is_titled_in_words(service: Service) -> None:
+    asha = await sign_in_person(service, "asha", "platform")
+    await give(service, "platform", "viewer")
+
+    async with browser_of(service, asha.text) as browser:
+        page = parse_html(await read(browser, "grants", status=403))
+
+    assert page.one("h1").text == "You may not do this"
 
 
 async def test_group_without_a_role_leads_to_its_grant(
