@@ -31,4 +31,7 @@ def check_same_origin(request: web.Request) -> None:
 def _names_us(request: web.Request, origin: str) -> bool:
     public = urlsplit(request.app[SETTINGS].http.public_url or "")
     _, _, host = origin.partition("://")
-    return bool(host) and (host == request.host or origin == f"{public.scheme}://{public.netloc}")
+    if host and host == public.netloc:
+        # Behind TLS, no page of this host without TLS: others on the network can write one.
+        return origin == f"{public.scheme}://{host}"
+    return bool(host) and host == request.host

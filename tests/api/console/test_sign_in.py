@@ -530,10 +530,12 @@ async def test_origin_of_public_url_is_accepted(
     service: Service, origin: str, expected: int
 ) -> None:
     """A proxy may replace the Host header."""
-    async with ClientSession(base_url=service.url, headers={"Origin": origin}) as client:
-        answer = await post(client, SIGN_IN, token=service.admin_token)
+    for host in ({}, {"Host": "flags.example.org"}):
+        headers = {"Origin": origin, **host}
+        async with ClientSession(base_url=service.url, headers=headers) as client:
+            answer = await post(client, SIGN_IN, token=service.admin_token)
 
-    assert answer.status == expected
+        assert answer.status == expected, host
 
 
 @pytest.mark.parametrize(
