@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
+from app.access.events import AccessEvent
+from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin, refuse_credential
 from app.access.oidc.attempts import LIFETIME_SECONDS, Attempt
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.keys import OIDC
@@ -27,7 +28,7 @@ from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.sign_in import begin_session, replaced_session, sign_in_form
 from app.database import Connection
-from app.errors import AppError, NotFound, Unauthenticated, Unavailable
+from app.errors import AppError, Malformed, NotFound, Unauthenticated, Unavailable
 from app.http.keys import DATABASE
 
 if TYPE_CHECKING:
@@ -111,10 +112,11 @@ async def _begin(
 def _refused(
     request: web.Request, oidc: "OidcSignIn", error: AppError | ProviderFault, next_: str
 ) -> web.Response:
-    """Return the sign-in with the reason. Count and log what was not the provider's failure."""
+    """Return the sign-in with the reason, and log it. Count what was not the provider's failure."""
     if isinstance(error, ProviderFault):
         oidc.provider.results["sign_in", "provider_failed"] += 1
         oidc.provider.note_failure(str(error))
+        log_refusal(request, AccessEvent.LOGIN_FAIL, f"oidc: {error}")
         refusal: AppError = Unavailable(
             "provider_failed",
             f"{error} Signing in with a token or a one-time link works as before.",
@@ -125,6 +127,8 @@ def _refused(
         refusal = error
         if isinstance(error, Unauthenticated):
             refusal = refuse_credential(request, error, "callback")
+        elif isinstance(error, Malformed):
+            log_refusal(request, AccessEvent.LOGIN_FAIL, f"oidc: {error}")
     return sign_in_form(request, next_=next_, error=refusal, message=message_of(refusal))
 
 

@@ -107,6 +107,11 @@ class Installation:
             "select event, decision, actor, detail from flagstone.access_log order by id"
         ).fetchall()
 
+    async def refusals(self) -> list[str]:
+        """Return the reasons of the refused sign-ins in the access log."""
+        refused = ("authn_login_fail", "refused", "anonymous")
+        return [str(detail) for *row, detail in await self.log() if tuple(row) == refused]
+
     async def refresh_now(self) -> None:
         """Refresh the claims of all sessions, as after 45 minutes."""
         self.cleaner.execute(

@@ -49,6 +49,13 @@ def _with_unpublished_key(provider: OidcProvider) -> None:
     provider.published = published
 
 
+def _with_another_key(provider: OidcProvider) -> None:
+    """Sign with a key of the attacker that has the ID of the published one."""
+    other = OidcProvider()
+    other.rotate("k2")
+    provider.sign = lambda claims: other.signed(claims, kid=str(provider.key.kid))
+
+
 def _claims(**changes: Any) -> Callable[[OidcProvider], None]:
     def change(provider: OidcProvider) -> None:
         provider.id_token_changes = changes
@@ -72,18 +79,25 @@ def _minutes(name: str, minutes: float) -> Callable[[OidcProvider], None]:
         pytest.param(_with_hmac, "signature algorithm that is not allowed", id="HS256"),
         pytest.param(_without_signature, "signature of the token is wrong", id="no signature"),
         pytest.param(_with_unpublished_key, "key that the provider does not publish", id="key"),
+        pytest.param(_with_another_key, "signature of the token is wrong", id="another key"),
         pytest.param(_minutes("exp", -6), "the token has expired", id="expired"),
         pytest.param(_minutes("iat", 6), "the token is from the future", id="issued later"),
         pytest.param(_minutes("nbf", 6), "the token is from the future", id="not before"),
         pytest.param(_claims(exp="soon"), "the claim exp is missing", id="exp of another type"),
         pytest.param(_claims(iat=True), "the claim iat is missing", id="iat of another type"),
         pytest.param(_claims(sub=5), "the claim sub is missing", id="sub of another type"),
+        pytest.param(_claims(sub=None), "the claim sub is missing", id="no sub"),
+        pytest.param(_claims(sub="s" * 256), "the claim sub", id="sub above its length"),
         pytest.param(_claims(sub="a\nb"), "cannot be printed", id="sub with a line break"),
         pytest.param(_claims(iss="https://evil.example"), "another issuer", id="issuer"),
         pytest.param(_claims(aud=["a", "b"]), "another application", id="audience"),
         pytest.param(_claims(azp="other"), "another application", id="party"),
+        pytest.param(_claims(nonce="other"), "nonce is wrong", id="nonce of another sign-in"),
+        pytest.param(_claims(nonce=None), "nonce is wrong", id="no nonce"),
         pytest.param(_claims(nonce=["x"]), "nonce is wrong", id="nonce of another type"),
+        pytest.param(_claims(at_hash="AAAA"), "access token", id="another access token"),
         pytest.param(_claims(groups=[1]), "OIDC_GROUPS_CLAIM", id="groups of another type"),
+        pytest.param(_claims(groups={"a": 1}), "OIDC_GROUPS_CLAIM", id="groups as an object"),
         pytest.param(_claims(groups=[f"g{n}" for n in range(5_000)]), "5000 groups", id="groups"),
     ],
 )
@@ -111,6 +125,7 @@ async def test_fault_of_the_token_is_refused_and_logged(
     [
         pytest.param(_minutes("exp", 1 - SKEW_MINUTES), id="expired within the skew"),
         pytest.param(_minutes("iat", SKEW_MINUTES - 1), id="issued within the skew"),
+        pytest.param(_minutes("nbf", SKEW_MINUTES - 1), id="not before within the skew"),
         pytest.param(_claims(name=5, email=["a"], groups=None), id="optional claims"),
         pytest.param(_claims(name="\u202eevil\n", email="x" * 300), id="unprintable claims"),
     ],

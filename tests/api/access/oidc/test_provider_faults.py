@@ -22,8 +22,14 @@ from tests.ports import free_port
 from tests.waiting import HANG_SECONDS, until
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-DISCOVERY, KEYS, TOKEN = "/.well-known/openid-configuration", "/keys", "/token"
-NAMES = {DISCOVERY: "discovery document", KEYS: "key set", TOKEN: "token endpoint"}
+DISCOVERY, KEYS = "/.well-known/openid-configuration", "/keys"
+TOKEN, USERINFO = "/token", "/userinfo"
+NAMES = {
+    DISCOVERY: "discovery document",
+    KEYS: "key set",
+    TOKEN: "token endpoint",
+    USERINFO: "userinfo endpoint",
+}
 
 
 def text_of(body: str, content_type: str = "application/json", status: int = 200) -> Answer:
@@ -69,12 +75,13 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("path", [DISCOVERY, KEYS, TOKEN])
+@pytest.mark.parametrize("path", NAMES)
 @pytest.mark.parametrize(("answer", "words"), HOSTILE)
 async def test_unusable_answer_is_explained(
     installation: Installation, browser: Browser, path: str, answer: Answer, words: str
 ) -> None:
-    address = await browser.go_to_provider() if path == TOKEN else START
+    installation.provider.userinfo_only = frozenset({"groups"})
+    address = await browser.go_to_provider() if path in (TOKEN, USERINFO) else START
     installation.provider.answers[path] = answer
     page = await browser.get(address)
 
@@ -85,7 +92,9 @@ async def test_unusable_answer_is_explained(
     assert page.answer.headers["Retry-After"] == "10"
     assert "Proxy error" not in page.html
     assert installation.provider.issuer not in page.alert
-    assert await installation.log() == []
+    (reason,) = await installation.refusals()
+    assert reason.startswith(f"oidc: The provider's {NAMES[path]}")
+    assert words in reason
 
 
 async def test_access_token_that_cannot_be_sent_is_explained(
@@ -129,6 +138,8 @@ async def test_slow_answer_ends_at_its_limit(
 
     assert page.status == 503
     assert "did not answer within 0.3 seconds" in page.alert
+    (reason,) = await installation.refusals()
+    assert "did not answer within 0.3 seconds" in reason
 
 
 async def test_failure_is_remembered_for_a_moment(
@@ -166,7 +177,9 @@ async def test_discovery_of_another_issuer_is_refused(
 
     assert page.status == 503
     assert "another issuer than OIDC_ISSUER" in page.alert
-    assert "evil" not in page.alert
+    (reason,) = await installation.refusals()
+    assert "another issuer than OIDC_ISSUER" in reason
+    assert "evil" not in page.alert + reason
 
 
 async def test_wrong_client_secret_is_explained(
