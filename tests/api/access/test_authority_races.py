@@ -369,3 +369,30 @@ async def test_one_of_two_revoked_administrators_stays(service: Service) -> None
         restored = ben if results[1] == "done" else chen
         answer = await service.client.post(f"/v1/people/{restored.person.id}/restore", json=WHY)
         assert answer.status == 200
+
+
+async def test_loser_of_a_mutual_suspension_reads_why(service: Service, cleaner: Admin) -> None:
+    """Two administrators suspend each other at once, each in the console."""
+    ben, chen = await administrator(service, "ben"), await administrator(service, "chen")
+
+    async def suspend(author: SignedIn, other: SignedIn) -> tuple[int, str]:
+        path = f"/console/people/{other.person.id}/suspend"
+        headers = {"Cookie": f"flagstone={author.text}", "Sec-Fetch-Site": "same-origin"}
+        async with service.stranger.post(
+            path, data=WHY, headers=headers, allow_redirects=False
+        ) as answer:
+            return answer.status, await answer.text()
+
+    answers = await asyncio.gather(suspend(ben, chen), suspend(chen, ben))
+    (winner, loser) = (ben, chen) if answers[0][0] == 303 else (chen, ben)
+
+    assert sorted(status for status, _ in answers) == [303, 401]
+    assert "An administrator has suspended your account." in max(text for _, text in answers)
+    await service.app[ACCESS_LOG].run_once()
+    rows = cleaner.execute(
+        "select event, decision, actor, detail from flagstone.access_log order by id desc limit 2"
+    ).fetchall()
+    assert rows == [
+        ("authz_fail", "refused", loser.person.actor, "person_suspended"),
+        ("authz_change", "allowed", winner.person.actor, "person suspended: r"),
+    ]

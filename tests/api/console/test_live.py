@@ -1,10 +1,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.access.guard import TOKENS
+from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import Scope
 from tests.api.sse import Stream, streaming
-from tests.conftest import Service
+from tests.conftest import Admin, Service
 from tests.people import give, sign_in_person
 
 LIVE = "/console/environments/local/live"
@@ -73,7 +73,9 @@ async def test_live_page_hears_the_end_of_its_session(service: Service) -> None:
     assert message.name == "ended"
 
 
-async def test_live_page_ends_with_the_last_grant_of_its_person(service: Service) -> None:
+async def test_live_page_ends_with_the_last_grant_of_its_person(
+    service: Service, cleaner: Admin
+) -> None:
     asha = await sign_in_person(service, "asha")
     grant = await give(service, asha.person, "viewer")
     cookie = {"Cookie": f"flagstone={asha.text}"}
@@ -85,6 +87,15 @@ async def test_live_page_ends_with_the_last_grant_of_its_person(service: Service
 
     async with service.stranger.get(LIVE, headers=cookie, allow_redirects=False) as answer:
         assert answer.status == 403
+        assert "You have no rights yet" in await answer.text()
+    await service.app[ACCESS_LOG].run_once()
+    rows = cleaner.execute(
+        "select event, decision, detail from flagstone.access_log order by id desc limit 2"
+    ).fetchall()
+    assert rows == [
+        ("authz_fail", "refused", "scope_missing"),
+        ("authz_change", "allowed", "grant revoked: Left."),
+    ]
 
 
 async def test_live_page_of_a_stranger_is_sent_to_sign_in(service: Service) -> None:
