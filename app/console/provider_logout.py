@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
+from app.access.events import AccessEvent
+from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin, refuse_credential
 from app.access.models import ConsoleSession
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.keys import OIDC
@@ -44,6 +45,7 @@ async def post_back_channel_logout(request: web.Request) -> web.Response:
         await request.app[DATABASE].transact(lambda c: oidc.end(c, log, logout, origin=origin_))
     except ProviderFault as fault:
         oidc.provider.results["logout", "provider_failed"] += 1
+        log_refusal(request, AccessEvent.LOGIN_FAIL, f"oidc logout: {fault}")
         raise Unavailable("provider_failed", str(fault), retry_after_seconds=10) from None
     except Unauthenticated as error:
         oidc.provider.results["logout", "refused"] += 1

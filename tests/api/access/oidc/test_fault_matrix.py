@@ -15,6 +15,7 @@ from tests.people import sign_in_person
 
 Claims = dict[str, Any]
 SKEW_MINUTES = 5
+FAR_FUTURE = 9_000_000_000
 
 
 def _segment(content: bytes) -> str:
@@ -72,16 +73,23 @@ def _minutes(name: str, minutes: float) -> Callable[[OidcProvider], None]:
     return change
 
 
+# For ID tokens and logout tokens.
+FORGERIES = [
+    pytest.param(_unsigned, "signature algorithm that is not allowed", id="alg none"),
+    pytest.param(_with_hmac, "signature algorithm that is not allowed", id="HS256"),
+    pytest.param(_without_signature, "signature of the token is wrong", id="no signature"),
+    pytest.param(_with_unpublished_key, "key that the provider does not publish", id="key"),
+    pytest.param(_with_another_key, "signature of the token is wrong", id="another key"),
+]
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        pytest.param(_unsigned, "signature algorithm that is not allowed", id="alg none"),
-        pytest.param(_with_hmac, "signature algorithm that is not allowed", id="HS256"),
-        pytest.param(_without_signature, "signature of the token is wrong", id="no signature"),
-        pytest.param(_with_unpublished_key, "key that the provider does not publish", id="key"),
-        pytest.param(_with_another_key, "signature of the token is wrong", id="another key"),
+        *FORGERIES,
         pytest.param(_minutes("exp", -6), "the token has expired", id="expired"),
         pytest.param(_minutes("iat", 6), "the token is from the future", id="issued later"),
+        pytest.param(_claims(iat=FAR_FUTURE, nbf=0), "from the future", id="issued after nbf"),
         pytest.param(_minutes("nbf", 6), "the token is from the future", id="not before"),
         pytest.param(_claims(exp="soon"), "the claim exp is missing", id="exp of another type"),
         pytest.param(_claims(iat=True), "the claim iat is missing", id="iat of another type"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -134,8 +135,11 @@ async def test_slow_answer_ends_at_its_limit(
 ) -> None:
     monkeypatch.setattr("app.access.oidc.client.ANSWER_SECONDS", 0.3)
     installation.provider.answers[DISCOVERY] = drip
+    begun = time.monotonic()
     page = await browser.get(START)
 
+    # The whole answer takes 10 seconds.
+    assert time.monotonic() - begun < 5
     assert page.status == 503
     assert "did not answer within 0.3 seconds" in page.alert
     (reason,) = await installation.refusals()

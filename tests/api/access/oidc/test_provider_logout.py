@@ -1,6 +1,7 @@
 """Signing out here and at the provider, and the logout that the provider demands."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +10,10 @@ from yarl import URL
 
 from app.access.rate_limit import ATTEMPTS_MAX
 from tests.api.access.oidc.conftest import BACK_CHANNEL, Browser, Installation, Page
+from tests.api.access.oidc.test_fault_matrix import FORGERIES
+from tests.api.access.oidc.test_provider_faults import text_of
 from tests.html import parse_html
-from tests.oidc_provider import CLIENT_ID, LOGOUT_EVENT
+from tests.oidc_provider import CLIENT_ID, LOGOUT_EVENT, OidcProvider
 from tests.people import give
 
 
@@ -187,12 +190,42 @@ async def test_logout_token_that_fails_a_check_is_refused(
     assert status == 400
     assert words in text
     assert await browser.is_signed_in()
-    assert any(words in str(detail) for *_, detail in await installation.log())
+    assert [words in reason for reason in await installation.refusals()] == [True]
+
+
+@pytest.mark.parametrize(("forge", "words"), FORGERIES)
+async def test_forged_logout_token_is_refused(
+    installation: Installation,
+    browser: Browser,
+    forge: Callable[[OidcProvider], None],
+    words: str,
+) -> None:
+    await browser.sign_in()
+    forge(installation.provider)
+
+    status, text = await demand(installation, installation.provider.logout_token())
+    assert status == 400
+    assert words in text
+    assert await browser.is_signed_in()
+    assert [words in reason for reason in await installation.refusals()] == [True]
+
+
+async def test_logout_without_the_keys_is_refused_and_logged(installation: Installation) -> None:
+    """The provider sends the token again after a 503."""
+    installation.provider.answers["/keys"] = text_of("", status=500)
+
+    status, text = await demand(installation, installation.provider.logout_token())
+    assert status == 503
+    assert "The provider's key set answers with status 500." in text
+    assert await installation.refusals() == [
+        "oidc logout: The provider's key set answers with status 500."
+    ]
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "e30.e30."])
 async def test_malformed_logout_token_is_refused(installation: Installation, token: str) -> None:
     assert (await demand(installation, token))[0] == 400
+    assert len(await installation.refusals()) == 1
 
 
 async def test_id_token_is_no_logout_token(installation: Installation, browser: Browser) -> None:
@@ -221,6 +254,7 @@ async def test_logout_token_counts_once(installation: Installation, browser: Bro
 
     status, text = await demand(installation, token)
     assert (status, "used before" in text) == (400, True)
+    assert await installation.refusals() == ["oidc logout: the logout token was used before"]
     assert await browser.is_signed_in()
 
 
