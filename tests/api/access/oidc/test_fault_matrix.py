@@ -57,6 +57,11 @@ def _with_another_key(provider: OidcProvider) -> None:
     provider.sign = lambda claims: other.signed(claims, kid=str(provider.key.kid))
 
 
+def _as_logout_token(provider: OidcProvider) -> None:
+    signed = provider.signed
+    provider.sign = lambda claims: signed(claims, typ="logout+jwt")
+
+
 def _claims(**changes: Any) -> Callable[[OidcProvider], None]:
     def change(provider: OidcProvider) -> None:
         provider.id_token_changes = changes
@@ -87,6 +92,7 @@ FORGERIES = [
     ("fault", "words"),
     [
         *FORGERIES,
+        pytest.param(_as_logout_token, "its typ is wrong", id="logout token"),
         pytest.param(_minutes("exp", -6), "the token has expired", id="expired"),
         pytest.param(_minutes("iat", 6), "the token is from the future", id="issued later"),
         pytest.param(_claims(iat=FAR_FUTURE, nbf=0), "from the future", id="issued after nbf"),

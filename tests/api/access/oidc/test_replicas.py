@@ -108,3 +108,25 @@ async def test_logout_at_one_instance_reaches_the_other_by_itself(
 
         await until(has_ended)
         assert two.app[OIDC].provider.results.total() == 0
+
+
+async def test_revoked_grant_reaches_the_other_instance_by_itself(
+    replicas: tuple[Service, Service],
+) -> None:
+    one, two = replicas
+    async with browsing() as browser:
+        path = await callback(browser, one)
+        async with browser.get(URL(one.url).join(path)) as answer:
+            assert answer.status == 200
+        await two.app[TOKENS].refresh()
+        assert await status(browser, two) == 200
+        async with one.client.get("/v1/grants") as answer:
+            (grant,) = (await answer.json())["items"]
+        reason = {"reason": "Left."}
+        async with one.client.delete(f"/v1/grants/{grant['id']}", params=reason) as answer:
+            assert answer.status == 200
+
+        async def has_no_rights() -> bool:
+            return await status(browser, two) == 403
+
+        await until(has_no_rights)

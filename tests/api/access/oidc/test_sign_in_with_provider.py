@@ -163,10 +163,11 @@ async def assert_refused(
     *,
     reason: str = "",
     status: int = 401,
-    **headers: str,
+    cookie: str = "",
 ) -> Page:
     """Fail unless page and access log say why a callback is refused. `reason` is for the log."""
-    page = await browser.get(address, **{"Sec-Fetch-Site": "cross-site"}, **headers)
+    headers = {"Sec-Fetch-Site": "cross-site"} | ({"Cookie": cookie} if cookie else {})
+    page = await browser.get(address, **headers)
 
     assert page.status == status, page.html
     assert words in page.alert
@@ -241,7 +242,7 @@ async def test_callback_after_ten_minutes_is_refused(
 
     words = "it took more than 10 minutes"
     async with installation.browser() as other:
-        await assert_refused(installation, other, address, words, Cookie=cookie)
+        await assert_refused(installation, other, address, words, cookie=cookie)
 
 
 @pytest.mark.parametrize("cookie", ["x", "é", "A" * 400, "===="])
@@ -249,9 +250,9 @@ async def test_forged_cookie_of_an_attempt_is_refused(
     installation: Installation, browser: Browser, cookie: str
 ) -> None:
     address = await browser.go_to_provider()
-    header = {"Cookie": f"{COOKIE}={cookie}"}
+    forged, words = f"{COOKIE}={cookie}", "its cookie was changed"
     async with installation.browser() as other:
-        await assert_refused(installation, other, address, "its cookie was changed", **header)
+        await assert_refused(installation, other, address, words, cookie=forged)
 
 
 async def test_two_cookies_of_an_attempt_are_refused(
@@ -259,10 +260,10 @@ async def test_two_cookies_of_an_attempt_are_refused(
 ) -> None:
     """Cookie tossing: another host of the domain has set one."""
     address = await browser.go_to_provider()
-    header = {"Cookie": f"{COOKIE}=x; {COOKIE}={browser.cookie(COOKIE)}"}
+    both = f"{COOKIE}=x; {COOKIE}={browser.cookie(COOKIE)}"
     async with installation.browser() as other:
         words = f"Delete the cookies named {COOKIE}"
-        await assert_refused(installation, other, address, words, status=400, **header)
+        await assert_refused(installation, other, address, words, status=400, cookie=both)
 
 
 async def test_callback_counts_once(installation: Installation, browser: Browser) -> None:
@@ -270,7 +271,7 @@ async def test_callback_counts_once(installation: Installation, browser: Browser
     cookie = f"{COOKIE}={browser.cookie(COOKIE)}"
     await browser.get(address)
     async with installation.browser() as other:
-        await assert_refused(installation, other, address, "it was used before", Cookie=cookie)
+        await assert_refused(installation, other, address, "it was used before", cookie=cookie)
     assert installation.provider.calls.count("/token") == 1
 
 
