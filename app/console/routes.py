@@ -85,6 +85,7 @@ class ConsolePage:
     `scope`, `also`: the scopes that the guard requires; None allows every caller, also one who is
     not signed in unless the page `is_personal`.
     `by_key`: the handler filters by the keys of the caller, as in `Route`.
+    `acts`: a GET that changes something. HEAD, as of a checker of links, does not reach it.
     `is_large`: a request may need thousands of entries in memory.
     """
 
@@ -96,6 +97,7 @@ class ConsolePage:
     by_key: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
     is_large: bool = False
+    acts: bool = False
     is_personal: bool = False
 
     @property
@@ -248,9 +250,10 @@ PAGES: tuple[ConsolePage, ...] = (
 
     ConsolePage("GET", "/console/sign-in", sign_in.get_sign_in, None),
     ConsolePage("POST", "/console/sign-in", sign_in.post_sign_in, None),
-    ConsolePage("GET", "/console/sign-in/oidc", provider_sign_in.get_provider_start, None),
+    ConsolePage("GET", "/console/sign-in/oidc", provider_sign_in.get_provider_start, None,
+                acts=True),
     ConsolePage("GET", "/console/sign-in/oidc/callback", provider_sign_in.get_provider_callback,
-                None),
+                None, acts=True),
     ConsolePage("POST", "/console/sign-in/proxy", post_proxy_sign_in, None),
     ConsolePage("POST", "/console/sign-out", sign_in.post_sign_out, None),
     ConsolePage("GET", "/console/signed-out", sign_in.get_signed_out, None),
@@ -340,5 +343,5 @@ def add_console(app: web.Application) -> None:
         handler = with_pages(handler)
         invite = partial(expect, bytes_max=entry.body_bytes_max)
         app.router.add_route(entry.method, entry.path, handler, expect_handler=invite)
-        if entry.method == "GET":
+        if entry.method == "GET" and not entry.acts:
             app.router.add_route("HEAD", entry.path, handler, expect_handler=invite)

@@ -19,8 +19,8 @@ from app.access.oidc.client import ProviderClient, ProviderFault
 from app.access.oidc.discovery import Metadata, address_of, read_metadata
 from app.access.oidc.id_tokens import Audience
 from app.access.oidc.signatures import (
+    KeyChangedError,
     KeyUnknownError,
-    SignatureWrongError,
     VerifiedToken,
     import_keys,
     verified_claims,
@@ -131,7 +131,7 @@ class Provider(Component):
         offered = metadata.id_token_signing_alg_values_supported
         try:
             return verified_claims(text, self._keys, offered)
-        except (KeyUnknownError, SignatureWrongError):
+        except (KeyUnknownError, KeyChangedError):
             async with self._reading:
                 if time.monotonic() - self._keys_read_at >= KEYS_PAUSE_SECONDS:
                     await self._read_keys(metadata)

@@ -41,8 +41,8 @@ class KeyUnknownError(TokenError):
     """The provider may have a new key."""
 
 
-class SignatureWrongError(TokenError):
-    """The provider may have a new key with the same ID, or without one."""
+class KeyChangedError(TokenError):
+    """The known keys prove no signature. One may have changed without a new ID."""
 
 
 class _Registry(JWSRegistry):
@@ -80,7 +80,7 @@ def verified_claims(text: str, keys: Iterable[Key], offered: Collection[str]) ->
     """Return the content of a signed token.
 
     `offered` are the algorithms of the discovery document. Raises TokenError: KeyUnknownError for a
-    token that names an unknown key, SignatureWrongError for one that another key has signed.
+    token that names an unknown key, KeyChangedError for one that no known key proves.
     """
     if text.count(".") != 2:
         raise TokenError("the token is not signed, or is encrypted")
@@ -93,13 +93,17 @@ def verified_claims(text: str, keys: Iterable[Key], offered: Collection[str]) ->
         if algorithm not in (registry.allowed or ()):
             raise TokenError("the token has a signature algorithm that is not allowed")
         key = _key_for(header, str(algorithm), keys)
-        signed = jws.deserialize_compact(text, key, registry=registry)
-        claims = msgspec.json.decode(signed.payload)
+        payload = jws.deserialize_compact(text, key, registry=registry).payload
     except BadSignatureError:
-        raise SignatureWrongError("the signature of the token is wrong") from None
+        raise KeyChangedError("the signature of the token is wrong") from None
     # ValueError: bytes that are no UTF-8. TypeError: a header field of another type.
-    except (JoseError, msgspec.DecodeError, ValueError, TypeError, RecursionError):
+    except (JoseError, ValueError, TypeError, RecursionError):
         raise TokenError("the signature of the token is wrong") from None
+    try:
+        claims = msgspec.json.decode(payload)
+    # ValueError: bytes that are no UTF-8.
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        raise TokenError("the content of the token cannot be read") from None
     if not isinstance(claims, dict):
         raise TokenError("the token has no claims")
     kind = str(header.get("typ") or "").lower().removeprefix("application/")
@@ -122,7 +126,7 @@ def _key_for(header: Mapping[str, Any], algorithm: str, keys: Iterable[Key]) -> 
     if len(suitable) == 1:
         return suitable[0]
     if suitable:
-        raise TokenError("the token does not say which key signed it")
+        raise KeyChangedError("the token does not say which key signed it")
     raise KeyUnknownError("the token is signed with a key that the provider does not publish")
 
 

@@ -176,7 +176,8 @@ async def promote(
         environment=target,
         intent=Intent(operations=operations),
         kind=ChangeKind.PROMOTE,
-        message=f"Promote from {source}",
+        # Readers of the target may not know the source.
+        message="Promote from another environment",
     )
 
 

@@ -200,7 +200,10 @@ async def test_promotion_includes_segments_and_returns_to_the_target(service: Se
     assert "The flags serve the same in staging as in local at once." in page.text
     assert (status, location) == (303, f"{address('staging')}?saved=2")
     change_set = (await change_sets(service, "staging"))[0]
-    assert (change_set["kind"], change_set["message"]) == ("promote", "Promote from local")
+    assert (change_set["kind"], change_set["message"]) == (
+        "promote",
+        "Promote from another environment",
+    )
 
 
 async def test_chosen_target_replaces_title_and_button(service: Service) -> None:

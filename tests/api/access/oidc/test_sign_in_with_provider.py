@@ -289,6 +289,17 @@ async def test_callbacks_at_once_begin_one_session(
     assert installation.provider.calls.count("/token") == 1
 
 
+async def test_head_uses_no_code(installation: Installation, browser: Browser) -> None:
+    """As of a program that checks the links of a mail or a history."""
+    address = await browser.go_to_provider()
+    async with browser.session.head(address, allow_redirects=False) as answer:
+        assert answer.status == 401
+    page = await browser.get(address)
+
+    assert page.status == 200
+    assert installation.provider.calls.count("/token") == 1
+
+
 async def test_code_of_another_attempt_is_refused(
     installation: Installation, browser: Browser
 ) -> None:

@@ -12,6 +12,7 @@ from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from app.access.oidc.signatures import (
     ALGORITHMS,
     KEYS_MAX,
+    KeyChangedError,
     KeyUnknownError,
     TokenError,
     check_kind,
@@ -92,6 +93,14 @@ def test_token_with_a_changed_part_is_refused() -> None:
             verified_claims(text, public(RSA), OFFERED)
 
 
+@pytest.mark.parametrize("content", [b'{"sub": "\\ud800"}', b'{"sub": "\xff"}', b"{", b"[" * 5_000])
+def test_content_that_cannot_be_read_is_named(content: bytes) -> None:
+    text = jws.serialize_compact({"alg": "RS256", "kid": "k1"}, content, RSA)
+
+    with pytest.raises(TokenError, match="content of the token"):
+        verified_claims(text, public(RSA), OFFERED)
+
+
 def test_key_in_the_header_is_ignored() -> None:
     other = rsa_key("k2")
     text = token(other, alg="RS256", kid="k1", jwk=other.as_dict(private=False))
@@ -111,7 +120,7 @@ def test_token_without_a_key_id_needs_a_single_key() -> None:
     text = token(RSA, alg="RS256")
 
     assert verified_claims(text, public(RSA, ECKey.generate_key("P-256")), OFFERED).claims == CLAIMS
-    with pytest.raises(TokenError, match="does not say"):
+    with pytest.raises(KeyChangedError, match="does not say"):
         verified_claims(text, public(RSA, rsa_key("k2")), OFFERED)
 
 
