@@ -268,7 +268,9 @@ def _check_new(grant: RoleGrant, existing: tuple[RoleGrant, ...]) -> None:
         if other.prefix == grant.prefix and (
             described(other) | {"reason": ""} == described(grant) | {"reason": ""}
         ):
-            raise Conflict("grant_exists", f"The grant {other.id} says the same.")
+            raise Conflict(
+                "grant_exists", f"There is such a grant already, with the ID {other.id}."
+            )
 
 
 async def _prefix_of(connection: Connection, rights: Rights, project: str) -> str:
