@@ -23,8 +23,8 @@ where id > :after
 order by id
 limit :page_size;
 
--- name: list_people(ids, after, search, group_name, page_size)
--- People by id. Null `ids`, `search` and `group_name` select all.
+-- name: list_people(ids, after, page_size)
+-- People by id. Null `ids` select all.
 select
     id,
     mac,
@@ -40,13 +40,43 @@ select
 from people
 where id > :after
   and (:ids::text[] is null or id = any(:ids))
+order by id
+limit :page_size;
+
+-- name: list_people_by_name(after, search, group_name, page_size)
+-- People by name, after the one with the id `after`. Null `after`, `search` and `group_name` select all.
+select
+    id,
+    mac,
+    issuer,
+    subject,
+    name,
+    email,
+    groups,
+    first_seen_at,
+    last_seen_at,
+    claims_at,
+    suspended_at
+from people
+where (
+    :after::text is null
+    or (lower(name), id) > (
+        select
+            lower(last_of_page.name),
+            last_of_page.id
+        from people as last_of_page
+        where last_of_page.id = :after
+    )
+)
   and (
       :search::text is null
       or position(lower(:search) in lower(name)) > 0
       or position(lower(:search) in lower(email)) > 0
   )
   and (:group_name::text is null or groups @> array[:group_name::text])
-order by id
+order by
+    lower(name),
+    id
 limit :page_size;
 
 -- name: list_people_names(page_size)

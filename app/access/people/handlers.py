@@ -22,7 +22,7 @@ from app.names import ENVIRONMENT_RULE, is_environment
 async def list_people(request: web.Request) -> web.Response:
     """List the people who have signed in.
 
-    `search` is a part of a name or an e-mail address. Pages are in the order of IDs.
+    `search` is a part of a name or an e-mail address. Pages are in the order of names.
     """
     query = wire.read_query(request, {"search", "group", "after", "limit"})
 

@@ -89,9 +89,7 @@ async def _rights_of_people(
     connection: Connection, signer: RowSigner, ids: list[str]
 ) -> Mapping[str, Rights]:
     book = await read_book(connection, signer)
-    rows = sql.list_people(
-        connection, ids=ids, after="", search=None, group_name=None, page_size=len(ids)
-    )
+    rows = sql.list_people(connection, ids=ids, after="", page_size=len(ids))
     people = await signer.genuine([person_of(row) async for row in rows])
     return {
         person.actor: book.rights(person.id, person.groups)

@@ -55,9 +55,7 @@ async def insert_grant(connection: Connection, grant: RoleGrant) -> None:
 
 async def find_person(connection: Connection, person_id: str) -> Person | None:
     """Return a person, whether the MAC is valid or not. None for an unknown ID."""
-    rows = sql.list_people(
-        connection, ids=[person_id], after="", search=None, group_name=None, page_size=1
-    )
+    rows = sql.list_people(connection, ids=[person_id], after="", page_size=1)
     async for row in rows:
         return person_of(row)
     return None

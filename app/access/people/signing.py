@@ -27,14 +27,7 @@ async def unsigned_rows(connection: Connection, signer: RowSigner) -> list[Signe
     await read_book(connection, signer, unsigned)
     after = ""
     while True:
-        rows = sql.list_people(
-            connection,
-            ids=None,
-            after=after,
-            search=None,
-            group_name=None,
-            page_size=_PEOPLE_AT_ONCE,
-        )
+        rows = sql.list_people(connection, ids=None, after=after, page_size=_PEOPLE_AT_ONCE)
         people = [person_of(row) async for row in rows]
         await signer.genuine(people, unsigned)
         if len(people) < _PEOPLE_AT_ONCE:

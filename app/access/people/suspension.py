@@ -24,9 +24,9 @@ async def list_page(
     after: str = "",
     limit: int,
 ) -> PersonPage:
-    """Return people in the order of their IDs. `search` is a part of a name or e-mail address."""
-    rows = sql.list_people(
-        connection, ids=None, after=after, search=search, group_name=group, page_size=limit + 1
+    """Return people in the order of their names. `search` is a part of a name or e-mail address."""
+    rows = sql.list_people_by_name(
+        connection, after=after or None, search=search, group_name=group, page_size=limit + 1
     )
     signer = RowSigner(key)
     people = [person_of(row) async for row in rows]

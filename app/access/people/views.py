@@ -47,7 +47,7 @@ class PersonView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PersonPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page in the order of IDs. `next` is the `after` of the next page, null on the last page."""
+    """A page in the order of names. `next` is the ID to send as `after`, null on the last page."""
 
     items: list[PersonView]
     next: str | None
