@@ -86,17 +86,17 @@ def show(name: _Name, *, as_json: AsJson = False) -> None:
 def create(
     name: _Name,
     prefix: Annotated[str, typer.Option(help="The keys of the project begin with this.")],
-    group: Annotated[str, typer.Option(help="The group that owns it.")],
+    owner_group: Annotated[str, typer.Option(help="The group that owns it.")],
     description: Annotated[str, typer.Option(help="Purpose of the project.", metavar="TEXT")] = "",
     reason: Reason = "",
 ) -> None:
     """Create a project.
 
-    Example: python -m app project create payments --prefix payments/ --group payments-team
+    Example: python -m app project create payments --prefix payments/ --owner-group payments-team
     """
     advise_on(prefix)
     new = NewProject(
-        name=name, prefix=prefix, owner_group=group, description=description, reason=reason
+        name=name, prefix=prefix, owner_group=owner_group, description=description, reason=reason
     )
     project = run_backend(lambda backend: backend.create_project(new))
     console.print(f"created {_words(project)}")
@@ -105,7 +105,7 @@ def create(
 @cli.command("set")
 def change(
     name: _Name,
-    group: Annotated[str | None, typer.Option(help="The new owner group.")] = None,
+    owner_group: Annotated[str | None, typer.Option(help="The new owner group.")] = None,
     description: Annotated[
         str | None, typer.Option(help="The new purpose.", metavar="TEXT")
     ] = None,
@@ -118,15 +118,15 @@ def change(
 
     Example: python -m app project set payments --description "Cards and invoices"
     """
-    if group is None and description is None:
-        raise typer.BadParameter("give --group or --description")
+    if owner_group is None and description is None:
+        raise typer.BadParameter("give --owner-group or --description")
 
     async def write(backend: Backend) -> ProjectView:
         project = await backend.get_project(name)
-        if group not in {None, project.owner_group}:
+        if owner_group not in {None, project.owner_group}:
             confirm(name, confirmed, f"take the project from the group {project.owner_group}")
         new = ProjectChange(
-            owner_group=UNSET if group is None else group,
+            owner_group=UNSET if owner_group is None else owner_group,
             description=UNSET if description is None else description,
             reason=reason,
         )

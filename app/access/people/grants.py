@@ -153,8 +153,13 @@ async def find(connection: Connection, rights: Rights, grant_id: str) -> RoleGra
     """Return a grant within these rights. Raises NotFound for any other."""
     row = await sql.get_grant(connection, id=grant_id)
     if row is None or not is_visible(rights, grant := grant_of(row)):
-        raise NotFound("grant_unknown", "There is no such grant.")
+        raise unknown()
     return grant
+
+
+def unknown() -> NotFound:
+    """Return the refusal of an ID that no visible grant has."""
+    return NotFound("grant_unknown", "There is no such grant.")
 
 
 async def list_page(

@@ -13,7 +13,7 @@ from app.access.people.grants import GrantFilter
 from app.access.people.models import Person, RoleGrant, person_id_of
 from app.access.people.signatures import RowSigner
 from app.access.people.views import GrantView, PersonView
-from app.errors import NotFound, malformed
+from app.errors import malformed
 from app.http import wire
 from app.http.keys import DATABASE
 from app.names import ENVIRONMENT_RULE, is_environment
@@ -45,7 +45,7 @@ async def get_person(request: web.Request) -> web.Response:
     signer = RowSigner(request.app[TOKENS].key)
 
     async with request.app[DATABASE].connection() as connection:
-        person = await suspension.get(connection, _id(request, "person"))
+        person = await suspension.get(connection, _person_id(request))
 
     return wire.answer(suspension.person_view(person, signer))
 
@@ -94,7 +94,7 @@ async def get_grant(request: web.Request) -> web.Response:
     wire.read_query(request, set())
 
     async with request.app[DATABASE].connection() as connection:
-        grant = await grants.find(connection, request[CALLER].rights, _id(request, "grant"))
+        grant = await grants.find(connection, request[CALLER].rights, _grant_id(request))
         view = (await grants.grant_views(connection, request.app[TOKENS].key, [grant]))[0]
 
     return wire.answer(view)
@@ -122,7 +122,7 @@ async def revoke_grant(request: web.Request) -> web.Response:
     Every instance follows within one second, also in open streams. The answer is its last state.
     """
     query = wire.read_query(request, {"reason"})
-    grant_id, reason = _id(request, "grant"), query.get("reason", "")
+    grant_id, reason = _grant_id(request), query.get("reason", "")
 
     view = await write_access(
         request, lambda edit: grants.revoke(edit, grant_id, reason=reason), _grant_view, GrantView
@@ -156,7 +156,7 @@ async def _change_person(
 ) -> web.Response:
     wire.read_query(request, set())
     body = await wire.read_body(request, views.SuspensionRequest)
-    person_id = _id(request, "person")
+    person_id = _person_id(request)
 
     view = await write_access(
         request,
@@ -176,9 +176,17 @@ async def _grant_view(edit: AccessEdit, grant: RoleGrant) -> GrantView:
     return (await grants.grant_views(edit.connection, edit.key, [grant]))[0]
 
 
-def _id(request: web.Request, noun: str) -> str:
+def _person_id(request: web.Request) -> str:
     """Return the ID in the path. Raises NotFound for a text that is no ID."""
-    id_ = person_id_of(request.match_info["id"]) if noun == "person" else request.match_info["id"]
+    id_ = person_id_of(request.match_info["id"])
     if not is_id(id_):
-        raise NotFound(f"{noun}_unknown", f"There is no such {noun}.")
+        raise suspension.unknown()
+    return id_
+
+
+def _grant_id(request: web.Request) -> str:
+    """Return the ID in the path. Raises NotFound for a text that is no ID."""
+    id_ = request.match_info["id"]
+    if not is_id(id_):
+        raise grants.unknown()
     return id_

@@ -38,7 +38,7 @@ async def get(connection: Connection, person_id: str) -> Person:
     """Return one person. Raises NotFound."""
     person = await find_person(connection, person_id)
     if person is None:
-        raise _unknown()
+        raise unknown()
     return person
 
 
@@ -94,7 +94,7 @@ async def _lock(edit: AccessEdit, person_id: str, reason: str) -> Person:
     check_reason(reason)
     row = await sql.lock_person(edit.connection, id=person_id)
     if row is None:
-        raise _unknown()
+        raise unknown()
     person = person_of(row)
     if not edit.signer.accepts(person):
         # Its groups may be forged, and would become valid.
@@ -114,5 +114,9 @@ async def _store(edit: AccessEdit, person: Person, suspended_at: datetime | None
     return changed
 
 
-def _unknown() -> NotFound:
-    return NotFound("person_unknown", "There is no such person.")
+def unknown() -> NotFound:
+    """Return the refusal of an ID that no person has."""
+    return NotFound(
+        "person_unknown",
+        "There is no person with this ID. Search the list of people for a name or an address.",
+    )

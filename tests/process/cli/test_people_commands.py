@@ -49,12 +49,12 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("access", "check", "person:none", *WHERE),
     ("access", "check", "person:PERSON", "--environment", "none", "--key", "a"),
     ("project", "list"),
-    ("project", "create", "payments", "--prefix", "payments/", "--group", "payers", *WHY),
-    ("project", "create", "payments", "--prefix", "payments/", "--group", "payers"),
+    ("project", "create", "payments", "--prefix", "payments/", "--owner-group", "payers", *WHY),
+    ("project", "create", "payments", "--prefix", "payments/", "--owner-group", "payers"),
     ("project", "set", "payments"),
     ("project", "set", "payments", "--description", "Cards [b]"),
-    ("project", "set", "payments", "--group", "platform"),
-    ("project", "set", "payments", "--group", "platform", "--confirm", "payments"),
+    ("project", "set", "payments", "--owner-group", "platform"),
+    ("project", "set", "payments", "--owner-group", "platform", "--confirm", "payments"),
     ("project", "list"),
     ("project", "show", "payments"),
     ("project", "show", "none"),
@@ -152,7 +152,7 @@ def test_commands_warn_of_wide_prefixes_and_go_on(run: Run) -> None:
         *("--prefix", "payments", "--prefix", ""),
     )
     grant = run("grant", "create", "editor", "--group", "a", "--environment", "local", *WHY)
-    wide = run("project", "create", "payments", "--prefix", "payments", "--group", "payers")
+    wide = run("project", "create", "payments", "--prefix", "payments", "--owner-group", "payers")
 
     assert (token.code, grant.errors) == (0, "")
     assert token.output.startswith("fs_")
