@@ -32,7 +32,6 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "same-origin",
 }
-# htmx shows an error in this element of the layout, so that the page keeps what was typed.
 # The API has the phrases of HTTP, such as "Unprocessable Content".
 _TITLES = {
     403: "You may not do this",
@@ -42,6 +41,7 @@ _TITLES = {
     429: "Too many attempts",
     503: "Not available now",
 }
+# htmx shows an error in this element of the layout, so that the page keeps what was typed.
 _NOTICES = {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML"}
 
 
