@@ -114,7 +114,8 @@ async def test_every_route_of_the_router_is_in_the_table(service: Service) -> No
     table.add(("GET", filled(STATIC_PATH)))
     # The provider signs what it sends.
     table.add(("POST", BACK_CHANNEL))
-    heads = {("HEAD", path) for method, path in table if method == "GET"}
+    acting = {filled(page.path) for page in PAGES if page.acts}
+    heads = {("HEAD", path) for method, path in table if method == "GET" and path not in acting}
     preflights = {("OPTIONS", filled(route.path)) for route in ROUTES if route.has_cors}
 
     # These lead to the routes of the pages.
