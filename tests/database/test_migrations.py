@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from app.database.migrations import LOCK_KEY, MigrationError, new_files, read_files
 from app.database.migrations.files import FOLDER
@@ -729,7 +730,7 @@ async def test_migration_gives_way_to_a_request(
     migrator.migrate()
     up = "alter table {} add column more text;"
     _add(folder, FIRST, f"{up.format('environments')}\n{up.format('tokens')}")
-    with server.admin("migrations") as request, request.transaction():
+    with capture_logs() as logged, server.admin("migrations") as request, request.transaction():
         request.execute("set local lock_timeout = '1s'")
         request.execute("lock table flagstone.tokens in row exclusive mode")
         waiter = asyncio.create_task(asyncio.to_thread(migrator.migrate))
@@ -738,10 +739,12 @@ async def test_migration_gives_way_to_a_request(
         read = await asyncio.to_thread(
             request.execute, "select count(*) from flagstone.environments"
         )
+        await asyncio.to_thread(_wait, lambda: bool(logged))
         assert read.rowcount == 1
         assert not waiter.done()
 
     assert await asyncio.wait_for(waiter, HANG_SECONDS) == [FIRST]
+    assert [line["event"] for line in logged] == ["migration_waits_for_table"]
 
 
 def _waits_for_a_table(admin: Connection) -> bool:

@@ -20,7 +20,10 @@ from yoyo.migrations import Migration
 from app.database.client.drivers import SCHEMA, SEARCH_PATH
 from app.database.migrations.files import LOCK_KEY, MigrationError, MigrationFile
 from app.database.migrations.index_progress import Report, index_progress
+from app.log import logger
 from app.tasks import Backoff
+
+log = logger(__name__)
 
 LOCK_WAIT_SECONDS = 600
 # About 70 s in all, with the pauses.
@@ -169,6 +172,8 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 if attempt == _LOCK_ATTEMPTS:
                     raise
+                if attempt == 1:
+                    log.warning("migration_waits_for_table", attempts_max=_LOCK_ATTEMPTS)
                 time.sleep(backoff.next())
             else:
                 return
