@@ -86,16 +86,21 @@ async def test_callback_counts_once_on_both_instances(
     assert provider.calls.count("/token") == 1
 
 
+async def sign_in_at_both(browser: ClientSession, one: Service, two: Service) -> None:
+    """Sign in at one instance, and see that the other one knows the session."""
+    path = await callback(browser, one)
+    async with browser.get(URL(one.url).join(path)) as answer:
+        assert answer.status == 200
+    await two.app[TOKENS].refresh()
+    assert await status(browser, two) == 200
+
+
 async def test_logout_at_one_instance_reaches_the_other_by_itself(
     replicas: tuple[Service, Service], provider: OidcProvider
 ) -> None:
     one, two = replicas
     async with browsing() as browser:
-        path = await callback(browser, one)
-        async with browser.get(URL(one.url).join(path)) as answer:
-            assert answer.status == 200
-        await two.app[TOKENS].refresh()
-        assert await status(browser, two) == 200
+        await sign_in_at_both(browser, one, two)
         form = {"logout_token": provider.logout_token()}
         async with one.stranger.post(BACK_CHANNEL, data=form) as answer:
             assert answer.status == 200
@@ -115,11 +120,7 @@ async def test_revoked_grant_reaches_the_other_instance_by_itself(
 ) -> None:
     one, two = replicas
     async with browsing() as browser:
-        path = await callback(browser, one)
-        async with browser.get(URL(one.url).join(path)) as answer:
-            assert answer.status == 200
-        await two.app[TOKENS].refresh()
-        assert await status(browser, two) == 200
+        await sign_in_at_both(browser, one, two)
         async with one.client.get("/v1/grants") as answer:
             (grant,) = (await answer.json())["items"]
         reason = {"reason": "Left."}
