@@ -112,7 +112,7 @@ async def _begin(
 def _refused(
     request: web.Request, oidc: "OidcSignIn", error: AppError | ProviderFault, next_: str
 ) -> web.Response:
-    """Return the sign-in with the reason, and log it. Count what was not the provider's failure."""
+    """Return the sign-in with the reason. Count it and log it."""
     if isinstance(error, ProviderFault):
         oidc.provider.results["sign_in", "provider_failed"] += 1
         oidc.provider.note_failure(str(error))
