@@ -218,7 +218,7 @@ def test_ring_file_open_to_others_is_logged(tmp_path: Path, mode: int, warned: i
     with capture_logs() as logged:
         wrapper_of(load({"KEY_RING_FILE": str(file)}))
 
-    assert [event["event"] for event in logged] == ["key_ring_open"] * warned
+    assert [line["event"] for line in logged].count("key_ring_open") == warned
 
 
 def test_key_id_with_markup_is_shown_literally(capsys: pytest.CaptureFixture[str]) -> None:
