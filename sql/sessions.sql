@@ -29,9 +29,9 @@ where id = :id
   and revoked_at is null
   and expires_at > clock_timestamp();
 
--- name: list_sessions(actor, idle_seconds)
--- The sessions in use, the latest first. Null `actor` means those of everyone. Those of a suspended
--- person are of no use.
+-- name: list_sessions(id, actor, idle_seconds)
+-- The sessions in use, the latest first. Null `id` and `actor` select all. A suspended person cannot
+-- use a session.
 select
     id,
     actor,
@@ -49,6 +49,7 @@ from sessions
 where revoked_at is null
   and expires_at > current_timestamp
   and last_seen_at > current_timestamp - make_interval(secs => :idle_seconds)
+  and (:id::text is null or id = :id)
   and (:actor::text is null or actor = :actor)
   and not exists (
       select

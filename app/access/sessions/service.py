@@ -96,16 +96,22 @@ async def begin(
     return new
 
 
-async def list_visible(connection: Connection, caller: Caller) -> list[SessionView]:
+async def list_visible(
+    connection: Connection,
+    caller: Caller,
+    *,
+    session_id: str | None = None,
+    actor: str | None = None,
+) -> list[SessionView]:
     """Return the caller's sessions, the latest first. An administrator sees those of others too.
 
-    As with tokens, only sessions within the administrator's environments and keys are listed.
+    As with tokens, only sessions within the administrator's environments and keys are listed: at
+    most 1,000. `session_id` and `actor` select among all of them.
     """
-    is_admin = caller.rights.has(Scope.ADMIN)
+    if actor is None and not caller.rights.has(Scope.ADMIN):
+        actor = caller.actor
     rows = sql.list_sessions(
-        connection,
-        actor=None if is_admin else caller.actor,
-        idle_seconds=IDLE.total_seconds(),
+        connection, id=session_id, actor=actor, idle_seconds=IDLE.total_seconds()
     )
     views = [_view(row, caller) async for row in rows]
     return [view for view in views if view.is_own or _is_within(view, caller.rights)]
@@ -114,8 +120,8 @@ async def list_visible(connection: Connection, caller: Caller) -> list[SessionVi
 async def end(
     connection: Connection, log: AccessLog, session_id: str, caller: Caller, *, origin: Origin
 ) -> None:
-    """End a session that `list_visible` lists for the caller. Raises NotFound for any other."""
-    if all(view.id != session_id for view in await list_visible(connection, caller)):
+    """End a session that is visible to the caller. Raises NotFound for any other."""
+    if not await list_visible(connection, caller, session_id=session_id):
         raise NotFound("session_unknown", "There is no such session. It may have ended already.")
     ended = await revoke(connection, ids=[session_id])
     await _record(connection, log, ended, detail="ended from the list", origin=origin)

@@ -140,7 +140,7 @@ async def _details(
     async with request.app[DATABASE].connection() as connection:
         person = await suspension.get(connection, request.match_info["id"])
         rights = await held_rights(request, connection, person)
-        views = await sessions.list_visible(connection, caller)
+        views = await sessions.list_visible(connection, caller, actor=person.actor)
         changes = await _latest_changes(request, connection, person.actor)
     return page(
         request,
@@ -149,7 +149,7 @@ async def _details(
         person=person,
         is_own=person.actor == caller.actor,
         rights=rights,
-        sessions=[session_row(request, view) for view in views if view.actor == person.actor],
+        sessions=[session_row(request, view) for view in views],
         changes=changes,
         may_suspend=is_full_administrator(request),
         reason=reason,

@@ -233,6 +233,45 @@ async def test_list_shows_own_sessions_and_all_to_admins(service: Service) -> No
     assert (view.network, view.user_agent) == ("192.0.2.0/24", "x" * 255)
 
 
+async def test_session_beyond_the_list_can_be_found_and_ended(
+    service: Service, cleaner: Admin
+) -> None:
+    """The list has the latest 1,000 sessions."""
+    admin = caller(service, await begin(service, actor="operator:a"))
+    old_id = caller(service, await begin(service, actor="operator:b")).session_id or ""
+    cleaner.execute(
+        "insert into flagstone.sessions (id, mac, actor, name, scopes, environments, prefixes, "
+        "created_at, last_seen_at, expires_at, user_agent, network) "
+        "select lpad(n::text, 13, '0'), mac, 'operator:many', name, scopes, environments, "
+        "prefixes, created_at, last_seen_at + interval '1 minute', expires_at, user_agent, network "
+        "from flagstone.sessions, generate_series(1, 1000) as n where id = %s",
+        [old_id],
+    )
+    log = service.app[ACCESS_LOG]
+
+    async with service.app[DATABASE].connection() as connection:
+        listed = await sessions.list_visible(connection, admin)
+        of_actor = await sessions.list_visible(connection, admin, actor="operator:b")
+    await service.app[DATABASE].transact(
+        lambda c: sessions.end(c, log, old_id, admin, origin=ORIGIN)
+    )
+
+    assert old_id not in {view.id for view in listed}
+    assert [view.id for view in of_actor] == [old_id]
+    ended = cleaner.execute("select id from flagstone.sessions where revoked_at is not null")
+    assert ended.fetchall() == [(old_id,)]
+
+
+async def test_session_of_another_actor_is_not_listed_to_a_reader(service: Service) -> None:
+    reader = caller(service, await begin(service, Scope.READ, actor="operator:r"))
+    await begin(service, actor="operator:b")
+
+    async with service.app[DATABASE].connection() as connection:
+        of_actor = await sessions.list_visible(connection, reader, actor="operator:b")
+
+    assert of_actor == []
+
+
 async def test_session_of_another_person_cannot_be_ended(service: Service) -> None:
     reader = caller(service, await begin(service, Scope.READ, actor="operator:r"))
     other_id = caller(service, await begin(service)).session_id or ""
