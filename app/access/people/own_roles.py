@@ -10,10 +10,11 @@ from app.access.people.edit import AccessEdit, AccessEventName, check_text
 from app.access.people.grants import remarks
 from app.access.people.models import Role
 from app.access.people.roles import BUILT_IN
-from app.access.people.rows import grant_of, role_of
+from app.access.people.rows import grant_of, list_own_roles
 from app.access.people.signatures import RowSigner
 from app.access.people.views import DESCRIPTION_MAX, NewRole, RoleChange, RoleView
 from app.database import Connection, sql
+from app.database.client.faults import constraint
 from app.errors import Conflict, NotFound, Stale, Violation, invalid
 from app.http.conditions import ExpectedVersion
 from app.names import ENVIRONMENT_RULE, is_environment
@@ -24,10 +25,8 @@ ROLES_MAX = 200
 
 async def list_all(connection: Connection) -> list[Role]:
     """Return all roles, those that are built in first."""
-    rows = sql.list_own_roles(connection)
-    # A role with a scope of a newer release cannot be used here.
-    own = [role_of(row) async for row in rows if set(row["scopes"]) <= set(Scope)]
-    return [*BUILT_IN.values(), *(role for role in own if role.name not in BUILT_IN)]
+    own = [role for role in await list_own_roles(connection) if role.name not in BUILT_IN]
+    return [*BUILT_IN.values(), *own]
 
 
 async def get(connection: Connection, name: str) -> Role:
@@ -43,33 +42,37 @@ async def create(edit: AccessEdit, new: NewRole) -> Role:
     if not is_environment(new.name):
         raise invalid("name", ENVIRONMENT_RULE)
     now = datetime.now(UTC)
-    role = Role(
-        name=new.name,
-        scopes=frozenset(new.scopes),
-        description=new.description,
-        created_by=edit.origin.actor,
-        created_at=now,
-        updated_at=now,
+    role = edit.signer.signed(
+        Role(
+            name=new.name,
+            scopes=frozenset(new.scopes),
+            description=new.description,
+            created_by=edit.origin.actor,
+            created_at=now,
+            updated_at=now,
+        )
     )
     await edit.lock()
     _check(edit, role, new.reason)
-    roles = await list_all(edit.connection)
-    if any(role.name == other.name for other in roles):
-        violation = Violation("name", "must not be the name of an existing role")
-        raise Conflict("role_taken", "A role of this name exists.", [violation])
-    if len(roles) - len(BUILT_IN) >= ROLES_MAX:
+    violation = Violation("name", "must not be the name of an existing role")
+    taken = Conflict("role_taken", "A role of this name exists.", [violation])
+    if role.name in BUILT_IN:
+        raise taken
+    if len(await list_own_roles(edit.connection)) >= ROLES_MAX:
         raise Conflict(
             "roles_full", f"The limit of {ROLES_MAX} roles is reached. Delete one first."
         )
-    await sql.insert_role(
-        edit.connection,
-        name=role.name,
-        mac=edit.signer.signed(role).mac,
-        description=role.description,
-        scopes=sorted(role.scopes),
-        created_by=role.created_by,
-        at=now,
-    )
+    # The role that has the name may be one of a newer release, which no list has.
+    with constraint("roles_pkey", taken):
+        await sql.insert_role(
+            edit.connection,
+            name=role.name,
+            mac=role.mac,
+            description=role.description,
+            scopes=sorted(role.scopes),
+            created_by=role.created_by,
+            at=now,
+        )
     await edit.record(
         AccessEventName.ROLE_CREATED, role.name, reason=new.reason, after=described(role)
     )

@@ -94,5 +94,4 @@ async def delete_project(request: web.Request) -> web.Response:
 
 
 async def _project_view(edit: AccessEdit, project: Project) -> ProjectView:
-    signed = edit.signer.signed(project)
-    return (await projects.project_views(edit.connection, edit.key, [signed]))[0]
+    return (await projects.project_views(edit.connection, edit.key, [project]))[0]

@@ -56,15 +56,17 @@ async def create(edit: AccessEdit, new: NewProject) -> Project:
         raise invalid("prefix", PREFIX_RULE)
     check_text("reason", new.reason)
     now = datetime.now(UTC)
-    project = Project(
-        name=new.name,
-        prefix=new.prefix,
-        owner_group=new.owner_group,
-        description=new.description,
-        version=1,
-        created_by=edit.origin.actor,
-        created_at=now,
-        updated_at=now,
+    project = edit.signer.signed(
+        Project(
+            name=new.name,
+            prefix=new.prefix,
+            owner_group=new.owner_group,
+            description=new.description,
+            version=1,
+            created_by=edit.origin.actor,
+            created_at=now,
+            updated_at=now,
+        )
     )
     await edit.lock()
     _check(edit, project)
@@ -73,7 +75,7 @@ async def create(edit: AccessEdit, new: NewProject) -> Project:
     await sql.insert_project(
         edit.connection,
         name=project.name,
-        mac=edit.signer.signed(project).mac,
+        mac=project.mac,
         prefix=project.prefix,
         owner_group=project.owner_group,
         description=project.description,

@@ -92,4 +92,4 @@ async def delete_role(request: web.Request) -> web.Response:
 
 
 async def _role_view(edit: AccessEdit, role: Role) -> RoleView:
-    return (await own_roles.role_views(edit.connection, edit.key, [edit.signer.signed(role)]))[0]
+    return (await own_roles.role_views(edit.connection, edit.key, [role]))[0]

@@ -10,7 +10,7 @@ from app.access.people.models import Person, Project, Role, RoleGrant, SignedRow
 from app.access.people.signatures import RowSigner
 from app.database import Connection, sql
 
-# The number of grants after which the event loop gets a turn. They take 2 ms.
+# The event loop gets a turn after each slice of this many grants, which takes 2 ms.
 _SLICE_GRANTS = 250
 
 
@@ -18,12 +18,6 @@ async def read_book(
     connection: Connection, signer: RowSigner, unsigned: list[SignedRow] | None = None
 ) -> GrantBook:
     """Return the roles, grants and projects in force. Add rows with a wrong MAC to `unsigned`."""
-    roles = [
-        role_of(row)
-        async for row in sql.list_own_roles(connection)
-        # A role with a scope of a newer release cannot be used here.
-        if set(row["scopes"]) <= set(Scope)
-    ]
     grants: list[RoleGrant] = []
     async for row in sql.list_grants(connection):
         grants.append(grant_of(row))
@@ -31,10 +25,16 @@ async def read_book(
             await asyncio.sleep(0)
     projects = [project_of(row) async for row in sql.list_projects(connection)]
     return GrantBook(
-        await signer.genuine(roles, unsigned),
+        await signer.genuine(await list_own_roles(connection), unsigned),
         await signer.genuine(grants, unsigned),
         await signer.genuine(projects, unsigned),
     )
+
+
+async def list_own_roles(connection: Connection) -> list[Role]:
+    """Return the roles that are not built in, except those with a scope of a newer release."""
+    rows = sql.list_own_roles(connection)
+    return [role_of(row) async for row in rows if set(row["scopes"]) <= set(Scope)]
 
 
 async def insert_grant(connection: Connection, grant: RoleGrant) -> None:

@@ -156,6 +156,17 @@ async def test_project_changed_by_hand_is_ignored(service: Service, cleaner: Adm
     assert (await (await service.client.get(PROJECT)).json())["remarks"]
 
 
+async def test_deleted_project_changed_by_hand_has_a_remark(
+    service: Service, cleaner: Admin
+) -> None:
+    await create(service)
+    cleaner.execute("update flagstone.projects set owner_group = 'others'")
+
+    deleted = await service.client.delete(PROJECT, headers={"If-Match": "*"})
+
+    assert (await deleted.json())["remarks"] == ["changed outside of the service, and ignored"]
+
+
 async def test_project_changed_by_hand_is_not_signed(service: Service, cleaner: Admin) -> None:
     await create(service)
     ben = await sign_in_person(service, "ben", "core")

@@ -164,6 +164,35 @@ async def test_role_has_no_scopes_beyond_those_of_its_author(service: Service) -
     assert await problem(answer, 403) == ("scope_missing", ["role"])
 
 
+async def test_deleted_role_changed_by_hand_has_a_remark(service: Service, cleaner: Admin) -> None:
+    await create(service)
+    cleaner.execute("update flagstone.roles set scopes = '{read,write,admin}'")
+
+    deleted = await service.client.delete(ROLE, headers={"If-Match": "*"})
+
+    assert (await deleted.json())["remarks"] == ["changed outside of the service, and ignored"]
+
+
+async def test_name_of_a_role_of_a_newer_release_is_taken(service: Service, cleaner: Admin) -> None:
+    """This release cannot use the role, so no list has it."""
+    await create(service)
+    (rule,) = cleaner.execute(
+        "select pg_get_constraintdef(oid) from pg_constraint where conname = 'roles_scopes_known'"
+    ).fetchone() or ("",)
+    cleaner.execute("alter table flagstone.roles drop constraint roles_scopes_known")
+    try:
+        cleaner.execute("update flagstone.roles set scopes = '{read,fly}'")
+
+        listed = (await (await service.client.get(PATH)).json())["items"]
+        answer = await service.client.post(PATH, json=NEW)
+
+        assert NEW["name"] not in {role["name"] for role in listed}
+        assert await problem(answer, 409) == ("role_taken", ["name"])
+    finally:
+        cleaner.execute("delete from flagstone.roles")
+        cleaner.execute(f"alter table flagstone.roles add constraint roles_scopes_known {rule}")
+
+
 async def test_role_changed_by_hand_is_ignored(service: Service, cleaner: Admin) -> None:
     await create(service)
     await make_grant(service, role="operator")
