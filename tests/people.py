@@ -9,7 +9,7 @@ from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import EVERY_ENVIRONMENT
 from app.access.people.models import Person, RoleGrant
 from app.access.people.rows import insert_grant
-from app.access.people.service import PersonIdentity, sign_in
+from app.access.people.sign_in import PersonIdentity, sign_in
 from app.access.people.signatures import RowSigner
 from app.access.sessions import service as sessions
 from app.database import Connection, sql

@@ -15,8 +15,8 @@ from app.access.events import AccessEvent
 from app.access.format import secret_id
 from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin
 from app.access.models import ConsoleSession
-from app.access.people.models import GROUPS_MAX, PROXY_ISSUER
-from app.access.people.service import PersonIdentity, renew_claims
+from app.access.people.models import GROUPS_MAX, IDENTIFIER_MAX, PROXY_ISSUER
+from app.access.people.sign_in import PersonIdentity, renew_claims
 from app.access.sessions import service as sessions
 from app.access.sessions.cookie import read_cookie
 from app.access.sessions.directory import refused
@@ -24,7 +24,6 @@ from app.errors import Forbidden, Malformed, Unavailable
 from app.http.client_address import is_within
 from app.http.keys import DATABASE, SETTINGS
 
-_LENGTH_MAX = 255
 # What Apache and Caddy send for a variable without a value. Everyone would be the same person.
 _EMPTY_VARIABLE = re.compile(r"\(null\)|\{[^{}]*\}")
 # Only what HTTP allows around a value: other spaces are a part of the name, and cannot be printed.
@@ -146,8 +145,8 @@ def _text(value: str) -> str:
         raise ValueError("is empty")
     if _EMPTY_VARIABLE.fullmatch(text):
         raise ValueError("has the name of an empty variable")
-    if len(text) > _LENGTH_MAX:
-        raise ValueError(f"has a name of more than {_LENGTH_MAX} characters")
+    if len(text) > IDENTIFIER_MAX:
+        raise ValueError(f"has a name of more than {IDENTIFIER_MAX} characters")
     # Bytes that are no UTF-8 are surrogates here.
     if not text.isprintable():
         raise ValueError("has characters that cannot be printed")

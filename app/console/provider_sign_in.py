@@ -14,7 +14,7 @@ from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin, refuse_cre
 from app.access.oidc.attempts import LIFETIME_SECONDS, Attempt
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.keys import OIDC
-from app.access.people import service as people
+from app.access.people.sign_in import sign_in
 from app.access.sessions.cookie import (
     check_transport,
     is_secure,
@@ -91,17 +91,15 @@ async def get_provider_callback(request: web.Request) -> web.Response:
 
 
 async def _begin(
-    request: web.Request, oidc: "OidcSignIn", attempt: Attempt, found: "SignedIn"
+    request: web.Request, oidc: "OidcSignIn", attempt: Attempt, signed_in: "SignedIn"
 ) -> str:
     """Store the person and a new session, and return the text of its cookie."""
     directory, log, origin_ = request.app[TOKENS], request.app[ACCESS_LOG], origin(request)
 
     async def work(connection: Connection) -> str:
-        person = await people.sign_in(
-            connection, log, directory.key, oidc.identity(found.person), origin=origin_
-        )
+        person = await sign_in(connection, log, directory.key, signed_in.identity, origin=origin_)
         new = await begin_session(request, connection, person.principal, replaces=attempt.replaces)
-        await oidc.store.insert(connection, new.id, oidc.provider.audience, found)
+        await oidc.store.insert(connection, new.id, signed_in)
         return new.text
 
     text = await request.app[DATABASE].transact(work)

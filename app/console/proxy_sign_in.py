@@ -8,8 +8,7 @@ from aiohttp import web
 
 from app.access.events import AccessEvent
 from app.access.guard import ACCESS_LOG, TOKENS, log_refusal, origin
-from app.access.people import service as people
-from app.access.people.service import PersonIdentity
+from app.access.people.sign_in import PersonIdentity, sign_in
 from app.access.proxy_identity import NOT_NAMED, read_identity
 from app.access.sessions.cookie import check_transport, safe_next, set_cookie
 from app.console.forms import message_of, read_form
@@ -49,7 +48,7 @@ async def _begin(request: web.Request, identity: PersonIdentity) -> str:
     replaces = replaced_session(request)
 
     async def work(connection: Connection) -> str:
-        person = await people.sign_in(connection, log, directory.key, identity, origin=origin_)
+        person = await sign_in(connection, log, directory.key, identity, origin=origin_)
         new = await begin_session(request, connection, person.principal, replaces=replaces)
         return new.text
 

@@ -1,43 +1,29 @@
 """Read the person from verified claims: subject, name, e-mail address and groups."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from app.access.oidc.id_tokens import subject_of
 from app.access.oidc.signatures import TokenError
-from app.access.people.models import GROUPS_MAX
+from app.access.people.models import GROUPS_MAX, IDENTIFIER_MAX
+from app.access.people.sign_in import PersonIdentity
 from app.log import logger
 
 log = logger(__name__)
 
-GROUP_LENGTH_MAX = 255
-_NAME_LENGTH_MAX = 200
-_EMAIL_LENGTH_MAX = 254
 
-
-@dataclass(frozen=True, kw_only=True)
-class PersonClaims:
-    subject: str
-    name: str
-    email: str
-    groups: tuple[str, ...]
-
-
-def person_of(claims: Mapping[str, Any], groups_claim: str) -> PersonClaims:
-    """Return the person of these claims. A claim that is not needed may be missing.
+def identity_of(claims: Mapping[str, Any], issuer: str, groups_claim: str) -> PersonIdentity:
+    """Return the person of verified claims. Only the subject is required.
 
     Raises TokenError without a usable subject, and for groups that cannot be used.
     """
-    subject = subject_of(claims)
     # An address that is not verified may be that of another person. Amazon Cognito sends a text.
     is_unverified = claims.get("email_verified") in (False, "false")
-    email = "" if is_unverified else _text(claims.get("email"))
-    names = (_text(claims.get(name)) for name in ("name", "preferred_username"))
-    return PersonClaims(
-        subject=subject,
-        name=next(filter(None, (*names, email, subject)))[:_NAME_LENGTH_MAX],
-        email=email if len(email) <= _EMAIL_LENGTH_MAX else "",
+    return PersonIdentity(
+        issuer=issuer,
+        subject=subject_of(claims),
+        name=_text(claims.get("name")) or _text(claims.get("preferred_username")),
+        email="" if is_unverified else _text(claims.get("email")),
         groups=_groups(claims, groups_claim),
     )
 
@@ -45,34 +31,37 @@ def person_of(claims: Mapping[str, Any], groups_claim: str) -> PersonClaims:
 def session_in(claims: Mapping[str, Any]) -> str | None:
     """Return the session at the provider, None if the claims have none that can be stored."""
     sid = claims.get("sid")
-    return sid if isinstance(sid, str) and 0 < len(sid) <= 255 and sid.isprintable() else None
+    is_usable = isinstance(sid, str) and 0 < len(sid) <= IDENTIFIER_MAX and sid.isprintable()
+    return sid if is_usable else None
 
 
 def has_groups(claims: Mapping[str, Any], groups_claim: str) -> bool:
     return _find(claims, groups_claim) is not None
 
 
-def _groups(claims: Mapping[str, Any], groups_claim: str) -> tuple[str, ...]:
+def _groups(claims: Mapping[str, Any], groups_claim: str) -> frozenset[str]:
     value = _find(claims, groups_claim)
     if value is None:
         _refuse_distributed(claims, groups_claim)
         # Several providers leave out an empty list.
-        return ()
+        return frozenset()
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
         raise TokenError(
             f"the claim {groups_claim} (OIDC_GROUPS_CLAIM) is neither a text nor a list of texts"
         )
-    groups = set(filter(None, values))
+    groups = frozenset(filter(None, values))
     if len(groups) > GROUPS_MAX:
         raise TokenError(
             f"you have {len(groups)} groups, and at most {GROUPS_MAX} are allowed. The provider "
             "can send only the groups of this application"
         )
-    usable = {group for group in groups if len(group) <= GROUP_LENGTH_MAX and group.isprintable()}
+    usable = frozenset(
+        group for group in groups if len(group) <= IDENTIFIER_MAX and group.isprintable()
+    )
     if usable != groups:
         log.warning("oidc_groups_ignored", groups=len(groups - usable))
-    return tuple(sorted(usable))
+    return usable
 
 
 def _refuse_distributed(claims: Mapping[str, Any], groups_claim: str) -> None:
@@ -98,5 +87,5 @@ def _find(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return a text without what cannot be printed, empty for another type."""
+    """Return a string without unprintable characters, empty for a value of another type."""
     return "".join(filter(str.isprintable, value)).strip() if isinstance(value, str) else ""

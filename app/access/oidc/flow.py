@@ -15,14 +15,14 @@ from multidict import MultiMapping
 from app.access.events import Origin
 from app.access.log import AccessLog
 from app.access.oidc.attempts import Attempt, AttemptBox
-from app.access.oidc.claims import PersonClaims, has_groups, person_of, session_in
+from app.access.oidc.claims import has_groups, identity_of, session_in
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.id_tokens import check_access_token, check_id_token, subject_of
 from app.access.oidc.logout import Logout, end_sessions, logout_address, read_logout
 from app.access.oidc.provider import FRESH_SECONDS, Provider
 from app.access.oidc.signatures import TokenError, check_kind
 from app.access.oidc.stored_tokens import SignedIn, TokenStore, claim_use
-from app.access.people.service import PersonIdentity
+from app.access.people.sign_in import PersonIdentity
 from app.database import Connection
 from app.errors import Unauthenticated
 from app.settings import Secret
@@ -128,7 +128,7 @@ class OidcSignIn:
         check_id_token(claims, self.provider.audience, now=time.time(), nonce=nonce)
         check_access_token(claims, token.algorithm, access_token)
         return SignedIn(
-            person=person_of(await self.with_groups(claims, access_token), self._groups_claim),
+            identity=self.identity(await self.with_groups(claims, access_token)),
             id_token=text,
             refresh_token=token_in(answer, "refresh_token"),
             sid=session_in(claims),
@@ -151,14 +151,9 @@ class OidcSignIn:
             raise TokenError("the userinfo endpoint answers for another person")
         return {**claims, **more}
 
-    def identity(self, person: PersonClaims) -> PersonIdentity:
-        return PersonIdentity(
-            issuer=self.provider.audience.issuer,
-            subject=person.subject,
-            name=person.name,
-            email=person.email,
-            groups=frozenset(person.groups),
-        )
+    def identity(self, claims: Mapping[str, Any]) -> PersonIdentity:
+        """Return the person of verified claims. Raises TokenError."""
+        return identity_of(claims, self.provider.audience.issuer, self._groups_claim)
 
     async def claim(self, connection: Connection, attempt: Attempt) -> None:
         """Use an attempt, once on all instances together. Raises Unauthenticated.

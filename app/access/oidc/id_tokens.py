@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.access.oidc.signatures import TokenError
+from app.access.people.models import IDENTIFIER_MAX
 
 SKEW_SECONDS = 300
-SUBJECT_LENGTH_MAX = 255
 # Ed25519 hashes with SHA-512.
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384}
 
@@ -71,9 +71,9 @@ def check_times(claims: Mapping[str, Any], now: float) -> None:
 def subject_of(claims: Mapping[str, Any]) -> str:
     """Return the subject, the identity of a person at the provider. Raises TokenError."""
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_LENGTH_MAX:
-        limit = SUBJECT_LENGTH_MAX
-        raise TokenError(f"the claim sub is missing, or is no text of at most {limit} characters")
+    if not isinstance(subject, str) or not 0 < len(subject) <= IDENTIFIER_MAX:
+        rule = f"a text of at most {IDENTIFIER_MAX} characters"
+        raise TokenError(f"the claim sub is missing, or is not {rule}")
     if not subject.isprintable():
         raise TokenError("the claim sub contains characters that cannot be printed")
     return subject

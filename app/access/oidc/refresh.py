@@ -13,13 +13,13 @@ import msgspec
 
 from app.access.events import Origin
 from app.access.log import AccessLog
-from app.access.oidc.claims import has_groups, person_of
+from app.access.oidc.claims import has_groups
 from app.access.oidc.client import ProviderFault
 from app.access.oidc.flow import OidcSignIn, token_in
 from app.access.oidc.id_tokens import check_access_token, check_id_token
 from app.access.oidc.signatures import KeyUnknownError, TokenError, check_kind
 from app.access.oidc.stored_tokens import StoredTokens, hint_of, next_refresh
-from app.access.people import service as people
+from app.access.people.sign_in import renew_claims
 from app.access.sessions import service as sessions
 from app.access.sessions.directory import IDLE
 from app.components import Component
@@ -132,10 +132,9 @@ class ClaimsRefresh(Component):
         async def work(connection: Connection) -> bool:
             is_newest = True
             if claims is not None:
-                person = person_of(claims, self._provider.settings.groups_claim)
-                is_newest = await people.renew_claims(
+                is_newest = await renew_claims(
                     *(connection, self._access_log, self._sign_in.key),
-                    self._sign_in.identity(person),
+                    self._sign_in.identity(claims),
                     origin=_ORIGIN,
                     asked_after=claims_at,
                 )

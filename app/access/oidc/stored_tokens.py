@@ -1,7 +1,7 @@
-"""What a session needs from the provider later: the refresh token, and the hint for the logout.
+"""The tokens of the provider that a session needs later, for the refresh and for the logout.
 
-It is sealed with a key derived from TOKEN_KEY. So who reads the database, or a backup, cannot act
-as a person at the provider.
+They are sealed with a key derived from TOKEN_KEY. So a reader of the database, or of a backup,
+cannot act as a person at the provider.
 """
 
 import hashlib
@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from app.access.oidc.claims import PersonClaims
-from app.access.oidc.id_tokens import Audience
+from app.access.people.sign_in import PersonIdentity
 from app.crypto.box import Box, BoxError
 from app.crypto.derivation import Purpose, derive
 from app.database import Connection, sql
@@ -20,16 +19,16 @@ from app.tasks import jittered
 
 # At least once an hour, also after a failed attempt.
 REFRESH_SECONDS = 2_700.0
-# It is part of an address, which servers limit.
+# The hint is part of a URL, whose length servers limit.
 _HINT_LENGTH_MAX = 4_096
-_MINUTES = timedelta(minutes=30)
+_USE_LIFETIME = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedIn:
     """A verified person, and what the session needs from the provider later."""
 
-    person: PersonClaims
+    identity: PersonIdentity
     id_token: str
     refresh_token: str | None
     # The provider's session, which a back-channel logout names.
@@ -40,7 +39,7 @@ class SignedIn:
 
 
 class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """`hint` is the ID token for the logout, empty if it is too long for an address."""
+    """`hint` is the ID token for the logout, empty if it is too long for a URL."""
 
     issuer: str
     subject: str
@@ -49,7 +48,7 @@ class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
     hint: str
     refresh_token: str | None
-    # Otherwise the userinfo endpoint has the groups.
+    # Whether the ID token has the groups. Otherwise the userinfo endpoint has them.
     has_groups: bool
 
 
@@ -59,14 +58,13 @@ class TokenStore:
     def __init__(self, key: Secret) -> None:
         self._box = Box(derive(key, Purpose.OIDC_TOKENS))
 
-    async def insert(
-        self, connection: Connection, session_id: str, audience: Audience, signed_in: SignedIn
-    ) -> None:
+    async def insert(self, connection: Connection, session_id: str, signed_in: SignedIn) -> None:
+        identity = signed_in.identity
         tokens = StoredTokens(
-            issuer=audience.issuer,
-            subject=signed_in.person.subject,
-            name=signed_in.person.name,
-            email=signed_in.person.email,
+            issuer=identity.issuer,
+            subject=identity.subject,
+            name=identity.name,
+            email=identity.email,
             nonce=signed_in.nonce,
             hint=hint_of(signed_in.id_token),
             refresh_token=signed_in.refresh_token,
@@ -75,7 +73,7 @@ class TokenStore:
         await sql.insert_oidc_session(
             connection,
             session_id=session_id,
-            issuer=audience.issuer,
+            issuer=tokens.issuer,
             subject=tokens.subject,
             sid=signed_in.sid,
             sealed=self._seal(session_id, tokens),
@@ -127,8 +125,8 @@ def hint_of(id_token: str) -> str:
 async def claim_use(connection: Connection, kind: str, text: str) -> bool:
     """Return whether a state or a logout token is used for the first time, on all instances.
 
-    `kind` separates them. Both are refused by their own age before `ClaimsRefresh` deletes the row.
+    `kind` separates the two. Both expire before `ClaimsRefresh` deletes the row.
     """
     digest = hashlib.sha256(f"{kind}:{text}".encode(errors="replace")).hexdigest()
-    expires_at = datetime.now(UTC) + _MINUTES
+    expires_at = datetime.now(UTC) + _USE_LIFETIME
     return await sql.claim_oidc_use(connection, id=digest, expires_at=expires_at) is not None

@@ -17,10 +17,11 @@ from app.access.events import AccessEvent, Origin
 from app.access.log import AccessLog
 from app.access.models import EVERY_ENVIRONMENT, Grant, Scope
 from app.access.people.book import GrantBook
+from app.access.people.models import IDENTIFIER_MAX
 from app.access.people.rights import current_rights
 from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
-from app.access.people.views import GROUP_MAX, REASON_MAX
+from app.access.people.views import REASON_MAX
 from app.access.permissions import OPERATOR_RIGHTS, Rights
 from app.access.refusals import BY_ADMINISTRATOR, beyond_own
 from app.database import Connection, sql
@@ -182,7 +183,7 @@ def check_group(field: str, name: str) -> None:
     """Check the name of a group that a person writes. Raises Invalid."""
     if not name.strip():
         raise invalid(field, "must name a group")
-    check_text(field, name, GROUP_MAX)
+    check_text(field, name, IDENTIFIER_MAX)
 
 
 def check_reason(reason: str) -> None:

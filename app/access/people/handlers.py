@@ -6,7 +6,7 @@ from aiohttp import web
 
 from app.access.format import is_id
 from app.access.guard import CALLER, TOKENS
-from app.access.people import grants, history, suspension, views
+from app.access.people import grants, history, service, views
 from app.access.people.access_writes import created, write_access
 from app.access.people.edit import AccessEdit, AccessEventName
 from app.access.people.grants import GrantFilter
@@ -27,7 +27,7 @@ async def list_people(request: web.Request) -> web.Response:
     query = wire.read_query(request, {"search", "group", "after", "limit"})
 
     async with request.app[DATABASE].connection() as connection:
-        page = await suspension.list_page(
+        page = await service.list_page(
             connection,
             request.app[TOKENS].key,
             search=query.get("search"),
@@ -45,9 +45,9 @@ async def get_person(request: web.Request) -> web.Response:
     signer = RowSigner(request.app[TOKENS].key)
 
     async with request.app[DATABASE].connection() as connection:
-        person = await suspension.get(connection, _person_id(request))
+        person = await service.get(connection, _person_id(request))
 
-    return wire.answer(suspension.person_view(person, signer))
+    return wire.answer(service.person_view(person, signer))
 
 
 async def suspend_person(request: web.Request) -> web.Response:
@@ -57,7 +57,7 @@ async def suspend_person(request: web.Request) -> web.Response:
     Their tokens stay valid: revoke those that they created. Needs `admin` for all keys in all
     environments.
     """
-    return await _change_person(request, suspension.suspend)
+    return await _change_person(request, service.suspend)
 
 
 async def restore_person(request: web.Request) -> web.Response:
@@ -65,7 +65,7 @@ async def restore_person(request: web.Request) -> web.Response:
 
     The person can sign in again, with their grants. Needs `admin` for all keys in all environments.
     """
-    return await _change_person(request, suspension.restore)
+    return await _change_person(request, service.restore)
 
 
 async def list_grants(request: web.Request) -> web.Response:
@@ -169,7 +169,7 @@ async def _change_person(
 
 
 async def _person_view(edit: AccessEdit, person: Person) -> PersonView:
-    return suspension.person_view(person, edit.signer)
+    return service.person_view(person, edit.signer)
 
 
 async def _grant_view(edit: AccessEdit, grant: RoleGrant) -> GrantView:
@@ -180,7 +180,7 @@ def _person_id(request: web.Request) -> str:
     """Return the ID in the path. Raises NotFound for a text that is no ID."""
     id_ = person_id_of(request.match_info["id"])
     if not is_id(id_):
-        raise suspension.unknown()
+        raise service.unknown()
     return id_
 
 

@@ -16,6 +16,8 @@ PROXY_ISSUER = "proxy"
 # Each instance reads the groups of all people. The constraint of the table is a plain upper bound,
 # 5,000, so that another limit needs no migration.
 GROUPS_MAX = 1_000
+# The characters of an issuer, a subject or a group, as in the constraints of the tables.
+IDENTIFIER_MAX = 255
 SUSPENDED = "person_suspended"
 SUSPENDED_WORDS = "An administrator has suspended your account. Ask an administrator to restore it."
 

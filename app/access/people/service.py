@@ -1,187 +1,122 @@
-"""Sign people in, and store what the provider says of them, in the caller's transaction.
+"""List people, suspend them and restore them. Only an administrator of everything suspends."""
 
-Afterwards the caller refreshes `TokenDirectory`; other instances follow within a second.
-"""
-
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
-import msgspec
-
-from app.access.events import AccessEvent, Decision, Origin
-from app.access.format import generate_secret
-from app.access.log import AccessLog
-from app.access.people.models import GROUPS_MAX, SUSPENDED, SUSPENDED_WORDS, Person
-from app.access.people.rows import person_of
+from app.access.people.edit import AccessEdit, AccessEventName, check_reason
+from app.access.people.grants import remarks
+from app.access.people.models import Person
+from app.access.people.rows import find_person, person_of
 from app.access.people.signatures import RowSigner
+from app.access.people.views import PersonPage, PersonView
+from app.access.sessions import service as sessions
 from app.database import Connection, sql
-from app.errors import Forbidden, invalid
+from app.errors import Conflict, NotFound
 from app.settings import Secret
 
-# The constraints of the table people have the same limits of characters.
-IDENTIFIER_MAX = 255
-NAME_MAX = 200
-EMAIL_MAX = 254
-UNSIGNED = "person_unsigned"
 
-
-@dataclass(frozen=True, kw_only=True)
-class PersonIdentity:
-    """What a provider says of a person. `groups` are the strings of its claim."""
-
-    issuer: str
-    subject: str
-    name: str = ""
-    email: str = ""
-    groups: frozenset[str] = frozenset()
-
-
-async def sign_in(
-    connection: Connection, log: AccessLog, key: Secret, identity: PersonIdentity, *, origin: Origin
-) -> Person:
-    """Store a person who signs in, with these claims, and return them.
-
-    Raises Invalid for claims that cannot be stored. Raises Forbidden for a suspended person, and
-    for one whose row was changed outside the service.
-    """
-    signer, now = RowSigner(key), datetime.now(UTC)
-    new = signer.signed(_new_person(identity, now))
-    await sql.insert_person(
-        connection,
-        **_claims(new),
-        issuer=new.issuer,
-        subject=new.subject,
+async def list_page(
+    connection: Connection,
+    key: Secret,
+    *,
+    search: str | None = None,
+    group: str | None = None,
+    after: str = "",
+    limit: int,
+) -> PersonPage:
+    """Return people in the order of their names. `search` is a part of a name or e-mail address."""
+    rows = sql.list_people_by_name(
+        connection, after=after or None, search=search, group_name=group, page_size=limit + 1
     )
-    stored = await _lock(connection, log, signer, new, origin=origin)
-    person = _with_claims(stored, new)
-    person = signer.signed(replace(person, last_seen_at=now))
-    own = msgspec.structs.replace(origin, actor=stored.actor)
-    if stored.id == new.id:
-        await log.record(connection, own.did(AccessEvent.PERSON_CREATED, resource=person.id))
-        await sql.announce_tokens(connection)
-    else:
-        await _update(connection, log, stored, person, origin=own)
+    signer = RowSigner(key)
+    people = [person_of(row) async for row in rows]
+    views = [person_view(person, signer) for person in people[:limit]]
+    return PersonPage(items=views, next=views[-1].id if len(people) > limit else None)
+
+
+async def get(connection: Connection, person_id: str) -> Person:
+    """Return one person. Raises NotFound."""
+    person = await find_person(connection, person_id)
+    if person is None:
+        raise unknown()
     return person
 
 
-async def renew_claims(
-    connection: Connection,
-    log: AccessLog,
-    key: Secret,
-    identity: PersonIdentity,
-    *,
-    origin: Origin,
-    asked_after: datetime | None = None,
-) -> bool:
-    """Store the claims of a person who has signed in before. Return whether they were stored.
+async def suspend(edit: AccessEdit, person_id: str, *, reason: str) -> Person:
+    """Suspend a person. Suspending again is no error.
 
-    `asked_after` is the `claims_at` that was stored when the provider was asked. If other claims
-    were stored since, it is not known which are newer, so these are dropped. Ask again.
+    Each request checks the person, so their sessions are of no use. The sessions stay until the
+    person signs out or is restored, so that the next page can say why it is refused.
 
-    Raises as `sign_in`.
+    Raises NotFound, Invalid, Forbidden, and Conflict for the last administrator.
     """
-    signer = RowSigner(key)
-    new = _new_person(identity, datetime.now(UTC))
-    stored = await _lock(connection, log, signer, new, origin=origin)
-    if asked_after is not None and stored.claims_at != asked_after:
-        return False
-    person = signer.signed(_with_claims(stored, new))
-    own = msgspec.structs.replace(origin, actor=stored.actor)
-    await _update(connection, log, stored, person, origin=own)
-    return True
+    async with edit.retaining_an_administrator():
+        person = await _lock(edit, person_id, reason)
+        if person.suspended_at is None:
+            person = await _store(edit, person, datetime.now(UTC))
+            await edit.record(AccessEventName.PERSON_SUSPENDED, person.id, reason=reason)
+    return person
 
 
-async def _lock(
-    connection: Connection, log: AccessLog, signer: RowSigner, new: Person, *, origin: Origin
-) -> Person:
-    """Lock the row of a person who may sign in, and return it. Raises Forbidden."""
-    row = await sql.lock_identity(connection, issuer=new.issuer, subject=new.subject)
-    stored = person_of(row)
-    _check(log, signer, stored, msgspec.structs.replace(origin, actor=stored.actor))
-    return stored
+async def restore(edit: AccessEdit, person_id: str, *, reason: str) -> Person:
+    """Let a suspended person sign in again. Restoring again is no error. Raises as `suspend`.
+
+    The sessions from before the suspension do not come back.
+    """
+    await edit.lock()
+    person = await _lock(edit, person_id, reason)
+    if person.suspended_at is not None:
+        await sessions.revoke(edit.connection, actor=person.actor)
+        person = await _store(edit, person, None)
+        await edit.record(AccessEventName.PERSON_RESTORED, person.id, reason=reason)
+    return person
 
 
-async def _update(
-    connection: Connection, log: AccessLog, stored: Person, person: Person, *, origin: Origin
-) -> None:
-    await sql.update_person(connection, **_claims(person), last_seen_at=person.last_seen_at)
-    if detail := _difference(stored, person):
-        changed = origin.did(AccessEvent.PERSON_CHANGED, resource=person.id, detail=detail)
-        await log.record(connection, changed)
-    await sql.announce_tokens(connection)
-
-
-def _with_claims(stored: Person, new: Person) -> Person:
-    return replace(
-        stored, name=new.name, email=new.email, groups=new.groups, claims_at=new.claims_at
+def person_view(person: Person, signer: RowSigner) -> PersonView:
+    return PersonView(
+        id=person.id,
+        actor=person.actor,
+        name=person.name,
+        email=person.email,
+        issuer=person.issuer,
+        subject=person.subject,
+        groups=list(person.groups),
+        first_sign_in_at=person.first_seen_at,
+        last_sign_in_at=person.last_seen_at,
+        claims_at=person.claims_at,
+        suspended_at=person.suspended_at,
+        remarks=remarks(is_genuine=signer.accepts(person)),
     )
 
 
-def _new_person(identity: PersonIdentity, now: datetime) -> Person:
-    """Return a person with a new ID. Raises Invalid, naming the field."""
-    for field, text in (("issuer", identity.issuer), ("subject", identity.subject)):
-        if not _is_text(text, IDENTIFIER_MAX):
-            raise invalid(field, f"must be 1 to {IDENTIFIER_MAX} printable characters")
-    if len(identity.groups) > GROUPS_MAX:
-        raise invalid("groups", f"must have at most {GROUPS_MAX} groups")
-    if not all(_is_text(group, IDENTIFIER_MAX) for group in identity.groups):
-        raise invalid("groups", f"must each have 1 to {IDENTIFIER_MAX} printable characters")
-    email = identity.email if _is_text(identity.email, EMAIL_MAX) else ""
-    return Person(
-        id=generate_secret().id,
-        issuer=identity.issuer,
-        subject=identity.subject,
-        # People choose their names, and a name is no reason to refuse a person.
-        name=_display_name(identity.name) or email[:NAME_MAX] or identity.subject[:NAME_MAX],
-        email=email,
-        groups=tuple(sorted(identity.groups)),
-        first_seen_at=now,
-        last_seen_at=now,
-        claims_at=now,
-        suspended_at=None,
-    )
-
-
-def _check(log: AccessLog, signer: RowSigner, stored: Person, own: Origin) -> None:
-    """Check that a person may sign in. Raises Forbidden."""
-    if not signer.accepts(stored):
-        code, message = (
-            UNSIGNED,
-            "Your account was changed outside of this service. An operator must check it.",
+async def _lock(edit: AccessEdit, person_id: str, reason: str) -> Person:
+    edit.require_everything()
+    check_reason(reason)
+    row = await sql.lock_person(edit.connection, id=person_id)
+    if row is None:
+        raise unknown()
+    person = person_of(row)
+    if not edit.signer.accepts(person):
+        # Its groups may be forged, and would become valid.
+        raise Conflict(
+            "person_unsigned",
+            "The row of this person was changed outside of the service, so it is ignored. An "
+            "operator can check and sign it.",
         )
-    elif stored.suspended_at is not None:
-        code, message = SUSPENDED, SUSPENDED_WORDS
-    else:
-        return
-    # Not in the transaction, which the refusal rolls back.
-    log.enqueue(
-        own.did(AccessEvent.LOGIN_FAIL, decision=Decision.REFUSED, resource=stored.id, detail=code)
+    return person
+
+
+async def _store(edit: AccessEdit, person: Person, suspended_at: datetime | None) -> Person:
+    changed = edit.signer.signed(replace(person, suspended_at=suspended_at))
+    await sql.suspend_person(
+        edit.connection, id=changed.id, mac=changed.mac, suspended_at=changed.suspended_at
     )
-    raise Forbidden(code, message)
+    return changed
 
 
-def _difference(before: Person, after: Person) -> str:
-    """Return which groups a person has gained and lost, for the access log."""
-    had, has = {*before.groups}, {*after.groups}
-    gained = [f"+{group}" for group in after.groups if group not in had]
-    lost = [f"-{group}" for group in before.groups if group not in has]
-    return f"groups {' '.join(lost + gained)}" if lost or gained else ""
-
-
-def _claims(person: Person) -> dict[str, object]:
-    return {
-        "id": person.id,
-        "mac": person.mac,
-        "name": person.name,
-        "email": person.email,
-        "groups": list(person.groups),
-        "claims_at": person.claims_at,
-    }
-
-
-def _display_name(text: str) -> str:
-    return "".join(filter(str.isprintable, text)).strip()[:NAME_MAX]
-
-
-def _is_text(text: str, length_max: int) -> bool:
-    return 0 < len(text) <= length_max and text.isprintable()
+def unknown() -> NotFound:
+    """Return the refusal of an ID that no person has."""
+    return NotFound(
+        "person_unknown",
+        "There is no person with this ID. Search the list of people for a name or an address.",
+    )

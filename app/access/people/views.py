@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import msgspec
 
 from app.access.models import Scope
+from app.access.people.models import IDENTIFIER_MAX
 from app.names import ENVIRONMENT_PATTERN
 
 REASON_MAX = 500
 DESCRIPTION_MAX = 1_000
-GROUP_MAX = 255
 PREFIX_MAX = 255
 ENVIRONMENTS_MAX = 200
 # Names of roles and projects have the rule of environments.
@@ -20,7 +20,7 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=REASON_MAX)]
 Remark = Annotated[str, msgspec.Meta(max_length=REASON_MAX)]
 Description = Annotated[str, msgspec.Meta(max_length=DESCRIPTION_MAX)]
-Group = Annotated[str, msgspec.Meta(min_length=1, max_length=GROUP_MAX)]
+Group = Annotated[str, msgspec.Meta(min_length=1, max_length=IDENTIFIER_MAX)]
 Scopes = Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=len(Scope))]
 Environments = Annotated[list[str], msgspec.Meta(min_length=1, max_length=ENVIRONMENTS_MAX)]
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from app.access.local_credentials import token_key
 from app.access.models import Scope
-from app.access.people import explain, grants, history, own_roles, projects, suspension
+from app.access.people import explain, grants, history, own_roles, projects, service
 from app.access.people.edit import AccessEdit, AccessEventName
 from app.access.people.explain import Question
 from app.access.people.grants import GrantFilter
@@ -44,7 +44,7 @@ class LocalPeople(LocalAdministration):
         after: str | None = ""
         async with self._database.connection() as connection:
             while after is not None:
-                page = await suspension.list_page(
+                page = await service.list_page(
                     *(connection, token_key(self._settings)),
                     search=search,
                     group=group,
@@ -57,20 +57,20 @@ class LocalPeople(LocalAdministration):
 
     async def get_person(self, id_: str) -> PersonView:
         async with self._database.connection() as connection:
-            person = await suspension.get(connection, id_)
-        return suspension.person_view(person, RowSigner(token_key(self._settings)))
+            person = await service.get(connection, id_)
+        return service.person_view(person, RowSigner(token_key(self._settings)))
 
     async def suspend_person(self, id_: str, reason: str) -> PersonView:
         async def work(edit: AccessEdit) -> PersonView:
-            person = await suspension.suspend(edit, id_, reason=reason)
-            return suspension.person_view(person, edit.signer)
+            person = await service.suspend(edit, id_, reason=reason)
+            return service.person_view(person, edit.signer)
 
         return await self._edit(work)
 
     async def restore_person(self, id_: str, reason: str) -> PersonView:
         async def work(edit: AccessEdit) -> PersonView:
-            person = await suspension.restore(edit, id_, reason=reason)
-            return suspension.person_view(person, edit.signer)
+            person = await service.restore(edit, id_, reason=reason)
+            return service.person_view(person, edit.signer)
 
         return await self._edit(work)
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from app.access.delegation import reaches
 from app.access.guard import CALLER, TOKENS
 from app.access.models import Scope
-from app.access.people import caller_rights, explain, suspension
+from app.access.people import caller_rights, explain, service
 from app.access.people.explain import Question
 from app.access.people.views import AccessCheck, WhoMay
 from app.console.access.views import PERSON_SCOPE_TEXTS
@@ -122,7 +122,7 @@ async def get_me(request: web.Request) -> web.Response:
     async with request.app[DATABASE].connection() as connection:
         me = await caller_rights.me(connection, caller, given)
         if kind == "person":
-            person = await suspension.get(connection, id_)
+            person = await service.get(connection, id_)
             data["rights"] = await held_rights(request, connection, person, is_own=True)
     if person is None:
         data["plain"] = [(right, environment_words(right.environments)) for right in me.rights]

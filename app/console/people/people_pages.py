@@ -10,7 +10,7 @@ from aiohttp import web
 
 from app.access.actors import actor_names
 from app.access.guard import CALLER, TOKENS, readable_keys
-from app.access.people import grants, projects, suspension
+from app.access.people import grants, projects, service
 from app.access.people.models import Person, Project, RoleGrant
 from app.access.people.rows import find_person
 from app.access.people.signatures import RowSigner
@@ -78,7 +78,7 @@ async def get_people(request: web.Request) -> web.Response:
     group = request.query.get("group", "").strip()
 
     async def read(connection: Connection) -> dict[str, Any]:
-        found = await suspension.list_page(
+        found = await service.list_page(
             connection,
             request.app[TOKENS].key,
             search=search or None,
@@ -114,12 +114,12 @@ async def get_person(request: web.Request) -> web.Response:
 
 async def post_suspension(request: web.Request) -> web.Response:
     """Suspend a person."""
-    return await _change(request, suspension.suspend, "suspended")
+    return await _change(request, service.suspend, "suspended")
 
 
 async def post_restoration(request: web.Request) -> web.Response:
     """Restore a suspended person."""
-    return await _change(request, suspension.restore, "restored")
+    return await _change(request, service.restore, "restored")
 
 
 async def _change(request: web.Request, change: Change, done: str) -> web.Response:
@@ -138,7 +138,7 @@ async def _details(
     caller = request[CALLER]
     await read_current(request)
     async with request.app[DATABASE].connection() as connection:
-        person = await suspension.get(connection, request.match_info["id"])
+        person = await service.get(connection, request.match_info["id"])
         rights = await held_rights(request, connection, person)
         views = await sessions.list_visible(connection, caller, actor=person.actor)
         changes = await _latest_changes(request, connection, person.actor)

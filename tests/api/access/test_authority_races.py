@@ -12,9 +12,10 @@ from app.access import tokens
 from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
 from app.access.models import EVERY_ENVIRONMENT, PERSONAL_SCOPES, Grant, Scope
-from app.access.people import grants, suspension
+from app.access.people import grants
 from app.access.people.edit import AccessEdit
-from app.access.people.service import PersonIdentity, sign_in
+from app.access.people.service import suspend
+from app.access.people.sign_in import PersonIdentity, sign_in
 from app.access.people.views import NewGrant
 from app.access.sessions import service as sessions
 from app.database import Connection
@@ -230,7 +231,7 @@ async def outcome(service: Service, work: Callable[[Connection], Awaitable[objec
 
 
 async def _suspend(edit: AccessEdit, author: SignedIn) -> None:
-    await suspension.suspend(edit, author.person.id, reason="r")
+    await suspend(edit, author.person.id, reason="r")
 
 
 async def _revoke_grant(edit: AccessEdit, author: SignedIn) -> None:
@@ -359,7 +360,7 @@ async def test_one_of_two_revoked_administrators_stays(service: Service) -> None
                 edit = edit_as(service, author, connection)
                 await connection.fetchval("select 1")
                 await both.wait()
-                await suspension.suspend(edit, other.person.id, reason="r")
+                await suspend(edit, other.person.id, reason="r")
 
             return await outcome(service, work)
 

@@ -364,6 +364,15 @@ async def test_person_with_most_groups_has_the_rights_of_each(service: Service) 
     assert caller(service, asha).rights.has(Scope.READ)
 
 
+async def test_name_falls_back_to_the_email_and_then_to_the_subject(service: Service) -> None:
+    asha = await sign_in_person(service, "asha", name="\n")
+    # The e-mail address is too long to be stored.
+    long = await sign_in_person(service, "s" * 250, name="\n")
+
+    assert (asha.person.name, asha.person.email) == ("asha@example.com", "asha@example.com")
+    assert (long.person.name, long.person.email) == ("s" * 200, "")
+
+
 async def test_name_with_unprintable_characters_is_stored_without(service: Service) -> None:
     asha = await sign_in_person(service, name="A\x00sha\n\u202e" + "a" * 300)
 

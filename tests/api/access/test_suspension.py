@@ -8,7 +8,7 @@ import pytest
 from app.access.directory import TokenDirectory
 from app.access.events import Origin
 from app.access.guard import ACCESS_LOG, TOKENS
-from app.access.people import suspension
+from app.access.people import service as people
 from app.access.people.edit import AccessEdit
 from app.database import Database
 from app.errors import AppError, Forbidden, Unauthenticated
@@ -321,7 +321,7 @@ async def test_one_of_two_suspended_administrators_stays(service: Service) -> No
                 key=key,
                 origin=Origin(actor=author.person.actor),
             )
-            await suspension.suspend(edit, other.person.id, reason="No.")
+            await people.suspend(edit, other.person.id, reason="No.")
 
         try:
             await database.transact(work)

@@ -14,7 +14,7 @@ import pytest
 
 from app.access.events import Origin
 from app.access.local_credentials import token_key
-from app.access.people.service import PersonIdentity, sign_in
+from app.access.people.sign_in import PersonIdentity, sign_in
 from app.cli.actor import operator
 from app.database.role_names import APP, BACKUP, MIGRATOR
 from app.scripts import Resources, run_script

@@ -4,42 +4,48 @@ from typing import Any
 
 import pytest
 
-from app.access.oidc.claims import person_of
+from app.access.oidc.claims import identity_of
 from app.access.oidc.signatures import TokenError
 from app.access.people.models import GROUPS_MAX
+from app.access.people.sign_in import PersonIdentity
+
+ISSUER = "https://login.example.com"
 
 
-def groups(value: Any, claim: str = "groups") -> tuple[str, ...]:
-    return person_of({"sub": "u-1", "groups": value}, claim).groups
+def identity(claims: dict[str, Any], groups_claim: str = "groups") -> PersonIdentity:
+    return identity_of({"sub": "u-1", **claims}, ISSUER, groups_claim)
+
+
+def groups(value: Any) -> frozenset[str]:
+    return identity({"groups": value}).groups
 
 
 def test_person_has_name_email_and_groups() -> None:
     claims = {
-        "sub": "u-1",
         "name": " Asha\n Otieno ",
         "preferred_username": "asha",
         "email": "asha@example.org",
         "groups": ["b", "a", "b"],
     }
 
-    person = person_of(claims, "groups")
+    person = identity(claims)
 
-    assert (person.subject, person.name) == ("u-1", "Asha Otieno")
-    assert (person.email, person.groups) == ("asha@example.org", ("a", "b"))
+    assert (person.issuer, person.subject) == (ISSUER, "u-1")
+    assert (person.name, person.email) == ("Asha Otieno", "asha@example.org")
+    assert person.groups == {"a", "b"}
 
 
 @pytest.mark.parametrize(
     ("claims", "name"),
     [
         ({"preferred_username": "asha", "email": "a@b.c"}, "asha"),
-        ({"name": "", "email": "a@b.c"}, "a@b.c"),
-        ({"name": ["Asha"]}, "u-1"),
-        ({"name": "\n\x00"}, "u-1"),
-        ({"name": "x" * 1_000}, "x" * 200),
+        ({"name": "", "preferred_username": "asha"}, "asha"),
+        ({"name": ["Asha"], "email": "a@b.c"}, ""),
+        ({"name": "\n\x00"}, ""),
     ],
 )
 def test_name_falls_back_to_the_next_claim(claims: dict[str, Any], name: str) -> None:
-    assert person_of({"sub": "u-1", **claims}, "groups").name == name
+    assert identity(claims).name == name
 
 
 @pytest.mark.parametrize(
@@ -51,25 +57,24 @@ def test_name_falls_back_to_the_next_claim(claims: dict[str, Any], name: str) ->
         ({"email": "a@b.c", "email_verified": False}, ""),
         ({"email": "a@b.c", "email_verified": "true"}, "a@b.c"),
         ({"email": "a@b.c", "email_verified": "false"}, ""),
-        ({"email": "a" * 255}, ""),
     ],
 )
 def test_email_that_is_unusable_is_left_out(claims: dict[str, Any], email: str) -> None:
-    assert person_of({"sub": "u-1", **claims}, "groups").email == email
+    assert identity(claims).email == email
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (None, ()),
-        ([], ()),
-        ("", ()),
-        ("platform", ("platform",)),
-        (["a", "", "é"], ("a", "é")),
-        (["a", "x" * 256, "b\n"], ("a",)),
+        (None, set()),
+        ([], set()),
+        ("", set()),
+        ("platform", {"platform"}),
+        (["a", "", "é"], {"a", "é"}),
+        (["a", "x" * 256, "b\n"], {"a"}),
     ],
 )
-def test_groups_may_be_a_list_a_text_or_missing(value: Any, expected: tuple[str, ...]) -> None:
+def test_groups_may_be_a_list_a_text_or_missing(value: Any, expected: set[str]) -> None:
     assert groups(value) == expected
 
 
@@ -86,27 +91,26 @@ def test_too_many_groups_are_refused_in_words() -> None:
 
 
 def test_groups_that_the_provider_offers_elsewhere_are_refused() -> None:
-    claims = {"sub": "u-1", "_claim_names": {"groups": "src1"}}
+    claims = {"_claim_names": {"groups": "src1"}}
 
     with pytest.raises(TokenError, match="more groups than the provider sends"):
-        person_of(claims, "groups")
+        identity(claims)
 
 
 @pytest.mark.parametrize(
     ("claim", "expected"),
     [
-        ("realm_access.roles", ("a",)),
-        ("https://example.org/groups", ("b",)),
-        ("realm_access.none", ()),
-        ("realm_access.roles.0", ()),
-        ("sub.x", ()),
+        ("realm_access.roles", {"a"}),
+        ("https://example.org/groups", {"b"}),
+        ("realm_access.none", set()),
+        ("realm_access.roles.0", set()),
+        ("sub.x", set()),
     ],
 )
-def test_claim_with_dots_leads_into_objects(claim: str, expected: tuple[str, ...]) -> None:
+def test_claim_with_dots_leads_into_objects(claim: str, expected: set[str]) -> None:
     claims = {
-        "sub": "u-1",
         "realm_access": {"roles": ["a"]},
         "https://example.org/groups": ["b"],
     }
 
-    assert person_of(claims, claim).groups == expected
+    assert identity(claims, claim).groups == expected
