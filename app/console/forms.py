@@ -9,8 +9,10 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import MultiDict
 
+from app.access.sessions.guard import SHOWN_REFUSAL
 from app.database.client.pool import REPEAT_ADVICE
-from app.errors import AppError, Unsupported, malformed
+from app.errors import AppError, Forbidden, Unauthenticated, Unsupported, malformed
+from app.http import problems
 from app.http.bodies import receive_body
 from app.http.decoder import BODY_BYTES_MAX
 from app.threads import in_thread
@@ -55,6 +57,19 @@ def _parse(raw: bytes) -> Form:
 def message_of(error: AppError) -> str:
     """Return the sentence of an error, with advice for a person instead of for a program."""
     return error.message.replace(REPEAT_ADVICE, "Open the page again before you repeat it.")
+
+
+def shown_status(request: web.Request, error: AppError | None) -> int:
+    """Return the status of a page that shows an error instead of raising it, 200 without one.
+
+    The guard logs a refusal that is shown. So no other module of the console maps errors to status
+    codes, except for errors that were raised and for sign-ins, which are logged already.
+    """
+    if error is None:
+        return 200
+    if isinstance(error, Unauthenticated | Forbidden):
+        request[SHOWN_REFUSAL] = error
+    return problems.STATUS[type(error)]
 
 
 class FormErrors:

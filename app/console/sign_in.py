@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import hdrs, web
 
 from app.access.caller import Caller
+from app.access.events import AccessEvent, Decision
 from app.access.format import GeneratedToken
 from app.access.guard import ACCESS_LOG, TOKENS, origin, refuse_credential
 from app.access.local_credentials import ADMIN_TOKEN_FILE
@@ -168,7 +170,7 @@ async def _begin(request: web.Request, *, code: str, token: str) -> str:
         if holder is None:
             principal = await codes.use(connection, directory.key, code)
         else:
-            principal = _principal(holder)
+            principal = _principal(request, holder)
         return (await begin_session(request, connection, principal, replaces=replaces)).text
 
     text = await request.app[DATABASE].transact(work)
@@ -194,9 +196,13 @@ def replaced_session(request: web.Request) -> str | None:
     return None if session is None else session.id
 
 
-def _principal(holder: Caller) -> Principal:
+def _principal(request: web.Request, holder: Caller) -> Principal:
     if not holder.rights.has(Scope.READ):
-        raise Forbidden("scope_missing", "The console needs a token with the scope read.")
+        own = msgspec.structs.replace(origin(request), actor=holder.actor, token_id=holder.token_id)
+        code, refused = "scope_missing", Decision.REFUSED
+        access = own.did(AccessEvent.LOGIN_FAIL, decision=refused, detail=code)
+        request.app[ACCESS_LOG].enqueue(access)
+        raise Forbidden(code, "The console needs a token with the scope read.")
     # A token has one grant.
     (held,) = holder.rights.grants
     grant = replace(held, scopes=held.scopes & SESSION_SCOPES)

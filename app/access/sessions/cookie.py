@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from aiohttp import hdrs, web
 
+from app.access.events import AccessEvent
+from app.access.guard import log_refusal
 from app.access.sessions.service import LIFETIME
 from app.errors import Forbidden, Malformed
 from app.http.client_address import parse_address
@@ -16,6 +18,7 @@ from app.settings import Tier
 
 SECURE_NAME, PLAIN_NAME = "__Host-flagstone", "flagstone"
 START = "/console"
+_INSECURE = "sign_in_insecure"
 _NEXT_LENGTH_MAX = 2_000
 # Printable ASCII without the backslash, which browsers read as a slash.
 _OWN_PAGE = re.compile(r"/console(?:[/?][!-\[\]-~]*)?")
@@ -78,8 +81,9 @@ def check_transport(request: web.Request) -> None:
         and not is_secure(request)
         and not _is_loopback(request.host)
     ):
+        log_refusal(request, AccessEvent.LOGIN_FAIL, _INSECURE)
         raise Forbidden(
-            "sign_in_insecure",
+            _INSECURE,
             "Signing in needs TLS. Set PUBLIC_URL to the https address of this service.",
         )
 

@@ -23,11 +23,13 @@ from app.access.models import Scope
 from app.access.sessions.cookie import read_cookie
 from app.access.sessions.directory import EXPIRED, IDLE_TOO_LONG
 from app.access.sessions.same_origin import CROSS_SITE, check_same_origin
-from app.errors import Forbidden, Malformed, Unauthenticated
+from app.errors import AppError, Forbidden, Malformed, Unauthenticated
 from app.http.keys import Handler
 
 # The header of the requests of a page that refreshes itself.
 _X_BACKGROUND = istr("X-Background")
+# A refusal that a page shows instead of raising it.
+SHOWN_REFUSAL: web.RequestKey[AppError] = web.RequestKey("shown_refusal", AppError)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -36,8 +38,9 @@ def guarded_page(
 ) -> Handler:
     """Return the handler of a page behind its checks. None needs no session.
 
-    Every refusal goes to the access log, also those of the handler. A request without a cookie is a
-    person who is not signed in yet, and is not logged.
+    Every refusal goes to the access log, also those that the handler raises, and those that its
+    page shows beside a form. A request without a cookie is a person who is not signed in yet, and
+    is not logged.
     """
 
     async def guard(request: web.Request) -> web.StreamResponse:
@@ -53,22 +56,31 @@ def guarded_page(
                     caller = authenticate(request, is_visit=False)
                 permit(request, caller, scopes, by_key=by_key)
             return await handler(request)
-        except Unauthenticated as error:
-            if token := presented_token(request):
-                raise refuse_credential(request, error, token) from None
-            if read_cookie(request):
-                is_late = error.reason in {EXPIRED, IDLE_TOO_LONG}
-                event = AccessEvent.SESSION_USED_LATE if is_late else AccessEvent.LOGIN_FAIL
-                log_refusal(request, event, error.reason)
-                await proxy_identity.end_session(request, error.reason)
-            raise
-        except Forbidden as error:
-            is_foreign = error.code == CROSS_SITE
-            event = AccessEvent.CROSS_SITE if is_foreign else AccessEvent.ACCESS_FAIL
-            log_refusal(request, event, error.code)
-            raise
+        except (Unauthenticated, Forbidden) as error:
+            # The page that should show the first refusal was refused itself.
+            request.pop(SHOWN_REFUSAL, None)
+            raise await _refused(request, error) from None
+        finally:
+            if (shown := request.get(SHOWN_REFUSAL)) is not None:
+                log_refusal(request, AccessEvent.ACCESS_FAIL, shown.code)
 
     return guard
+
+
+async def _refused(request: web.Request, error: Unauthenticated | Forbidden) -> AppError:
+    """Count and log a refusal. Return the error for the page."""
+    if isinstance(error, Forbidden):
+        is_foreign = error.code == CROSS_SITE
+        event = AccessEvent.CROSS_SITE if is_foreign else AccessEvent.ACCESS_FAIL
+        log_refusal(request, event, error.code)
+    elif token := presented_token(request):
+        return refuse_credential(request, error, token)
+    elif read_cookie(request):
+        is_late = error.reason in {EXPIRED, IDLE_TOO_LONG}
+        event = AccessEvent.SESSION_USED_LATE if is_late else AccessEvent.LOGIN_FAIL
+        log_refusal(request, event, error.reason)
+        await proxy_identity.end_session(request, error.reason)
+    return error
 
 
 def authenticate(request: web.Request, *, is_visit: bool = True) -> Caller:

@@ -16,12 +16,11 @@ from app.access.token_handlers import read_id
 from app.access.token_views import TokenView
 from app.console.access.forms import EXPIRIES, GRACES, TokenForm, whole_number
 from app.console.access.views import SCOPE_TEXTS, token_row, token_rows
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.rendering import Frame, frame, page
 from app.database import Connection
 from app.errors import AppError, Unavailable
-from app.http import problems
 from app.http.keys import DATABASE
 from app.http.service_address import service_address
 
@@ -133,7 +132,7 @@ async def _details(
     return page(
         request,
         "access/token.html",
-        status=problems.STATUS[type(error)] if error is not None else 200,
+        status=shown_status(request, error),
         row=token_row(request, token),
         graces=GRACES,
         grace=form.get("grace_seconds", "") if form is not None else "86400",
@@ -146,7 +145,7 @@ def _form(request: web.Request, form: TokenForm, error: AppError | None = None) 
     return page(
         request,
         "access/new_token.html",
-        status=problems.STATUS[type(error)] if error is not None else 200,
+        status=shown_status(request, error),
         form=form,
         scopes=[(scope, text) for scope, text in SCOPE_TEXTS.items() if may_grant(own, scope)],
         may_all_keys=own.has_all_keys([Scope.ADMIN], None),

@@ -11,8 +11,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from app.access.events import AccessEvent
-from app.access.guard import CALLER, log_refusal, readable_keys
+from app.access.guard import CALLER, readable_keys
 from app.access.permissions import ALL_KEYS, Keys
 from app.access.sessions.cookie import safe_next
 from app.configuration.changes import history, plans, writes
@@ -23,14 +22,13 @@ from app.configuration.snapshots.reading import own_snapshot
 from app.console.changes.extent import Extent, extent_of
 from app.console.changes.views import ChangeSetRow, key_change_row, planned_details
 from app.console.emergency import read_authority
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.save_effect import SaveEffect, effect_of
 from app.console.saving import check_message, write
 from app.database import Connection
 from app.errors import AppError, Forbidden, NotFound, Stale
-from app.http import problems
 from app.http.keys import DATABASE
 from app.names import is_stored_key
 from app.secrets.reveal import VAULT
@@ -126,10 +124,10 @@ async def _show(request: web.Request, write_back: WriteBack) -> web.Response:
     next_ = request.query.get("next", "")
     try:
         effect = await _effect(request, write_back)
-    except Stale as error:
-        return await _refused(request, write_back, error, next_=next_, status=200)
-    except Forbidden as error:
-        return await _refused(request, write_back, error, next_=next_, status=403)
+    except (Stale, Forbidden) as error:
+        # A conflict is an answer to the question of this page.
+        status = 200 if isinstance(error, Stale) else shown_status(request, error)
+        return await _refused(request, write_back, error, next_=next_, status=status)
     return await _page(request, write_back, **effect, next=next_)
 
 
@@ -155,7 +153,7 @@ async def _write(request: web.Request, write_back: WriteBack) -> web.Response:
         if frame(request).environment is None:
             # There is none of this name, and so no page to show again.
             raise
-        status = problems.STATUS[type(error)]
+        status = shown_status(request, error)
         return await _refused(request, write_back, error, next_=next_, status=status, **fields)
     around = frame(request)
     if not written.change_sets:
@@ -205,8 +203,6 @@ async def _refused(
     next_: str,
     status: int,
 ) -> web.Response:
-    if isinstance(error, Forbidden):
-        log_refusal(request, AccessEvent.ACCESS_FAIL, error.code)
     stale = error if isinstance(error, Stale) else None
     effect: dict[str, Any] = {"save": frame(request).save_of(None)}
     if stale is None and not isinstance(error, Forbidden):

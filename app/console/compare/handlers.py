@@ -16,7 +16,7 @@ from app.configuration.snapshots.reading import FOLLOWER, load_snapshot
 from app.console.changes.views import ChangeSetDetails, difference_details, planned_details
 from app.console.confirmation import FIELD
 from app.console.emergency import read_authority
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.save_effect import effect_of
@@ -25,7 +25,6 @@ from app.console.state import read_moment
 from app.database import Connection
 from app.errors import AppError, Invalid, invalid
 from app.flags.change_words.sentences import Tense
-from app.http import problems
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT
 from app.threads import in_turn
@@ -68,7 +67,7 @@ async def post_promote(request: web.Request) -> web.Response:
         check_message(form.get("message", ""))
         planned = await _promote(request, form, source, keys, dry_run=not is_confirmed)
     except AppError as error:
-        details, status = None, problems.STATUS[type(error)]
+        details, status = None, shown_status(request, error)
         if isinstance(error, Invalid):
             with suppress(AppError):
                 planned = await _promote(request, form, source, keys, dry_run=True)

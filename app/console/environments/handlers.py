@@ -26,7 +26,7 @@ from app.console.environments.forms import (
     read_new_environment,
     read_properties,
 )
-from app.console.forms import Form, FormErrors, RefusedAction, read_form
+from app.console.forms import Form, FormErrors, RefusedAction, read_form, shown_status
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.saving import save
@@ -34,7 +34,7 @@ from app.console.state import EnvironmentState, read_state
 from app.database import Connection, sql
 from app.environments.models import Environment
 from app.errors import AppError, Stale, Unavailable
-from app.http import problems, wire
+from app.http import wire
 from app.http.conditions import ExpectedVersion
 from app.http.keys import DATABASE
 from app.http.writes import run_write
@@ -83,7 +83,7 @@ async def post_new_environment(request: web.Request) -> web.Response:
     try:
         environment = await _create(request, form)
     except AppError as error:
-        return _new(request, form, FormErrors.of(error), problems.STATUS[type(error)])
+        return _new(request, form, FormErrors.of(error), shown_status(request, error))
     await wait_until_served(request, environment.name, environment.revision)
     return redirect(frame(request).url_in(environment.name, "flags", saved=environment.revision))
 
@@ -135,7 +135,7 @@ async def post_properties(request: web.Request) -> web.Response:
         merged, errors = entered.on_top_of(current), FormErrors.of(error)
         return _properties(request, state, merged, errors, stale=True, status=412)
     except AppError as error:
-        status = problems.STATUS[type(error)]
+        status = shown_status(request, error)
         return _properties(request, state, entered, FormErrors.of(error), status=status)
     revision = written.change_sets[0].revision
     return redirect(frame(request, state).url("environment", saved=revision))
@@ -173,7 +173,7 @@ async def post_environment_deletion(request: web.Request) -> web.Response:
         check_typed_name(form, state.snapshot.environment)
         await _delete(request, name, read_version(form), form.get("message", ""))
     except AppError as error:
-        status = problems.STATUS[type(error)]
+        status = shown_status(request, error)
         shown = properties_form(state.snapshot.environment)
         refused = RefusedAction(name="delete", errors=FormErrors.of(error), form=form)
         return _properties(request, state, shown, refused=refused, status=status)

@@ -13,14 +13,13 @@ from app.configuration.snapshots.snapshot import Configuration
 from app.console.confirmation import FIELD, needs_confirmation
 from app.console.entry_pages import read_version
 from app.console.flag.views import require_flag, status_of
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.console.saving import check_grant, save
 from app.console.state import EnvironmentState
 from app.errors import Conflict, Invalid, Stale, invalid
 from app.flags.wording import describe
-from app.http import problems
 
 _DISABLED, _AS_SOURCE = "disabled", "source"
 
@@ -47,7 +46,7 @@ async def copy_flag(request: web.Request) -> web.Response:
         message = form.get("message", "") or f"Copy {key} from {entry.environment}"
         written = await save(request, [operation], message, confirmation=form)
     except (Invalid, Conflict, Stale) as error:
-        status = problems.STATUS[type(error)]
+        status = shown_status(request, error)
         return _page(request, entry, status=status, form=form, errors=FormErrors.of(error))
     revision = written.change_sets[0].revision
     return redirect(frame(request).url("flags", key, saved=revision))

@@ -28,7 +28,7 @@ from app.console.flags.bulk import (
 from app.console.flags.export import EXPORT_FORMATS, export_flags
 from app.console.flags.filters import FlagFilter, read_filter
 from app.console.flags.listing import read_matching
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, read_form, shown_status
 from app.console.pages import is_fragment, redirect, redirect_to
 from app.console.rendering import Frame, frame, page
 from app.console.save_effect import effect_of
@@ -37,7 +37,6 @@ from app.console.state import EnvironmentState
 from app.database import Connection
 from app.environments.models import Environment
 from app.errors import AppError, Forbidden, Unauthenticated, invalid
-from app.http import problems
 from app.names import counted
 from app.secrets.reveal import VAULT
 from app.threads import in_turn
@@ -90,7 +89,7 @@ async def post_flag_actions(request: web.Request) -> web.Response:
             request,
             around,
             selection,
-            status=problems.STATUS[type(error)],
+            status=shown_status(request, error),
             errors=FormErrors.of(error),
             message=form.get("message", ""),
             typed=form.get(FIELD, ""),

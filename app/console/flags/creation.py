@@ -16,13 +16,12 @@ from app.console.flags.forms import (
     operations_of,
     read_new_flag,
 )
-from app.console.forms import FormErrors, read_form
+from app.console.forms import FormErrors, read_form, shown_status
 from app.console.pages import is_fragment, redirect_to
 from app.console.rendering import Frame, frame, page
 from app.console.saving import save
 from app.console.state import EnvironmentState
 from app.errors import AppError, Forbidden, Stale, Unauthenticated, invalid
-from app.http import problems
 from app.names import KEY_RULE, is_key
 
 
@@ -53,7 +52,7 @@ async def post_new_flag(request: web.Request) -> web.Response:
         raise
     except AppError as error:
         errors = FormErrors.of(error)
-        return await _page(request, form, status=problems.STATUS[type(error)], errors=errors)
+        return await _page(request, form, status=shown_status(request, error), errors=errors)
 
 
 async def get_key_check(request: web.Request) -> web.Response:

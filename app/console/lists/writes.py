@@ -16,7 +16,7 @@ from app.configuration.lists.upload_reader import UploadFormat, UploadReader
 from app.configuration.snapshots.reading import wait_until_served
 from app.console.emergency import read_authority
 from app.console.entry_pages import read_version
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, read_form, shown_status
 from app.console.lists.page import show_list
 from app.console.pages import redirect
 from app.console.rendering import frame
@@ -26,7 +26,7 @@ from app.console.state import read_moment, read_state
 from app.console.transfer.forms import FORM_BYTES_MAX, shown_name
 from app.console.transfer.multipart import CONTENT_TYPE, read_multipart
 from app.errors import Conflict, Invalid, Malformed, Stale, Unsupported, invalid
-from app.http import problems, wire
+from app.http import wire
 from app.http.bodies import receive_body
 from app.http.conditions import ExpectedVersion
 from app.http.keys import OWN_HEADERS
@@ -96,7 +96,7 @@ async def _save(
         async with proposing(request):
             written = await write()
     except _REFUSALS as error:
-        status = problems.STATUS[type(error)]
+        status = shown_status(request, error)
         errors = FormErrors.of(error)
         return await show_list(request, state, entry, errors=errors, form=form, status=status)
     await wait_until_served(request, written.environment, written.revision)

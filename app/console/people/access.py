@@ -5,8 +5,7 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from app.access.events import AccessEvent
-from app.access.guard import CALLER, TOKENS, log_refusal
+from app.access.guard import CALLER, TOKENS
 from app.access.models import EVERY_ENVIRONMENT, Scope
 from app.access.people import grants
 from app.access.people.access_writes import edit_of
@@ -16,7 +15,7 @@ from app.access.permissions import Rights
 from app.console.pages import is_fragment
 from app.console.rendering import page
 from app.database import Connection
-from app.errors import Forbidden, Unauthenticated, Unavailable, malformed
+from app.errors import Unavailable, malformed
 from app.http.conditions import ExpectedVersion
 from app.http.keys import DATABASE
 
@@ -74,11 +73,6 @@ def expected_version(text: str) -> ExpectedVersion:
 
 async def edit(request: web.Request, work: Callable[[AccessEdit], Awaitable[Result]]) -> Result:
     """Do the work in one transaction. Afterwards this instance has the new rights in memory."""
-    try:
-        result = await request.app[DATABASE].transact(lambda c: work(edit_of(request, c)))
-    except (Unauthenticated, Forbidden) as error:
-        # The form shows the reason, so the guard does not see the error.
-        log_refusal(request, AccessEvent.ACCESS_FAIL, error.code)
-        raise
+    result = await request.app[DATABASE].transact(lambda c: work(edit_of(request, c)))
     await request.app[TOKENS].refresh_if_possible()
     return result

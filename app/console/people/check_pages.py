@@ -13,7 +13,7 @@ from app.access.people.explain import Question
 from app.access.people.views import AccessCheck, WhoMay
 from app.console.access.views import PERSON_SCOPE_TEXTS
 from app.console.actors import NamedActor, actor_of
-from app.console.forms import FormErrors
+from app.console.forms import FormErrors, shown_status
 from app.console.people.access import own_rights, read_current
 from app.console.people.people_pages import all_people, held_rights
 from app.console.people.rows import environment_words
@@ -21,7 +21,6 @@ from app.console.rendering import frame, page
 from app.database import Connection
 from app.environments import service as environments
 from app.errors import AppError, invalid
-from app.http import problems
 from app.http.keys import DATABASE
 from app.names import KEY_RULE, is_stored_key
 
@@ -72,7 +71,7 @@ async def get_access_check(request: web.Request) -> web.Response:
     return page(
         request,
         "people/check.html",
-        status=200 if error is None else problems.STATUS[type(error)],
+        status=shown_status(request, error),
         form=form,
         scopes=PERSON_SCOPE_TEXTS.items(),
         choices=choices,

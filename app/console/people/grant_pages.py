@@ -13,7 +13,7 @@ from app.access.people.grants import GrantFilter
 from app.access.people.models import Project, RoleGrant
 from app.access.people.views import NewGrant
 from app.access.prefix_advice import prefix_advice
-from app.console.forms import FormErrors, read_form
+from app.console.forms import FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.people.access import edit, list_page, own_rights, visible_grants
 from app.console.people.forms import GrantForm
@@ -24,7 +24,7 @@ from app.console.people.rows import GrantRow, grant_row, ownership_row, scope_li
 from app.console.rendering import frame, page
 from app.database import Connection
 from app.errors import AppError
-from app.http import problems, wire
+from app.http import wire
 from app.http.keys import DATABASE
 
 # Suggestions of the filter.
@@ -142,7 +142,7 @@ async def _form(
     return page(
         request,
         "people/new_grant.html",
-        status=200 if error is None else problems.STATUS[type(error)],
+        status=shown_status(request, error),
         form=form,
         people=people,
         roles=roles,
@@ -179,7 +179,7 @@ async def _details(
     return page(
         request,
         "people/grant.html",
-        status=200 if error is None else problems.STATUS[type(error)],
+        status=shown_status(request, error),
         row=grant_row(request, view),
         scopes=scope_list(scopes),
         reason=reason,

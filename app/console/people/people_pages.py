@@ -18,7 +18,7 @@ from app.access.sessions import service as sessions
 from app.configuration.changes.history_search import ChangeSetFilter, find_revisions
 from app.console.access.views import session_row
 from app.console.actors import NamedActor, actor_of
-from app.console.forms import FormErrors, read_form
+from app.console.forms import FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.people.access import (
     edit,
@@ -33,7 +33,6 @@ from app.console.people.rows import RightsRow, environment_words, person_row, ri
 from app.console.rendering import frame, page
 from app.database import Connection, sql
 from app.errors import AppError
-from app.http import problems
 from app.http.keys import DATABASE, SETTINGS
 from app.http.wire import LATEST
 from app.settings import Settings
@@ -145,7 +144,7 @@ async def _details(
     return page(
         request,
         "people/person.html",
-        status=200 if error is None else problems.STATUS[type(error)],
+        status=shown_status(request, error),
         person=person,
         is_own=person.actor == caller.actor,
         rights=rights,

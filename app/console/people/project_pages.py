@@ -12,7 +12,7 @@ from app.access.people import projects
 from app.access.people.views import NewProject, ProjectChange, ProjectView
 from app.console.access.views import token_rows
 from app.console.actors import NamedActor, actor_of
-from app.console.forms import FormErrors, read_form
+from app.console.forms import FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.people.access import (
     edit,
@@ -28,7 +28,6 @@ from app.console.people.listed_page import ROWS_MAX, listed_page
 from app.console.rendering import frame, page
 from app.database import Connection
 from app.errors import AppError
-from app.http import problems
 from app.http.keys import DATABASE
 
 _TOKENS_MAX = 1_000
@@ -144,7 +143,7 @@ async def _form(
     return page(
         request,
         "people/project.html",
-        status=200 if error is None else problems.STATUS[type(error)],
+        status=shown_status(request, error),
         stored=name,
         form=form,
         saved="saved" in request.query,

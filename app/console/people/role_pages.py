@@ -13,7 +13,7 @@ from app.access.people.roles import BUILT_IN
 from app.access.people.views import NewRole, RoleChange, RoleView
 from app.console.access.views import PERSON_SCOPE_TEXTS
 from app.console.actors import NamedActor, actor_of
-from app.console.forms import FormErrors, read_form
+from app.console.forms import FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.people.access import (
     edit,
@@ -27,7 +27,6 @@ from app.console.people.forms import RoleForm
 from app.console.rendering import frame, page
 from app.database import Connection
 from app.errors import AppError, invalid
-from app.http import problems
 from app.http.keys import DATABASE
 
 
@@ -133,7 +132,7 @@ async def _form(
     return page(
         request,
         "people/role.html",
-        status=200 if error is None else problems.STATUS[type(error)],
+        status=shown_status(request, error),
         stored=name,
         form=form,
         scopes=PERSON_SCOPE_TEXTS.items(),

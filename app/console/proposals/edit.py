@@ -18,13 +18,12 @@ from app.configuration.proposals.handlers import read_id
 from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.requests import TITLE_MAX, ProposalPatch
 from app.console.entry_pages import read_version
-from app.console.forms import FormErrors, read_form
+from app.console.forms import FormErrors, read_form, shown_status
 from app.console.json_text import parse_json, pretty
 from app.console.pages import redirect
 from app.console.rendering import frame, page
 from app.environments import service as environments
 from app.errors import AppError, invalid, malformed
-from app.http import problems
 from app.http.conditions import ExpectedVersion
 from app.http.keys import DATABASE
 
@@ -145,7 +144,7 @@ async def _edit_page(
     return page(
         request,
         "proposals/edit.html",
-        status=200 if error is None else problems.STATUS[type(error)],
+        status=shown_status(request, error),
         proposal=proposal,
         title=title,
         message=message,

@@ -13,7 +13,7 @@ from app.configuration.proposals.models import Proposal
 from app.configuration.proposals.states import IN_REVIEW, UNDECIDED, ProposalState
 from app.configuration.proposals.views import ProposalSummary, ProposalView, summaries
 from app.configuration.snapshots.reading import FOLLOWER
-from app.console.forms import FormErrors
+from app.console.forms import FormErrors, shown_status
 from app.console.proposals.applied import read_application
 from app.console.proposals.views import (
     InboxRows,
@@ -27,7 +27,7 @@ from app.console.proposals.views import (
 from app.console.rendering import page
 from app.errors import AppError, Unavailable
 from app.flags.proposals.preview import preview
-from app.http import problems, wire
+from app.http import wire
 from app.http.keys import DATABASE
 from app.threads import in_turn
 
@@ -138,7 +138,7 @@ async def proposal_page(
     return page(
         request,
         "proposals/proposal.html",
-        status=200 if error is None else problems.STATUS[type(error)],
+        status=shown_status(request, error),
         row=proposal_row(request, shown),
         actions=possible_actions(request, shown),
         may_publish=may_apply_in_emergency(request, shown),

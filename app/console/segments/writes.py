@@ -21,7 +21,7 @@ from app.console.flag.actions import act
 from app.console.flag.conditions import fit_condition
 from app.console.flag.draft import FieldRules, FlagDraft
 from app.console.flag.forms import parse
-from app.console.forms import FormErrors, RefusedAction, read_form
+from app.console.forms import FormErrors, RefusedAction, read_form, shown_status
 from app.console.lists.page import show_list
 from app.console.pages import redirect
 from app.console.rendering import frame
@@ -33,7 +33,6 @@ from app.console.settings.handlers import find_entry
 from app.console.state import EnvironmentState, read_state
 from app.errors import AppError, Invalid, Stale, Violation
 from app.evaluation.lists import list_reference
-from app.http import problems
 
 
 async def post_segment_draft(request: web.Request) -> web.Response:
@@ -185,7 +184,7 @@ async def _save(
             conflict=conflict,
             is_posted=True,
         )
-        status = problems.STATUS[type(error)]
+        status = shown_status(request, error)
         return await show(request, state, shown, errors=errors, status=status)
     revision = revision_in(written, state.snapshot.environment.name)
     return leave(request, frame(request, state).url("segments", key, saved=revision))
@@ -201,7 +200,7 @@ async def post_segment_deletion(request: web.Request) -> web.Response:
         written = await save(request, [operation], form.get("message", ""), confirmation=form)
     except AppError as error:
         refused = RefusedAction(name="delete", errors=FormErrors.of(error), form=form)
-        status = problems.STATUS[type(error)]
+        status = shown_status(request, error)
         if list_reference(entry.value) is not None:
             return await show_list(request, state, entry, refused=refused, status=status)
         view = view_of(entry)

@@ -15,7 +15,7 @@ from app.configuration.snapshots.snapshot import Configuration
 from app.console.emergency import read_authority
 from app.console.entry_drafts import current_of, pending_change, view_of
 from app.console.entry_pages import read_version, revision_in
-from app.console.forms import Form, FormErrors, RefusedAction, read_form
+from app.console.forms import Form, FormErrors, RefusedAction, read_form, shown_status
 from app.console.json_text import pretty
 from app.console.pages import is_fragment, redirect
 from app.console.rendering import frame, page
@@ -26,7 +26,6 @@ from app.console.settings.views import EntryPage, has_key_ring, other_environmen
 from app.console.state import EnvironmentState, read_state
 from app.database import Connection
 from app.errors import AppError, Conflict, invalid
-from app.http import problems
 from app.http.conditions import ExpectedVersion
 from app.http.keys import DATABASE
 from app.secrets.reveal import VAULT, log_reveal
@@ -96,7 +95,7 @@ def _refused_action(
         has_key_ring=has_key_ring(request, entry.kind),
         refused=RefusedAction(name=action, errors=FormErrors.of(error), form=form),
     )
-    return show_entry(request, state, shown, status=problems.STATUS[type(error)])
+    return show_entry(request, state, shown, status=shown_status(request, error))
 
 
 async def post_copy(request: web.Request) -> web.Response:
@@ -117,7 +116,7 @@ async def post_copy(request: web.Request) -> web.Response:
             request,
             "settings/copy.html",
             state=state,
-            status=problems.STATUS[type(error)],
+            status=shown_status(request, error),
             entry=entry,
             targets=targets,
             target=target,

@@ -17,7 +17,7 @@ from app.console.entry_drafts import (
     pending_change,
 )
 from app.console.entry_pages import read_version, revision_in
-from app.console.forms import Form, FormErrors, read_form
+from app.console.forms import Form, FormErrors, read_form, shown_status
 from app.console.pages import redirect
 from app.console.rendering import frame
 from app.console.saving import save
@@ -31,7 +31,6 @@ from app.console.settings.forms import (
 from app.console.settings.views import EntryPage, has_key_ring, show_entry
 from app.console.state import EnvironmentState, read_state
 from app.errors import AppError, Invalid, Stale, invalid
-from app.http import problems
 
 
 async def post_draft(request: web.Request) -> web.Response:
@@ -85,7 +84,7 @@ async def post_setting(request: web.Request) -> web.Response:
             conflict=conflict,
             pending=pending,
         )
-        return show_entry(request, state, shown, status=problems.STATUS[type(error)])
+        return show_entry(request, state, shown, status=shown_status(request, error))
     environment = state.snapshot.environment.name
     revision = revision_in(written, environment)
     return redirect(frame(request, state).url("settings", entered.key, saved=revision))

@@ -135,11 +135,17 @@ async def test_invalid_token_is_refused_beside_the_field(
     assert "authn_login_fail" in {row[0] for row in await logged(service, cleaner)}
 
 
-async def test_token_without_read_cannot_sign_in(service: Service, browser: ClientSession) -> None:
-    answer = await post(browser, SIGN_IN, token=await service.token(Scope.EVALUATE))
+async def test_token_without_read_cannot_sign_in(
+    service: Service, browser: ClientSession, cleaner: Admin
+) -> None:
+    token = await service.token(Scope.EVALUATE)
+
+    answer = await post(browser, SIGN_IN, token=token)
 
     assert answer.status == 403
     assert "needs a token with the scope read" in await answer.text()
+    refused = ("authn_login_fail", "refused", f"token:{token.split('_')[2]}", "scope_missing")
+    assert (await logged(service, cleaner)).count(refused) == 1
 
 
 async def test_many_invalid_tokens_are_limited(service: Service, browser: ClientSession) -> None:
@@ -550,7 +556,7 @@ async def test_origin_of_public_url_is_accepted(
     ],
 )
 async def test_sign_in_needs_tls_outside_of_local(
-    service: Service, tier: Tier, host: str, expected: int
+    service: Service, cleaner: Admin, tier: Tier, host: str, expected: int
 ) -> None:
     headers = SAME_ORIGIN | {"Host": host}
     with service.using(SETTINGS, replace(service.app[SETTINGS], tier=tier)):
@@ -560,6 +566,8 @@ async def test_sign_in_needs_tls_outside_of_local(
 
     assert answer.status == expected
     assert expected == 303 or "Signing in needs TLS. Set PUBLIC_URL" in text
+    refused = ("authn_login_fail", "refused", "anonymous", "sign_in_insecure")
+    assert (await logged(service, cleaner)).count(refused) == (expected == 403)
 
 
 async def test_forged_code_does_not_reach_the_database(
