@@ -37,6 +37,7 @@ SKEW_SECONDS_MAX = 1.0
 class HeartbeatResult:
     """The row that a heartbeat wrote, or the code of the error that prevented it.
 
+    `output` is the code, with the reason if no connection could be made.
     `skew_seconds` is the time of this host less that of the database, to half of the latency.
     """
 
@@ -44,6 +45,7 @@ class HeartbeatResult:
     row: HealthCheckRow | None = None
     skew_seconds: float = 0.0
     code: str | None = None
+    output: str | None = None
 
 
 class Heartbeat(Component):
@@ -73,17 +75,17 @@ class Heartbeat(Component):
 
     async def run_once(self) -> None:
         """Write a heartbeat, or count a miss. It never raises for the database."""
-        at = datetime.now(UTC)
+        at, started = datetime.now(UTC), time.monotonic()
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 row, skew_seconds = await self._write()
         except Unavailable as error:
-            self._miss(at, error.code)
+            self._miss(at, error.code, started)
         except TimeoutError:
-            self._miss(at, "database_away")
+            self._miss(at, "database_away", started)
         except DatabaseBugError as error:
             # For example, a right was revoked, or a page is corrupt.
-            self._miss(at, "database_error", reason=str(error))
+            self._miss(at, "database_error", started, reason=str(error))
         else:
             self.last = self.last_good = HeartbeatResult(
                 monotonic=time.monotonic(), row=row, skew_seconds=skew_seconds
@@ -131,7 +133,7 @@ class Heartbeat(Component):
             age_seconds=round(time.monotonic() - good.monotonic, 1) if good else None,
             consecutive_failures=self.misses_in_a_row,
             row=row,
-            output=last.code if last else "no heartbeat yet",
+            output=last.output if last else "no heartbeat yet",
         )
         return {WRITE_CHECK: check, **self._clock_checks()}
 
@@ -178,8 +180,10 @@ class Heartbeat(Component):
             self.last_good.skew_seconds if self.last_good else 0.0,
         )
 
-    def _miss(self, at: datetime, code: str, **details: str) -> None:
+    def _miss(self, at: datetime, code: str, started: float, **details: str) -> None:
         self.misses_in_a_row += 1
         self._missed.append(at)
-        self.last = HeartbeatResult(monotonic=time.monotonic(), code=code)
+        reason = self._database.connect_failure_since(started)
+        output = code if reason is None else f"{code}: {reason}"
+        self.last = HeartbeatResult(monotonic=time.monotonic(), code=code, output=output)
         log.warning("heartbeat_missed", code=code, in_a_row=self.misses_in_a_row, **details)

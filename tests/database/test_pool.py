@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -15,12 +16,14 @@ import msgspec
 import psycopg
 import pytest
 
+from app.components import ReportScope
 from app.database import Connection, Database
 from app.database.client.connector import Connector, is_transient
 from app.database.client.faults import DatabaseBugError, constraint, translated
 from app.database.client.primary import Session
 from app.database.role_names import APP
 from app.errors import Conflict, Invalid, NotFound, Unavailable
+from app.health.heartbeat import WRITE_CHECK, Heartbeat
 from app.settings import Secret, Target, load
 from tests.conftest import Server
 from tests.database.full_postgres import FullServer
@@ -432,6 +435,53 @@ def test_server_without_resources_is_named(error: Exception, text: str) -> None:
 
     assert text in refusal.value.message
     assert refusal.value.message.endswith("Try again.")
+
+
+@pytest.fixture
+def limited(
+    server: Server, target: Target, admin: psycopg.Connection[tuple[object, ...]]
+) -> Iterator[Target]:
+    """Yield the connection of a role that may have one connection."""
+    admin.execute("create role narrow login password 'p' connection limit 1")
+    yield server.superuser.named(target.database).as_role("narrow", Secret("p"))
+    admin.execute("drop role narrow")
+
+
+# One caller waits for less time than the three attempts to connect take, the other one for more.
+@pytest.mark.parametrize("seconds", [0.3, 5.0])
+async def test_used_up_connections_are_named(limited: Target, seconds: float) -> None:
+    async with opened(limited, acquire_timeout_seconds=seconds) as database:
+        async with database.connection():
+            with pytest.raises(Unavailable) as refusal:
+                async with database.connection():
+                    pass
+            heartbeat = Heartbeat(database, load({}).health, "narrow")
+            await heartbeat.run_once()
+        # An older failure explains no later wait.
+        assert database.connect_failure_since(time.monotonic()) is None
+        async with database.connection() as connection:
+            assert await connection.fetchval("select 1") == 1
+
+    reason = "The database server has no free connection."
+    assert (refusal.value.code, refusal.value.retry_after_seconds) == ("database_away", 1)
+    assert refusal.value.message == f"{reason} Try again."
+    scope = ReportScope(covers=lambda _: True, can_serve=True)
+    assert heartbeat.checks(scope)[WRITE_CHECK].output == f"database_away: {reason}"
+
+
+async def test_refusal_of_a_stopped_server_is_named(target: Target) -> None:
+    async with (
+        proxied(target) as (proxy, through),
+        opened(through, acquire_timeout_seconds=0.3) as database,
+        database.connection(),
+    ):
+        proxy.upstream = ("127.0.0.1", free_port())
+        with pytest.raises(Unavailable) as refusal:
+            async with database.connection():
+                pass
+
+    assert refusal.value.code == "database_away"
+    assert refusal.value.message == "The database cannot be reached. Try again."
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ asyncpg tries all hosts within one timeout, which a silent first host uses up. I
 import asyncio
 import ssl
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import asyncpg
 
 from app.database.client.drivers import asyncpg_arguments
+from app.database.client.faults import reason_of_absence
 from app.database.client.pooler import check_statements, explained
 from app.database.client.primary import Primary, Session
 from app.errors import Unavailable
@@ -56,6 +58,14 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, _TRANSIENT)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConnectFailure:
+    """Why an attempt to connect failed, as a sentence for clients, and its time.monotonic()."""
+
+    reason: str
+    at: float
+
+
 class Connector:
     """Opens connections to one target. It is the `connect` of asyncpg's pool."""
 
@@ -65,6 +75,8 @@ class Connector:
         self._target = target
         self._primary = primary or Primary()
         self._is_checked = False
+        # A caller that waits for a connection gives up before the last attempt.
+        self.failure: ConnectFailure | None = None
         self._settings = settings
         self._arguments = asyncpg_arguments(target, settings)
 
@@ -77,11 +89,19 @@ class Connector:
                 try:
                     return await self._any_host(pool_arguments)
                 except Exception as error:
+                    self._note(error)
                     if attempt == attempts or not is_transient(error):
                         raise
                     log.info("connect_retry", attempt=attempt, error=type(error).__name__)
                 await backoff.pause()
         raise AssertionError("unreachable")
+
+    def _note(self, error: Exception) -> None:
+        """Store the reason of a failure. Silence of the server is none: a caller measures it."""
+        if isinstance(error, Unavailable):
+            self.failure = ConnectFailure(reason=error.message, at=time.monotonic())
+        elif is_transient(error) and not isinstance(error, TimeoutError):
+            self.failure = ConnectFailure(reason=reason_of_absence(error), at=time.monotonic())
 
     async def _any_host(self, pool_arguments: dict[str, Any]) -> Session:
         """Return a connection to the primary.

@@ -112,12 +112,16 @@ def translated(*, away: str) -> Iterator[None]:
         raise Unavailable(SCHEMA_UNFIT, message) from None
     except AWAY as error:
         log.warning("database_away", error=type(error).__name__)
-        state = getattr(error, "sqlstate", None) or ""
-        reason = _LACKING.get(state, "The database cannot be reached.")
-        raise Unavailable("database_away", f"{reason} {away}") from None
+        raise Unavailable("database_away", f"{reason_of_absence(error)} {away}") from None
     except asyncpg.PostgresError as error:
         names = (error.sqlstate, error.table_name, error.column_name, error.constraint_name)
         raise DatabaseBugError(f"{type(error).__name__} {names}") from None
+
+
+def reason_of_absence(error: BaseException) -> str:
+    """Return why the database cannot be used, as a sentence without text of the server."""
+    state = getattr(error, "sqlstate", None) or ""
+    return _LACKING.get(state, "The database cannot be reached.")
 
 
 def is_of_driver(error: BaseException) -> bool:

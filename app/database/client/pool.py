@@ -89,6 +89,7 @@ class Database:
         # Called after each statement, if it is set before `open`.
         self.statement_listener: Callable[[LoggedQuery], None] | None = None
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._connector: Connector | None = None
         self._has_several_hosts = False
         self._waiting = 0
         # The time.monotonic() at which the pooler last lost a prepared statement.
@@ -112,8 +113,9 @@ class Database:
             if self.statement_listener is not None:
                 connection.add_query_logger(self.statement_listener)
 
+        self._connector = Connector(target, settings, self.primary)
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
-            connect=Connector(target, settings, self.primary),
+            connect=self._connector,
             init=initialize,
             # The reset query of asyncpg costs a round trip per release. asyncpg also rolls back and
             # removes listeners. A test makes sure that our statements leave no other session state.
@@ -153,6 +155,11 @@ class Database:
             limit=self._settings.pool_max,
             waiting=self._waiting,
         )
+
+    def connect_failure_since(self, monotonic: float) -> str | None:
+        """Return why the last attempt to connect failed, None if it was before this time."""
+        failure = self._connector.failure if self._connector is not None else None
+        return failure.reason if failure is not None and failure.at >= monotonic else None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -269,8 +276,12 @@ class Database:
         except TimeoutError:
             waited = f"{time.monotonic() - started:.1f} s"
             if pool.get_size() < self._settings.pool_max:
+                reason = self.connect_failure_since(started)
                 raise Unavailable(
-                    "database_away", f"The database did not answer within {waited}."
+                    "database_away",
+                    f"{reason} {_READ_AWAY}"
+                    if reason is not None
+                    else f"The database did not answer within {waited}.",
                 ) from None
             raise Unavailable(
                 "pool_exhausted", f"No database connection came free within {waited}."
