@@ -44,7 +44,7 @@ async def get_provider_start(request: web.Request) -> web.Response:
     next_ = safe_next(request.query.get("next", ""), frame(request).root)
     if request.headers.get(SEC_FETCH_SITE) == "cross-site":
         # No other site may begin a session without a person who wants it.
-        return sign_in_form(request, next_=next_)
+        return sign_in_form(request, next_=next_, is_led=True)
     replaces = replaced_session(request)
     try:
         check_transport(request)

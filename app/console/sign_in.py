@@ -40,6 +40,7 @@ from app.database import Connection
 from app.errors import AppError, Forbidden, Unauthenticated, Unavailable
 from app.http import problems, wire
 from app.http.keys import DATABASE, SETTINGS
+from app.http.service_address import other_host, service_address
 from app.settings import Settings, Tier
 
 # The API's sentence names headers, which a person does not send.
@@ -228,8 +229,12 @@ def sign_in_form(
     error: AppError | None = None,
     message: str = "",
     is_token: bool = False,
+    is_led: bool = False,
 ) -> web.Response:
-    """Show the ways to sign in, with the reason of a refusal. `is_token`: the token was refused."""
+    """Show the ways to sign in, with the reason of a refusal. `is_token`: the token was refused.
+
+    `is_led`: a page of another site began this sign-in.
+    """
     settings = request.app[SETTINGS]
     return page(
         request,
@@ -243,7 +248,22 @@ def sign_in_form(
         token_file=_token_file(settings) if settings.tier is Tier.LOCAL else "",
         provider=_provider(request, next_),
         proxied=read_identity(request),
+        elsewhere=_elsewhere(request, next_),
+        is_led=is_led,
     )
+
+
+def _elsewhere(request: web.Request, next_: str) -> Mapping[str, str] | None:
+    """Return the sign-in page at PUBLIC_URL, None if the browser is at its host already.
+
+    The cookies of one host are not sent to the other one. So a sign-in there leaves this page as it
+    is, and a sign-in here does not count for the links that the service gives out.
+    """
+    host, base = other_host(request), service_address(request)
+    if host is None:
+        return None
+    address = f"{base}/console/sign-in?{urlencode({'next': next_})}"
+    return {"host": host, "base": base, "address": address}
 
 
 def _provider(request: web.Request, next_: str) -> Mapping[str, str] | None:

@@ -126,6 +126,32 @@ async def _sign_in(site: Site, visit: Visit, account: str = "asha") -> None:
     await expect(page.get_by_text(FLAG).first).to_be_visible()
 
 
+@pytest.mark.parametrize("name", ["Sign in at http://127.0.0.1", "Sign in with localhost"])
+async def test_sign_in_begun_at_another_host_ends_at_public_url(
+    node_site: Site, browser: Browser, name: str
+) -> None:
+    """The cookies of one host are not sent to the other one."""
+    async with _visiting(browser, node_site) as visit:
+        page, url = visit.page, visit.url
+        other = url.replace("127.0.0.1", "localhost")
+        visit.expect_fault(f"request to another origin: {other}/console/")
+        await page.goto(other + FLAGS)
+        warning = page.get_by_text("You opened this page at localhost.")
+        await expect(warning).to_be_visible()
+        await visit.assert_accessible()
+
+        await page.get_by_role("link", name=name).click()
+
+        await expect(warning).to_have_count(0)
+        assert page.url.startswith(f"{url}/console/sign-in")
+        led = page.get_by_text("A page at another address led you here.")
+        await expect(led).to_have_count(1 if "with" in name else 0)
+        await page.get_by_role("link", name="Sign in with localhost").click()
+        await node_site.provider.sign_in(page, "asha")
+        await page.wait_for_url(url + FLAGS)
+        await expect(page.get_by_text(FLAG).first).to_be_visible()
+
+
 async def _status(visit: Visit, service: Service) -> int:
     """Return the status of a page on an instance. A browser sends its cookie to each port."""
     answer = await visit.context.request.get(service.url + FLAGS, max_redirects=0)

@@ -22,6 +22,7 @@ from app.database import Database
 from app.http.keys import DATABASE, SETTINGS
 from app.settings import Settings, Tier
 from tests.conftest import Admin, Service
+from tests.html import parse_html
 
 SIGN_IN, SIGN_OUT, START = "/console/sign-in", "/console/sign-out", "/console"
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
@@ -488,6 +489,49 @@ async def test_sign_in_page_of_a_signed_in_person_leads_on(console: ClientSessio
     params = {"next": "/console/x"}
     async with console.get(SIGN_IN, params=params, allow_redirects=False) as answer:
         assert (answer.status, answer.headers["Location"]) == (303, "/console/x")
+
+
+@pytest.mark.parametrize(
+    ("public_url", "host", "shown"),
+    [
+        ("http://localhost:8080", "127.0.0.1:8080", "127.0.0.1"),
+        ("http://localhost:8080", "[::1]:8080", "[::1]"),
+        ("https://flags.example.org/a", "FLAGS.internal", "flags.internal"),
+        # Cookies know no ports.
+        ("http://localhost:8080", "localhost:9090", None),
+        ("http://localhost:8080", "LocalHost", None),
+        ("http://[::1]:8080", "[::1]:8080", None),
+        ("http://localhost:8080", "x<i>.example.org", None),
+        ("http://localhost:8080", "h" * 300, None),
+        (None, "127.0.0.1:8080", None),
+    ],
+)
+@pytest.mark.parametrize(
+    ("next_", "led_to"),
+    [("/console/x?a=1", "/console/x?a=1"), ("https://evil.example", "/console")],
+)
+async def test_page_at_another_host_leads_to_public_url(
+    service: Service, public_url: str | None, host: str, shown: str | None, next_: str, led_to: str
+) -> None:
+    settings = service.app[SETTINGS]
+    http = replace(settings.http, public_url=public_url)
+    with service.using(SETTINGS, replace(settings, http=http)):
+        async with service.stranger.get(
+            SIGN_IN, params={"next": next_}, headers={"Host": host}
+        ) as answer:
+            text = await answer.text()
+
+    assert answer.status == 200
+    assert host not in text or shown is not None
+    main = parse_html(text).one("main")
+    notices = main.all("div", class_="notice-warn")
+    if shown is None:
+        assert not notices
+        return
+    assert f"You opened this page at {shown}." in notices[0].text
+    link = URL(notices[0].one("a")["href"])
+    assert str(link.with_query(None)) == f"{public_url}{SIGN_IN}"
+    assert link.query == {"next": led_to}
 
 
 @pytest.fixture

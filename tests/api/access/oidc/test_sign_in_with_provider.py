@@ -85,6 +85,7 @@ async def test_start_from_another_site_shows_the_button_first(browser: Browser) 
 
     assert page.status == 200
     assert "Sign in with 127.0.0.1" in page.html
+    assert "A page at another address led you here." in page.main.text
     assert "Set-Cookie" not in page.answer.headers
 
 
