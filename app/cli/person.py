@@ -13,6 +13,7 @@ from app.cli.help import Commands
 from app.cli.options import AsJson
 from app.cli.people_text import Confirmed, Reason, environments_words, keys_words, minute
 from app.cli.terminal import confirm, console, print_json, show_table
+from app.errors import Conflict, NotFound
 
 cli = Commands(
     """List and show people, and suspend and restore them.
@@ -28,11 +29,11 @@ cli = Commands(
     is_remote=True,
 )
 
-_Id = Annotated[
+_Person = Annotated[
     str,
     typer.Argument(
-        help="ID of the person, as in `person list`, or person:ID.",
-        metavar="ID",
+        help="E-mail address of the person, or their ID as in `person list`, or person:ID.",
+        metavar="PERSON",
         callback=person_id_of,
     ),
 ]
@@ -68,16 +69,16 @@ def list_people(
 
 
 @cli.command()
-def show(person_id: _Id, *, as_json: AsJson = False) -> None:
+def show(named: _Person, *, as_json: AsJson = False) -> None:
     """Show a person, and the roles that they hold.
 
-    Example: python -m app person show ID
+    Example: python -m app person show asha@example.org
     """
 
     async def read(
         backend: Backend,
     ) -> tuple[PersonView, list[GrantView], list[ProjectView]]:
-        person = await backend.get_person(person_id)
+        person = await backend.get_person(await _id_of(backend, named))
         grants = await backend.list_grants(GrantFilter())
         return person, grants, await backend.list_projects()
 
@@ -123,26 +124,52 @@ def show(person_id: _Id, *, as_json: AsJson = False) -> None:
 
 
 @cli.command()
-def suspend(person_id: _Id, reason: Reason, confirmed: Confirmed = None) -> None:
+def suspend(named: _Person, reason: Reason, confirmed: Confirmed = None) -> None:
     """Suspend a person: end their sessions everywhere, and refuse their sign-in.
 
     Their tokens stay valid: a token belongs to no person.
 
     Example: python -m app person suspend ID --reason "left the company" --confirm ID
     """
-    confirm(person_id, confirmed, "suspend the person")
-    person = run_backend(lambda backend: backend.suspend_person(person_id, reason))
+
+    async def change(backend: Backend) -> PersonView:
+        return await backend.suspend_person(await _id_of(backend, named), reason)
+
+    confirm(named, confirmed, "suspend the person")
+    person = run_backend(change)
     console.print(f"suspended {person.name} ({person.id})")
 
 
 @cli.command()
-def restore(person_id: _Id, reason: Reason) -> None:
+def restore(named: _Person, reason: Reason) -> None:
     """Let a suspended person sign in again.
 
     Example: python -m app person restore ID --reason "is back"
     """
-    person = run_backend(lambda backend: backend.restore_person(person_id, reason))
+
+    async def change(backend: Backend) -> PersonView:
+        return await backend.restore_person(await _id_of(backend, named), reason)
+
+    person = run_backend(change)
     console.print(f"restored {person.name} ({person.id})")
+
+
+async def _id_of(backend: Backend, named: str) -> str:
+    """Return the ID of a person. Raises NotFound and Conflict for an e-mail address.
+
+    An address is no identity: two providers may give the same one to two people.
+    """
+    if "@" not in named:
+        return named
+    found = await backend.list_people(named, None)
+    people = [person for person in found if person.email.lower() == named.lower()]
+    if not people:
+        raise NotFound("person_unknown", f"No person has the e-mail address {named}.")
+    if len(people) > 1:
+        listed = "; ".join(f"{person.id} ({person.issuer})" for person in people)
+        text = f"{len(people)} people have this e-mail address. Give an ID: {listed}."
+        raise Conflict("email_ambiguous", text)
+    return people[0].id
 
 
 def _remarks(person: PersonView) -> list[str]:

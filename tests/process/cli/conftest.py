@@ -57,12 +57,15 @@ def _run_in(
     return run_command(*words, stdin=stdin, **environ)
 
 
-def _sign_in_with(environ: dict[str, str], subject: str, groups: tuple[str, ...]) -> str:
+def _sign_in_with(
+    environ: dict[str, str], issuer: str, subject: str, groups: tuple[str, ...]
+) -> str:
     """Sign a person in as the callback of a provider does, and return the ID."""
     identity = PersonIdentity(
-        issuer="https://login.example.com",
+        issuer=issuer,
         subject=subject,
         name=subject.title(),
+        email=f"{subject}@example.org",
         groups=frozenset(groups),
     )
 
@@ -113,8 +116,11 @@ def run(environ: dict[str, str], tmp_path: Path, _executor: ProcessPoolExecutor)
 def new_person(environ: dict[str, str], _executor: ProcessPoolExecutor) -> NewPerson:
     """Return a function that adds a person in groups, by default to the database of `run`."""
 
-    def sign_in(subject: str, *groups: str, **more: str) -> str:
-        submitted = _executor.submit(_sign_in_with, {**environ, **more}, subject, groups)
+    def sign_in(
+        subject: str, *groups: str, issuer: str = "https://login.example.com", **more: str
+    ) -> str:
+        environment = {**environ, **more}
+        submitted = _executor.submit(_sign_in_with, environment, issuer, subject, groups)
         person: str = submitted.result(timeout=HANG_SECONDS)
         return person
 

@@ -16,6 +16,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("person", "list", "--search", "nothing"),
     ("person", "show", "PERSON"),
     ("person", "show", "unknown"),
+    ("person", "show", "Asha@Example.org"),
+    ("person", "show", "sha@example.org"),
     ("role", "list"),
     ("role", "show", "editor"),
     ("role", "show", "none"),
@@ -62,6 +64,9 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("access", "check", "person:PERSON", *WHERE, "--scope", "write"),
     ("person", "suspend", "PERSON", "--reason", "left"),
     ("person", "suspend", "PERSON", "--reason", "left", "--confirm", "PERSON"),
+    ("person", "restore", "asha@example.org", "--reason", "is back"),
+    ("person", "suspend", "asha@example.org", "--reason", "left", "--confirm", "PERSON"),
+    ("person", "suspend", "asha@example.org", *WHY, "--confirm", "asha@example.org"),
     ("person", "list"),
     ("access", "check", "person:PERSON", *WHERE),
     ("person", "restore", "PERSON", "--reason", " "),
@@ -144,6 +149,32 @@ def test_people_commands_say_what_they_did(run: Run, new_person: NewPerson) -> N
     assert run("grant", "list").output == "none\n"
     history = run("grant", "history", COLUMNS="300").output
     assert re.search(r"grant revoked .* payments/ .* on call", history)
+
+
+def test_e_mail_address_names_a_person_if_it_is_unique(run: Run, new_person: NewPerson) -> None:
+    address, other = "asha@example.org", "https://other.example.com"
+    first = new_person("asha")
+
+    shown = run("person", "show", address.upper())
+    part = run("person", "show", "sha@example.org")
+    second = new_person("asha", issuer=other)
+    ambiguous = [
+        run("person", "show", address, COLUMNS="300"),
+        run("person", "suspend", address, *WHY, "--confirm", address, COLUMNS="300"),
+        run("person", "restore", address, *WHY, COLUMNS="300"),
+    ]
+
+    assert (shown.code, shown.output) == (0, run("person", "show", first).output)
+    assert (part.code, "No person has the e-mail address sha@example.org." in part.errors) == (
+        1,
+        True,
+    )
+    for refused in ambiguous:
+        assert (refused.code, refused.output) == (1, "")
+        assert "2 people have this e-mail address. Give an ID: " in refused.errors
+        for id_, issuer in ((first, "https://login.example.com"), (second, other)):
+            assert f"{id_} ({issuer})" in refused.errors
+    assert "suspended" not in run("person", "list").output
 
 
 def test_commands_warn_of_wide_prefixes_and_go_on(run: Run) -> None:
