@@ -23,7 +23,7 @@ from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.people.views import REASON_MAX
 from app.access.permissions import OPERATOR_RIGHTS, Rights
-from app.access.refusals import BY_ADMINISTRATOR, beyond_own
+from app.access.refusals import BY_ADMINISTRATOR, beyond_own, scope_missing
 from app.database import Connection, sql
 from app.errors import Conflict, Forbidden, invalid
 from app.settings import Secret
@@ -72,14 +72,17 @@ class AccessEdit:
     def signer(self) -> RowSigner:
         return RowSigner(self.key)
 
-    async def lock(self) -> None:
+    async def lock(self, scope: Scope = Scope.ADMIN) -> None:
         """Wait for other changes of access, and read the rights of the author after them.
 
-        Lock environments before. Raises as `current_rights`.
+        Lock environments before. Raises Forbidden for an author who has lost the scope everywhere,
+        and as `current_rights`. Otherwise that author would read that the row does not exist.
         """
         await sql.take_lock(self.connection, name="access")
         if self.author is not None:
             self.rights = await current_rights(self.connection, self.key, self.author)
+        if not self.rights.has(scope):
+            raise scope_missing(scope)
 
     async def book(self) -> GrantBook:
         return await read_book(self.connection, self.signer)

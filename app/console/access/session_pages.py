@@ -7,6 +7,7 @@ from aiohttp import web
 from app.access.events import AccessEvent
 from app.access.guard import ACCESS_LOG, CALLER, TOKENS, origin
 from app.access.log_handlers import check_environment, read_page
+from app.access.models import Scope
 from app.access.people.access_writes import edit_of
 from app.access.sessions import service
 from app.console.access.views import EVENT_TEXTS, access_row, session_row
@@ -48,7 +49,7 @@ async def post_session_end(request: web.Request) -> web.Response:
 
     async def end(connection: Connection) -> None:
         edit = edit_of(request, connection)
-        await edit.lock()
+        await edit.lock(Scope.READ)
         now = replace(caller, rights=edit.rights)
         await service.end(connection, edit.log, session_id, now, origin=edit.origin)
 

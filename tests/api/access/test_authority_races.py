@@ -184,7 +184,7 @@ async def test_write_behind_narrowing_of_its_token_is_refused(
 
     answer = await behind(service, server, narrow, lambda: send(service, line, ids, author))
 
-    assert answer.status in {403, 404}, await answer.text()
+    assert await problem(answer, 403) == ("scope_missing", [])
 
 
 async def test_row_with_more_scopes_gives_no_more(service: Service, server: Server) -> None:
@@ -252,9 +252,9 @@ async def _forge(edit: AccessEdit, author: SignedIn) -> None:
     ("revocation", "code"),
     [
         (_suspend, "person_suspended"),
-        (_revoke_grant, "environment_foreign"),
+        (_revoke_grant, "scope_missing"),
         (_end_session, "session_refused"),
-        (_forge, "environment_foreign"),
+        (_forge, "scope_missing"),
     ],
 )
 async def test_grant_behind_loss_of_its_author_is_refused(
@@ -299,7 +299,7 @@ async def test_token_behind_loss_of_a_group_is_refused(service: Service, server:
 
     result = await behind(service, server, lose_group, lambda: outcome(service, create))
 
-    assert result == "environment_foreign"
+    assert result == "scope_missing"
 
 
 async def test_session_end_behind_suspension_is_refused(service: Service, server: Server) -> None:
