@@ -48,15 +48,15 @@ async def fill(service: Service) -> PeopleSample:
         for subject, name, groups in PEOPLE
     ]
     role = {"name": ROLE, "scopes": ["read", "write"], "description": "Switch flags at night."}
-    await _post(service, "/v1/roles", role)
+    await post(service, "/v1/roles", role)
     project = {"name": PROJECT, "prefix": "checkout/", "owner_group": "payments"}
-    await _post(service, "/v1/projects", project | {"description": "Paying, and its limits."})
-    grants = [await _post(service, "/v1/grants", body) for body in GRANTS]
+    await post(service, "/v1/projects", project | {"description": "Paying, and its limits."})
+    grants = [await post(service, "/v1/grants", body) for body in GRANTS]
     first = signed_in[0]
     return PeopleSample(person=first.person.id, grant=grants[2]["id"], cookie=first.text)
 
 
-async def _post(service: Service, path: str, body: dict[str, Any]) -> Any:
+async def post(service: Service, path: str, body: dict[str, Any]) -> Any:
     async with service.client.post(path, json=body) as answer:
         assert answer.status == 201, await answer.text()
         return await answer.json()

@@ -23,6 +23,9 @@ PAGES = (
 )
 
 
+_OPEN_DETAILS = "() => document.querySelectorAll('details').forEach(each => (each.open = true))"
+
+
 @pytest.fixture(scope="module")
 async def people(filled: Service) -> PeopleSample:
     return await people_sample.fill(filled)
@@ -80,15 +83,15 @@ async def test_grant_works_at_once_and_suspension_ends_it(person: Visit, visit: 
     await page.get_by_role("link", name="Kim Min-jun").click()
     await page.get_by_text("Suspend", exact=True).click()
     await page.get_by_label("Reason").fill("Lost a laptop")
-    await page.get_by_role("button", name="Suspend Kim Min-jun").click()
+    await page.get_by_role("button", name="Suspend the person").click()
     await expect(page.get_by_text("Their sessions have ended")).to_be_visible()
     await other.reload()
     await expect(other.get_by_label("Token")).to_be_visible()
 
     await page.get_by_label("Reason").fill("Found it")
-    await page.get_by_role("button", name="Restore Kim Min-jun").click()
+    await page.get_by_role("button", name="Restore the person").click()
     await expect(page.get_by_text("They may sign in again.")).to_be_visible()
-    await page.get_by_role("link", name="Suspensions of Kim Min-jun").click()
+    await page.get_by_role("link", name="Suspensions").click()
     await expect(page.get_by_role("row").nth(1)).to_contain_text("Restored Kim Min-jun")
     await expect(page.get_by_role("row").nth(2)).to_contain_text("Lost a laptop")
 
@@ -105,3 +108,26 @@ async def test_error_of_a_grant_is_beside_its_field(visit: Visit) -> None:
     await expect(field).to_have_attribute("aria-invalid", "true")
     await expect(field).to_have_value("/home")
     await expect(page.locator("#f-prefix-error")).to_contain_text("must be empty")
+
+
+async def test_long_names_stay_in_a_narrow_window(service: Service, visit: Visit) -> None:
+    group, name, prefix = "g" * 255, "n" * 63, "k" * 250 + "/"
+    asha = await sign_in_person(service, "s" * 255, group, name="n" * 200)
+    await people_sample.post(service, "/v1/roles", {"name": name, "scopes": ["read", "approve"]})
+    project = {"name": name, "prefix": prefix, "owner_group": group, "description": "d" * 200}
+    await people_sample.post(service, "/v1/projects", project)
+    body = {"group": group, "role": name, "environments": ["local"], "prefix": prefix}
+    grant = await people_sample.post(service, "/v1/grants", body | {"reason": "r" * 500})
+    question = f"access-check?action=read&environment=local&key={prefix}x"
+    await visit.look(width=390)
+
+    for path in (
+        *("people", "groups", "grants", "grants/history", "grants/new", "roles", "projects"),
+        *(f"people/{asha.person.id}", f"grants/{grant['id']}", f"roles/{name}"),
+        *(f"projects/{name}", question, f"{question}&actor={asha.person.actor}"),
+    ):
+        await visit.open_page(f"/console/{path}")
+        await visit.page.evaluate(
+            "document.querySelectorAll('details').forEach(d => d.open = true)"
+        )
+        await visit.assert_laid_out()

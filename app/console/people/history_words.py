@@ -12,6 +12,7 @@ from app.access.people.views import AccessChange
 from app.access.permissions import Keys
 from app.console.actors import NamedActor, actor_of
 from app.console.people.rows import environment_words
+from app.names import joined_words
 
 _VERBS: Mapping[str, str] = {
     AccessEventName.GRANT_CREATED: "Granted",
@@ -90,7 +91,7 @@ def _grant(grant: Mapping[str, Any], names: Mapping[str, str], link: str) -> str
 
 
 def _role(role: Mapping[str, Any]) -> str:
-    return f"which may {', '.join(role.get('scopes', [])) or 'nothing'}"
+    return f"which may {joined_words(role.get('scopes') or ['nothing'])}"
 
 
 def _project(project: Mapping[str, Any]) -> str:

@@ -107,7 +107,7 @@ async def test_suspension_needs_a_reason(service: Service, console: ClientSessio
 
     page = await read(console, f"{path}?done=suspended")
     assert "Their sessions have ended" in page
-    assert "Restore Asha" in page
+    assert "Restore the person" in page
     async with (
         browser_of(service, signed_in.text) as browser,
         browser.get("/console/me", allow_redirects=False) as answer,
@@ -215,7 +215,7 @@ async def test_role_is_made_changed_and_deleted(service: Service, console: Clien
 
     assert "The role on-call was deleted" in await read(console, "roles?deleted=on-call")
     history = await read(console, "grants/history")
-    assert "Changed the role on-call, which may read, write, now which may read" in history
+    assert "Changed the role on-call, which may read and write, now which may read" in history
     await read(console, "roles/on-call", status=404)
     assert "cannot be changed" in await read(console, "roles/editor")
 
@@ -277,7 +277,10 @@ async def test_check_says_why(service: Service, console: ClientSession) -> None:
     assert asha.actor in everyone
     assert "local admin" in everyone
     wrong = await read(console, f"{question}&key=%2F", status=422)
-    assert "field-error" in wrong or "notice-danger" in wrong
+    assert "key: must begin with" in wrong
+    assert 'aria-invalid="true"' in wrong
+    # A question saves nothing.
+    assert "Not saved." not in wrong
     await read(console, "access-check?actor=x&environment=local&key=a", status=404)
 
 
