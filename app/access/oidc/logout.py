@@ -1,4 +1,4 @@
-"""Sign-out at the provider, and sign-out that the provider demands.
+"""Sign out at the provider, and end sessions when the provider sends a logout token.
 
 OpenID Connect RP-Initiated Logout 1.0, and OpenID Connect Back-Channel Logout 1.0.
 """
@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from app.access.events import Origin
 from app.access.log import AccessLog
 from app.access.oidc.claims import session_in
-from app.access.oidc.id_tokens import check_audience, check_times, subject_of
+from app.access.oidc.id_tokens import SKEW_SECONDS, check_audience, check_times, subject_of
 from app.access.oidc.keys import SIGNED_OUT_THERE
 from app.access.oidc.provider import Provider
 from app.access.oidc.signatures import TokenError, check_kind
@@ -23,7 +23,7 @@ from app.errors import Unauthenticated
 
 SIGNED_OUT = "/console/signed-out"
 _EVENT = "http://schemas.openid.net/event/backchannel-logout"
-# With the skew, a token counts for at most 15 minutes. `claim_use` remembers it for longer.
+# With the skew, a token is valid for at most 15 minutes. `claim_use` remembers it for longer.
 _AGE_SECONDS_MAX = 600
 _JTI_LENGTH_MAX = 255
 
@@ -50,7 +50,7 @@ async def read_logout(provider: Provider, text: str) -> Logout:
 def _logout_of(provider: Provider, claims: Mapping[str, Any]) -> Logout:
     check_audience(claims, provider.audience)
     check_times(claims, time.time())
-    if claims["iat"] < time.time() - _AGE_SECONDS_MAX - 300:
+    if claims["iat"] < time.time() - _AGE_SECONDS_MAX - SKEW_SECONDS:
         raise TokenError("the logout token is too old")
     _check_event(claims)
     token_id = claims.get("jti")

@@ -6,7 +6,6 @@ reading of the keys, at most every 10 seconds. So the provider may rotate its ke
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, urlsplit
@@ -49,6 +48,7 @@ RESULTS = (
     ("sign_in", "provider_failed"),
     ("refresh", "ok"),
     ("refresh", "ended"),
+    ("refresh", "superseded"),
     ("refresh", "provider_failed"),
     ("refresh", "database_away"),
     ("logout", "ok"),
@@ -75,7 +75,7 @@ class Provider(Component):
         # Why the last call failed. None after a success.
         self.failure: str | None = None
         # For metrics: sign-ins, refreshes and logouts, by their result.
-        self.results = Counter[tuple[str, str]](dict.fromkeys(RESULTS, 0))
+        self.results = dict.fromkeys(RESULTS, 0)
 
     @property
     def host(self) -> str:
