@@ -1,4 +1,4 @@
--- What sessions need from their OpenID Connect provider, and what counted once.
+-- The provider's tokens of sessions, and the sign-ins and logout tokens that were used.
 -- Owner: access/oidc/.
 
 -- name: claim_oidc_use(id, expires_at)^
@@ -24,8 +24,8 @@ values (
 );
 
 -- name: claim_oidc_refresh(lease_seconds, idle_seconds)^
--- The session that waits longest for a refresh. Until the lease ends, no other instance gets it.
--- With the claims that its person has before the provider is asked.
+-- The session whose refresh is due longest. Until the lease ends, no other instance gets it.
+-- `claims_at` is from before the provider is asked.
 update oidc_sessions
 set refresh_at = current_timestamp + make_interval(secs => :lease_seconds)
 where session_id = (
@@ -67,8 +67,8 @@ from oidc_sessions
 where session_id = :session_id;
 
 -- name: list_oidc_sessions(issuer, subject, sid)
--- The sessions of a person, of a session at the provider, or of both. Null does not matter.
--- Without a sid of its own, a session of the person may be the one that ends.
+-- The sessions of a person, of a session at the provider, or of both. Null selects all.
+-- A session of the person without a sid may be the one that ends.
 select session_id
 from oidc_sessions
 where issuer = :issuer

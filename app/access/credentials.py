@@ -157,7 +157,7 @@ class Credentials(PolledCopy):
         return caller
 
     def find_session(self, text: str) -> ConsoleSession:
-        """Return the session of this cookie, which may be of no use any more.
+        """Return the session of this cookie. It may have expired.
 
         Raises Unauthenticated as `SessionDirectory.find`, and Unavailable before the first refresh.
         """

@@ -18,8 +18,8 @@ from app.errors import Conflict, NotFound
 cli = Commands(
     """List and show people, and suspend and restore them.
 
-    A person is added by the first sign-in, and is never deleted: the history names them. Groups
-    come from the identity provider.
+    The first sign-in adds a person. A person is never deleted, because the history names them.
+    Groups come from the identity provider.
 
     Works on: the database, or a server with --url. Other servers follow within a second.
 
@@ -96,7 +96,7 @@ def show(named: _Person, *, as_json: AsJson = False) -> None:
         ("groups", ", ".join(person.groups) or "-"),
         ("first sign-in", minute(person.first_sign_in_at)),
         ("last sign-in", minute(person.last_sign_in_at)),
-        ("claims of", minute(person.claims_at)),
+        ("claims read", minute(person.claims_at)),
         ("remarks", ", ".join(_remarks(person)) or "-"),
     )
     show_table(("id", person.id), rows)

@@ -211,9 +211,9 @@ def _principal(request: web.Request, holder: Caller) -> Principal:
 
 
 def session_of(request: web.Request) -> ConsoleSession | None:
-    """Return the session of this browser, which may be of no use now, on a page that needs none.
+    """Return the session of this browser, for a page that needs none.
 
-    That of a suspended person has a row until it is ended.
+    It may have expired, or belong to a suspended person.
     """
     try:
         return request.app[TOKENS].find_session(read_cookie(request))

@@ -96,7 +96,7 @@ async def _read_object(answer: aiohttp.ClientResponse, source: str) -> dict[str,
     """Return the body, which must be a JSON object of at most 256 KiB."""
     # An error page of a proxy is HTML.
     if answer.content_type != "application/json" and not answer.content_type.endswith("+json"):
-        raise ProviderFault(f"The provider's {source} answers with something else than JSON.")
+        raise ProviderFault(f"The provider's {source} does not answer with JSON.")
     raw = bytearray()
     async for chunk in answer.content.iter_any():
         raw += chunk

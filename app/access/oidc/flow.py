@@ -30,8 +30,8 @@ from app.settings import Secret
 CALLBACK = "/console/sign-in/oidc/callback"
 _PARAMETER_LENGTH_MAX = 4_096
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
-# RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6. The provider's own description is
-# not shown: a stranger can put any text into it.
+# RFC 6749 section 4.1.2.1, OpenID Connect Core section 3.1.2.6. `error_description` is not shown: a
+# stranger can write any text into it.
 _ERRORS = {
     "access_denied": "you or the provider did not allow it",
     "login_required": "you are not signed in at the provider",
@@ -79,7 +79,7 @@ class OidcSignIn:
     async def check(self, query: MultiMapping[str], cookie: str) -> tuple[Attempt, str]:
         """Check the callback, and return its attempt and its code.
 
-        Raises Unauthenticated, and ProviderFault if nothing is known of the provider.
+        Raises Unauthenticated, and ProviderFault if the discovery document was never read.
         """
         if not cookie:
             raise refused("this browser did not begin it, or began it more than 10 minutes ago")

@@ -1,7 +1,7 @@
 """The provider in memory: its discovery document and its keys, read again each hour.
 
-The service starts without them. A token with an unknown key or a wrong signature causes one more
-reading of the keys, at most every 10 seconds. So the provider may rotate its keys at any moment.
+The service starts without them. After a token with an unknown key or a wrong signature it reads the
+keys again, at most every 10 seconds. So the provider may rotate its keys at any time.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Answer the requests that change tokens, people, roles, grants and projects.
 
-The endpoints check nothing that the services check.
+The services make all checks of rights and of fields.
 """
 
 from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ from app.names import joined_words
 
 
 async def me(connection: Connection, caller: Caller, given: Iterable[Grant]) -> Me:
-    """Return who a caller is, and these of its rights in words."""
+    """Return who a caller is, with these rights in words."""
     names = await actor_names(connection, [caller.actor])
     holder = caller.session or caller.token
     return Me(

@@ -28,7 +28,7 @@ log = logger(__name__)
 PEOPLE_AT_ONCE = 500
 # The first characters of IDs.
 PARTS = ALPHABET
-# It sorts after each character of an ID.
+# A tilde sorts after each character of an ID.
 _AFTER_EACH_ID = "~"
 _LOGGED_MAX = 10
 
@@ -62,7 +62,7 @@ class PeopleDirectory:
         self._book = GrantBook()
         self._parts: Mapping[str, _Part] = {}
         self._unsigned_granting: Sequence[SignedRow] = ()
-        # Of people who were seen since the last change.
+        # The rights of the people who sent a request since the last change.
         self._rights: dict[str, Rights] = {}
         self._logged: frozenset[tuple[str, ...]] = frozenset()
 
@@ -151,7 +151,7 @@ class PeopleDirectory:
         if granting != self._granting:
             unsigned = []
             book = await read_book(connection, self._signer, unsigned)
-        # People are known with the groups that had grants.
+        # The parts in memory have only the groups with grants. If these groups change, read all.
         known = self._parts if book.groups == self._book.groups else {}
         parts = {
             name: known[name]
@@ -163,7 +163,7 @@ class PeopleDirectory:
         changed = {name: edition for name, edition in editions.items() if name not in parts}
         if changed:
             parts |= await self._read(connection, book, changed)
-        # At once, and without a wait between: a person has the old rights or the new ones.
+        # No await between these: a request finds the old rights or the new ones.
         self._granting, self._book, self._parts = granting, book, parts
         self._unsigned_granting, self._rights = unsigned, {}
         self._log_unsigned()
@@ -189,7 +189,7 @@ class PeopleDirectory:
             for person in await self._signer.genuine(page, unsigned):
                 part = parts[person.id[0]]
                 if person.suspended_at is None:
-                    part.people[person.id] = _granted(person, book)
+                    part.people[person.id] = _groups_with_grants(person, book)
                 else:
                     part.suspended.add(person.id)
                 if person.issuer == PROXY_ISSUER:
@@ -201,7 +201,7 @@ class PeopleDirectory:
         return parts
 
     def _log_unsigned(self) -> None:
-        """Log the rows that are ignored since this refresh."""
+        """Log the rows that were not ignored at the last refresh, but are now."""
         unsigned = frozenset(row.signed[:2] for row in self.unsigned)
         found, self._logged = unsigned - self._logged, unsigned
         if found:
@@ -209,6 +209,6 @@ class PeopleDirectory:
             log.warning("access_rows_unsigned", count=len(found), rows=rows)
 
 
-def _granted(person: Person, book: GrantBook) -> Groups:
-    """Return the groups of a person that have grants. The others would take memory for nothing."""
+def _groups_with_grants(person: Person, book: GrantBook) -> Groups:
+    """Return the groups of a person that have grants. The others would only take memory."""
     return tuple(group for group in person.groups if group in book.groups)

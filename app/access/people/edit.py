@@ -28,7 +28,7 @@ from app.database import Connection, sql
 from app.errors import Conflict, Forbidden, invalid
 from app.settings import Secret
 
-# Field names of `delegation.py`, and those of grants and projects.
+# The fields of grants and projects, by their names in `delegation.py`.
 _FIELDS = {"scopes": "role", "prefixes": "prefix"}
 _PEOPLE_AT_ONCE = 200
 
@@ -54,8 +54,8 @@ class AccessEventName(StrEnum):
 class AccessEdit:
     """One transaction that changes who may do what, and the rights of its author.
 
-    `author` is None for an operator and for the service itself. Check `rights` after `lock`: before
-    it they are those in memory, which may be over.
+    `author` is None for an operator and for the service itself. Check `rights` after `lock`: until
+    then they come from memory, and may be out of date.
     """
 
     connection: Connection
@@ -75,8 +75,9 @@ class AccessEdit:
     async def lock(self, scope: Scope = Scope.ADMIN) -> None:
         """Wait for other changes of access, and read the rights of the author after them.
 
-        Lock environments before. Raises Forbidden for an author who has lost the scope everywhere,
-        and as `current_rights`. Otherwise that author would read that the row does not exist.
+        Lock environments first: all changes lock in this order. Raises Forbidden for an author who
+        has lost the scope everywhere, who would otherwise read that the row does not exist. Raises
+        as `current_rights`.
         """
         await sql.take_lock(self.connection, name="access")
         if self.author is not None:
@@ -157,7 +158,7 @@ async def has_administrator(connection: Connection, signer: RowSigner) -> bool:
     full = [
         grant
         for grant in book.grants
-        # The first condition spares the rights of thousands of grants.
+        # Compare the prefix first: computing the rights of thousands of grants is slow.
         if grant.prefix == "" and book.union([grant]).covers_all(Scope.ADMIN, EVERY_ENVIRONMENT)
     ]
     ids = [grant.person_id for grant in full if grant.person_id is not None]
@@ -190,7 +191,7 @@ def check_group(field: str, name: str) -> None:
 
 
 def check_reason(reason: str) -> None:
-    """Check a reason that must be given. Raises Invalid."""
+    """Check a required reason. Raises Invalid."""
     if not reason.strip():
         raise invalid("reason", "must not be empty: say why")
     check_text("reason", reason)

@@ -19,7 +19,7 @@ from app.database import Connection, sql
 from app.errors import NotFound, Violation
 from app.settings import Secret
 
-# Of the grants for other keys, in an answer.
+# The grants for other keys that an answer lists.
 _PLACES_MAX = 10
 
 
@@ -37,7 +37,7 @@ class Question:
     def is_about(self, grant: RoleGrant) -> bool:
         """Return whether the grant is for this key and environment, whatever its role.
 
-        Rights of each of thousands of grants would stop the event loop for too long.
+        Computing the rights of thousands of grants would block the event loop for too long.
         """
         return self.key.startswith(grant.prefix) and not grant.environments.isdisjoint(
             {self.environment, EVERY_ENVIRONMENT}
@@ -53,7 +53,7 @@ class _Explainer:
     question: Question
 
     def reasons(self, held: Iterable[RoleGrant]) -> list[AccessReason]:
-        """Return the grants among these that answer the question with yes."""
+        """Return a reason for each of these grants that allows what the question asks."""
         return [
             self._reason(grant)
             for grant in held
@@ -66,7 +66,7 @@ class _Explainer:
         is_own = grant.project is None and is_visible_here
         given = self.book.given(grant)
         if not is_visible_here:
-            # Its other environments are not for this administrator.
+            # This administrator may not see its other environments.
             given = replace(given, environments=frozenset({self.question.environment}))
         text = grant.role
         via = None
@@ -90,17 +90,17 @@ class _Explainer:
         )
 
     def holder(self, token: Token) -> AccessHolder:
-        """Return a token that answers the question with yes."""
+        """Return a token that may do this. Only an administrator of all its keys sees its name."""
         actor, reach = f"token:{token.id}", token.reach
         if reaches(self.own, reach.environments, reach.prefixes):
-            return AccessHolder(actor=actor, name=token.name, reasons=[_of_token(reach)])
+            return AccessHolder(actor=actor, name=token.name, reasons=[_reason_of_token(reach)])
         question = self.question
         here = replace(
             reach,
             environments=frozenset({question.environment}),
             prefixes=frozenset({question.key}),
         )
-        return AccessHolder(actor=actor, name=actor, reasons=[_of_token(here)])
+        return AccessHolder(actor=actor, name=actor, reasons=[_reason_of_token(here)])
 
     def missing(self, name: str, given: Iterable[Grant], held: Iterable[RoleGrant]) -> str:
         """Return why an actor may not do this, without grants that the caller may not manage."""
@@ -172,7 +172,7 @@ async def who_may(
             AccessHolder(
                 actor=person.actor,
                 name=person.name,
-                # A group may have thousands of grants, so use what was found of it above.
+                # A group may have thousands of grants, so reuse its reasons.
                 reasons=[
                     *explainer.reasons(book.held_by(person.id, ())),
                     *(reason for group in person.groups for reason in groups.get(group, ())),
@@ -226,7 +226,7 @@ async def check(
         held = book.of_group(name)
         reasons = explainer.reasons(held)
     elif kind == "operator" and name:
-        reasons = [_of_operator()]
+        reasons = [_reason_of_operator()]
     else:
         raise _unknown()
     text = "; ".join(reason.text for reason in reasons)
@@ -257,7 +257,7 @@ async def _tokens(connection: Connection) -> Sequence[Token]:
     return sorted(valid, key=lambda token: (token.name, token.id))
 
 
-def _of_token(reach: Grant) -> AccessReason:
+def _reason_of_token(reach: Grant) -> AccessReason:
     return AccessReason(
         text=f"the token itself, {place_words(reach)}",
         via=None,
@@ -269,7 +269,7 @@ def _of_token(reach: Grant) -> AccessReason:
     )
 
 
-def _of_operator() -> AccessReason:
+def _reason_of_operator() -> AccessReason:
     return AccessReason(
         text="an operator has access to the database",
         via=None,

@@ -42,7 +42,7 @@ class GrantFilter:
 
     @property
     def environments(self) -> list[str] | None:
-        """What a grant in the environment names, None for any."""
+        """A grant matches if it has one of these environments. None selects all grants."""
         return [self.environment, EVERY_ENVIRONMENT] if self.environment else None
 
 
@@ -70,7 +70,8 @@ async def create(edit: AccessEdit, new: NewGrant) -> RoleGrant:
             created_at=datetime.now(UTC),
         )
     )
-    # Before the answer names environments, which are locked first.
+    # Environments must be locked before access, and a refusal of them names those that exist. So
+    # check the rights first, and again behind the lock.
     book = await edit.book()
     _check_role(grant.role, book)
     edit.check_own(book.given(grant))
@@ -119,7 +120,7 @@ async def lapse(edit: AccessEdit, environment: str) -> None:
     """Remove a deleted environment from every grant. Delete the grants that have no other one.
 
     A later environment of the same name is a different one, so no old grant may reach it.
-    The caller has locked.
+    The caller has called `edit.lock`.
     """
     async for row in sql.list_grants(edit.connection):
         grant = grant_of(row)
@@ -234,6 +235,7 @@ def visible(rights: Rights, grants: Iterable[RoleGrant]) -> list[RoleGrant]:
 
     Thousands of grants name few sets of environments, so look up the keys of each set once.
     """
+    # Of each set of environments: the keys that the administrator has, where these are not all.
     limits: dict[frozenset[str], set[Keys]] = {}
     found = []
     for grant in grants:
@@ -269,7 +271,7 @@ def _check_role(role: str, book: GrantBook) -> None:
 
 def _check_new(grant: RoleGrant, existing: tuple[RoleGrant, ...]) -> None:
     for other in existing:
-        # The first condition spares the descriptions of thousands of grants.
+        # Compare the prefix first: describing thousands of grants is slow.
         if other.prefix == grant.prefix and (
             described(other) | {"reason": ""} == described(grant) | {"reason": ""}
         ):

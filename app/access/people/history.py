@@ -33,8 +33,8 @@ async def list_page(
         own_prefixes=None if has_all else [prefix for _, prefix in own],
         page_size=limit + 1,
     )
-    found = [row async for row in rows]
-    names = await actor_names(connection, [row["actor"] for row in found])
+    page = [row async for row in rows]
+    names = await actor_names(connection, [row["actor"] for row in page])
     items = [
         AccessChange(
             id=row["id"],
@@ -49,6 +49,6 @@ async def list_page(
             before=row["old"],
             after=row["new"],
         )
-        for row in found[:limit]
+        for row in page[:limit]
     ]
-    return AccessHistoryPage(items=items, next=items[-1].id if len(found) > limit else None)
+    return AccessHistoryPage(items=items, next=items[-1].id if len(page) > limit else None)

@@ -13,15 +13,13 @@ from app.errors import Unauthenticated
 Signed = tuple[str, ...]
 # The issuer of people whom an identity-aware proxy names. Those of providers are URLs.
 PROXY_ISSUER = "proxy"
-# Each instance reads the groups of all people. The constraint of the table is a plain upper bound,
-# 5,000, so that another limit needs no migration.
+# The groups of a person. Each instance reads the groups of all people. The table allows 5,000, so
+# that a higher limit needs no migration.
 GROUPS_MAX = 1_000
 # The characters of an issuer, a subject or a group, as in the constraints of the tables.
 IDENTIFIER_MAX = 255
 SUSPENDED = "person_suspended"
 SUSPENDED_WORDS = "An administrator has suspended your account. Ask an administrator to restore it."
-
-
 _ACTOR = "person:"
 
 
@@ -34,7 +32,7 @@ def person_id_of(text: str) -> str:
 class Person:
     """A person who has signed in. Issuer and subject identify them; an e-mail address does not.
 
-    They are seen at a sign-in. A refresh of the claims sets `claims_at` alone.
+    `last_seen_at` is the last sign-in. A refresh of the claims sets `claims_at` only.
     """
 
     id: str
@@ -51,7 +49,7 @@ class Person:
 
     @property
     def actor(self) -> str:
-        return f"person:{self.id}"
+        return f"{_ACTOR}{self.id}"
 
     @property
     def principal(self) -> Principal:
@@ -88,7 +86,7 @@ class Role:
 class RoleGrant:
     """A role of a person or a group, in environments, for the keys with a prefix.
 
-    `project` is the name of the project whose owner group has it. Such a grant is in no row.
+    With `project`, it is the right of the owner group of this project, which has no row.
     """
 
     id: str
@@ -106,7 +104,7 @@ class RoleGrant:
     @property
     def signed(self) -> Signed:
         holder = (
-            f"person:{self.person_id}" if self.group_name is None else f"group:{self.group_name}"
+            f"{_ACTOR}{self.person_id}" if self.group_name is None else f"group:{self.group_name}"
         )
         return ("grants", self.id, holder, self.role, self.prefix, *sorted(self.environments))
 

@@ -88,7 +88,7 @@ async def change(
     """
     async with edit.retaining_an_administrator():
         edit.require_everything()
-        before = await _own(edit.connection, name, expected)
+        before = await _get_changeable(edit.connection, name, expected)
         after = replace(before, scopes=frozenset(changed.scopes), description=changed.description)
         _check(edit, after, changed.reason)
         await sql.update_role(
@@ -115,7 +115,7 @@ async def delete(
     check_text("reason", reason)
     await edit.lock()
     edit.require_everything()
-    role = await _own(edit.connection, name, expected)
+    role = await _get_changeable(edit.connection, name, expected)
     async for row in sql.list_grants(edit.connection):
         if row["role"] == name:
             raise Conflict(
@@ -149,7 +149,8 @@ def _check(edit: AccessEdit, role: Role, reason: str) -> None:
     edit.check_own(Grant(scopes=role.scopes, environments=everything, expires_at=None))
 
 
-async def _own(connection: Connection, name: str, expected: ExpectedVersion) -> Role:
+async def _get_changeable(connection: Connection, name: str, expected: ExpectedVersion) -> Role:
+    """Return a role that is not built in. Raises Conflict, NotFound and Stale."""
     if name in BUILT_IN:
         raise Conflict("role_built_in", "This role is built in. Create a role of your own.")
     role = await get(connection, name)

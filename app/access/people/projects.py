@@ -1,4 +1,4 @@
-"""Create, list, change and delete projects. Administrators see those with keys of their own."""
+"""Create, list, change and delete projects. Administrators see those within their own keys."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -95,7 +95,7 @@ async def change(
     """
     check_text("reason", changed.reason)
     await edit.lock()
-    before = await _managed(edit, name, expected)
+    before = await _get_changeable(edit, name, expected)
     if not edit.signer.accepts(before):
         # A forged prefix or owner group would become valid.
         raise Conflict(
@@ -125,7 +125,7 @@ async def delete(
     check_text("reason", reason)
     # This removes no administrator of everything: the prefix of a project is never empty.
     await edit.lock()
-    project = await _managed(edit, name, expected)
+    project = await _get_changeable(edit, name, expected)
     await sql.delete_project(edit.connection, name=name)
     await _record(edit, AccessEventName.PROJECT_DELETED, reason, before=project)
     return project
@@ -154,7 +154,8 @@ async def project_views(
     ]
 
 
-async def _managed(edit: AccessEdit, name: str, expected: ExpectedVersion) -> Project:
+async def _get_changeable(edit: AccessEdit, name: str, expected: ExpectedVersion) -> Project:
+    """Return a project that the author administers. Raises NotFound, Forbidden and Stale."""
     project = await get(edit.connection, edit.rights, name)
     if not reaches(edit.rights, [EVERY_ENVIRONMENT], [project.prefix]):
         raise Forbidden(

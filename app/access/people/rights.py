@@ -1,6 +1,6 @@
-"""The rights of actors from the database: of who approves, schedules, or changes access.
+"""Read the rights of actors from the database: to approve, to schedule, and to change access.
 
-Other requests have theirs from memory.
+Other requests use the rights in memory.
 """
 
 from collections.abc import Iterable, Mapping
@@ -47,8 +47,9 @@ async def rights_of(
 async def current_rights(connection: Connection, key: Secret, caller: Caller) -> Rights:
     """Return what the caller of a request may do now.
 
-    A row without a valid MAC adds nothing: a token can only have less than when the request began.
-    Raises Unauthenticated for a token, session or person that has ended or is suspended meanwhile.
+    The row of a token can only narrow the rights that the request began with, so a row that was
+    changed by hand adds none. Raises Unauthenticated if the token or the session has ended
+    meanwhile, or the person was suspended.
     """
     session, token_id = caller.session, caller.token_id
     if session is not None:

@@ -45,15 +45,15 @@ async def get(connection: Connection, person_id: str) -> Person:
 async def suspend(edit: AccessEdit, person_id: str, *, reason: str) -> Person:
     """Suspend a person. Suspending again is no error.
 
-    Each request checks the person, so their sessions are of no use. The sessions stay until the
-    person signs out or is restored, so that the next page can say why it is refused.
+    Each request checks the person, so their sessions are refused from now on. The rows stay until
+    the person signs out or is restored, so that the next page can say why it is refused.
 
     Raises NotFound, Invalid, Forbidden, and Conflict for the last administrator.
     """
     async with edit.retaining_an_administrator():
-        person = await _lock(edit, person_id, reason)
+        person = await _lock_genuine(edit, person_id, reason)
         if person.suspended_at is None:
-            person = await _store(edit, person, datetime.now(UTC))
+            person = await _set_suspended(edit, person, datetime.now(UTC))
             await edit.record(AccessEventName.PERSON_SUSPENDED, person.id, reason=reason)
     return person
 
@@ -64,10 +64,10 @@ async def restore(edit: AccessEdit, person_id: str, *, reason: str) -> Person:
     The sessions from before the suspension do not come back.
     """
     await edit.lock()
-    person = await _lock(edit, person_id, reason)
+    person = await _lock_genuine(edit, person_id, reason)
     if person.suspended_at is not None:
         await sessions.revoke(edit.connection, actor=person.actor)
-        person = await _store(edit, person, None)
+        person = await _set_suspended(edit, person, None)
         await edit.record(AccessEventName.PERSON_RESTORED, person.id, reason=reason)
     return person
 
@@ -89,7 +89,8 @@ def person_view(person: Person, signer: RowSigner) -> PersonView:
     )
 
 
-async def _lock(edit: AccessEdit, person_id: str, reason: str) -> Person:
+async def _lock_genuine(edit: AccessEdit, person_id: str, reason: str) -> Person:
+    """Lock a person to suspend or restore. Raises Forbidden, Invalid, NotFound and Conflict."""
     edit.require_everything()
     check_reason(reason)
     row = await sql.lock_person(edit.connection, id=person_id)
@@ -106,7 +107,7 @@ async def _lock(edit: AccessEdit, person_id: str, reason: str) -> Person:
     return person
 
 
-async def _store(edit: AccessEdit, person: Person, suspended_at: datetime | None) -> Person:
+async def _set_suspended(edit: AccessEdit, person: Person, suspended_at: datetime | None) -> Person:
     changed = edit.signer.signed(replace(person, suspended_at=suspended_at))
     await sql.suspend_person(
         edit.connection, id=changed.id, mac=changed.mac, suspended_at=changed.suspended_at

@@ -59,12 +59,12 @@ async def sign_in(
     stored = await _lock(connection, log, signer, new, origin=origin)
     person = _with_claims(stored, new)
     person = signer.signed(replace(person, last_seen_at=now))
-    own = msgspec.structs.replace(origin, actor=stored.actor)
+    by_person = msgspec.structs.replace(origin, actor=stored.actor)
     if stored.id == new.id:
-        await log.record(connection, own.did(AccessEvent.PERSON_CREATED, resource=person.id))
+        await log.record(connection, by_person.did(AccessEvent.PERSON_CREATED, resource=person.id))
         await sql.announce_tokens(connection)
     else:
-        await _update(connection, log, stored, person, origin=own)
+        await _update(connection, log, stored, person, origin=by_person)
     return person
 
 
@@ -80,7 +80,7 @@ async def renew_claims(
     """Store the claims of a person who has signed in before. Return whether they were stored.
 
     `asked_after` is the `claims_at` that was stored when the provider was asked. If other claims
-    were stored since, it is not known which are newer, so these are dropped. Ask again.
+    were stored since, it is not known which are newer, so these are dropped. The caller asks again.
 
     Raises as `sign_in`.
     """
@@ -90,8 +90,8 @@ async def renew_claims(
     if asked_after is not None and stored.claims_at != asked_after:
         return False
     person = signer.signed(_with_claims(stored, new))
-    own = msgspec.structs.replace(origin, actor=stored.actor)
-    await _update(connection, log, stored, person, origin=own)
+    by_person = msgspec.structs.replace(origin, actor=stored.actor)
+    await _update(connection, log, stored, person, origin=by_person)
     return True
 
 
@@ -146,7 +146,7 @@ def _new_person(identity: PersonIdentity, now: datetime) -> Person:
     )
 
 
-def _check(log: AccessLog, signer: RowSigner, stored: Person, own: Origin) -> None:
+def _check(log: AccessLog, signer: RowSigner, stored: Person, by_person: Origin) -> None:
     """Check that a person may sign in. Raises Forbidden."""
     if not signer.accepts(stored):
         code, message = (
@@ -159,7 +159,9 @@ def _check(log: AccessLog, signer: RowSigner, stored: Person, own: Origin) -> No
         return
     # Not in the transaction, which the refusal rolls back.
     log.enqueue(
-        own.did(AccessEvent.LOGIN_FAIL, decision=Decision.REFUSED, resource=stored.id, detail=code)
+        by_person.did(
+            AccessEvent.LOGIN_FAIL, decision=Decision.REFUSED, resource=stored.id, detail=code
+        )
     )
     raise Forbidden(code, message)
 

@@ -15,7 +15,7 @@ from app.crypto.derivation import Purpose, derive
 from app.crypto.fields import joined
 from app.settings import Secret
 
-# The number of signed fields after which the event loop gets a turn. They take 2 ms.
+# The event loop gets a turn after each slice of this many signed fields, which takes 2 ms.
 _SLICE_FIELDS = 4_000
 AnyRow = TypeVar("AnyRow", bound=SignedRow)
 
@@ -31,7 +31,7 @@ class RowSigner:
         return replace(row, mac=self._mac(row))
 
     def accepts(self, row: SignedRow) -> bool:
-        """Return whether the row was not changed by hand."""
+        """Return whether the MAC is valid, so that the row was not changed by hand."""
         return hmac.compare_digest(self._mac(row), row.mac)
 
     async def genuine(

@@ -169,7 +169,7 @@ class NewProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ProjectChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What changes in a project. The prefix stays: create another project for another one."""
+    """The fields of a project to change. To change the prefix, create another project."""
 
     owner_group: Group | msgspec.UnsetType = msgspec.UNSET
     description: Description | msgspec.UnsetType = msgspec.UNSET
@@ -180,7 +180,7 @@ class AccessChange(msgspec.Struct, frozen=True, kw_only=True):
     """A change of grants, roles, projects or a suspension.
 
     `subject` is the ID of the grant or person, or the name of the role or project. `before` is null
-    for something new, and `after` for something that is gone.
+    for a creation, and `after` for a deletion.
     """
 
     id: int

@@ -61,7 +61,7 @@ def check(key: Secret, text: str) -> str:
 
 
 async def use(connection: Connection, key: Secret, text: str) -> Principal:
-    """Use a code, and return who it signs in. On every instance together, it is used once.
+    """Use a code, and return who it signs in. A code works once, on all instances together.
 
     Begin the session in the same transaction. Raises Unauthenticated for a code that is forged,
     unknown, used or expired, or whose row was changed by hand.

@@ -25,8 +25,8 @@ IDLE = timedelta(hours=2)
 EXPIRED = "session expired"
 IDLE_TOO_LONG = "session idle for 2 hours"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Replaces the session of an unknown ID, so that both refusals take the same time. No text has its
-# MAC.
+# Stands in for the session of an unknown ID, so that both refusals take the same time. No text has
+# its MAC.
 _UNKNOWN = ConsoleSession(
     id="",
     mac=os.urandom(32),
@@ -76,7 +76,7 @@ class SessionDirectory:
         return caller
 
     def find(self, text: str) -> ConsoleSession:
-        """Return the session of this cookie, which may be of no use any more.
+        """Return the session of this cookie. It may have expired.
 
         Raises Unauthenticated for a session that is malformed, unknown or revoked.
         """
@@ -128,5 +128,5 @@ def _grant(session: ConsoleSession, tokens: Mapping[str, Token], now: datetime) 
         return session.grant
     token = tokens.get(session.token_id)
     if token is None or token.is_over(now):
-        raise refused("session of a token that is over")
+        raise refused("session of a token that has ended")
     return narrowed(session.grant, token.reach)

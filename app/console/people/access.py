@@ -1,4 +1,4 @@
-"""Reading and editing of access by the pages: the same services and checks as the API."""
+"""Read and change access for the pages, by the services and checks of the API."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar

@@ -37,9 +37,9 @@ from app.http.keys import DATABASE, SETTINGS
 from app.http.wire import LATEST
 from app.settings import Settings
 
-# For the choice of a form.
+# The people whom a form offers.
 _PEOPLE_MAX = 500
-# The grants of a group in the list of groups.
+# The grants that the list shows of each group.
 _GIVEN_MAX = 5
 _GROUPS_MAX = 500
 _CHANGES_MAX = 5

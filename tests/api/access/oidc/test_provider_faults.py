@@ -64,7 +64,7 @@ async def drip(request: web.Request) -> web.StreamResponse:
 
 
 HOSTILE = [
-    (text_of("<h1>Proxy error</h1>", "text/html"), "something else than JSON"),
+    (text_of("<h1>Proxy error</h1>", "text/html"), "does not answer with JSON"),
     (text_of("<h1>Down</h1>", "text/html", 502), "status 502"),
     (text_of('{"error": "x"}', status=500), "status 500"),
     (text_of(" " * 10_000_000), f"more than {ANSWER_BYTES_MAX // 1024} KiB"),
