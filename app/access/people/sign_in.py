@@ -100,6 +100,9 @@ async def _lock(
 ) -> Person:
     """Lock the row of a person who may sign in, and return it. Raises Forbidden."""
     row = await sql.lock_identity(connection, issuer=new.issuer, subject=new.subject)
+    if row is None:
+        # The person of a session has another subject now: the row was changed by hand.
+        raise _unsigned()
     stored = person_of(row)
     _check(log, signer, stored, msgspec.structs.replace(origin, actor=stored.actor))
     return stored
@@ -149,21 +152,24 @@ def _new_person(identity: PersonIdentity, now: datetime) -> Person:
 def _check(log: AccessLog, signer: RowSigner, stored: Person, by_person: Origin) -> None:
     """Check that a person may sign in. Raises Forbidden."""
     if not signer.accepts(stored):
-        code, message = (
-            "person_unsigned",
-            "Your account was changed outside of this service. An operator must check it.",
-        )
+        refusal = _unsigned()
     elif stored.suspended_at is not None:
-        code, message = SUSPENDED, SUSPENDED_WORDS
+        refusal = Forbidden(SUSPENDED, SUSPENDED_WORDS)
     else:
         return
-    # Not in the transaction, which the refusal rolls back.
-    log.enqueue(
-        by_person.did(
-            AccessEvent.LOGIN_FAIL, decision=Decision.REFUSED, resource=stored.id, detail=code
-        )
+    failed = by_person.did(
+        AccessEvent.LOGIN_FAIL, decision=Decision.REFUSED, resource=stored.id, detail=refusal.code
     )
-    raise Forbidden(code, message)
+    # Not in the transaction, which the refusal rolls back.
+    log.enqueue(failed)
+    raise refusal
+
+
+def _unsigned() -> Forbidden:
+    return Forbidden(
+        "person_unsigned",
+        "Your account was changed outside of this service. An operator must check it.",
+    )
 
 
 def _difference(before: Person, after: Person) -> str:

@@ -68,6 +68,19 @@ async def test_refresh_token_is_stored_sealed(installation: Installation, browse
     assert b"eyJ" not in sealed
 
 
+async def test_subject_changed_by_hand_ends_the_session(
+    installation: Installation, browser: Browser
+) -> None:
+    await browser.sign_in()
+    installation.cleaner.execute("update flagstone.people set subject = 'other'")
+
+    await installation.refresh_now()
+
+    assert ("session_expired", "allowed", "system:oidc", "oidc: person_unsigned") in (
+        await installation.log()
+    )
+
+
 async def test_tokens_of_another_row_end_the_session(
     installation: Installation, browser: Browser
 ) -> None:
