@@ -1,5 +1,6 @@
 """Compare the applied migrations with those of this release."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from app.database import Database, sql
 from app.database.migrations import read_files
 from app.errors import Unavailable
 from app.program import PROGRAM
-from app.tasks import repeat
+from app.tasks import jittered, wait_at_most
 
 CHECK_SECONDS = 60
+PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class SchemaState:
 
 
 class SchemaCheck(Component):
-    """Compares the ledger with the migration files once a minute. The files are read once."""
+    """Compares the ledger with the migration files. The files are read once."""
 
     name = "schema"
 
@@ -46,7 +48,15 @@ class SchemaCheck(Component):
             )
 
     async def run(self) -> None:
-        await repeat(lambda: CHECK_SECONDS, self.run_once)
+        """Check once a minute, at once after `schema_unfit`, and each second while it is older."""
+        while True:
+            self._database.unfit.clear()
+            await self.run_once()
+            # A request each millisecond that does not fit must not cause as many checks.
+            await asyncio.sleep(PAUSE_SECONDS)
+            if self.state is not None and self.state.pending:
+                continue
+            await wait_at_most(jittered(CHECK_SECONDS), self._database.unfit)
 
     async def run_once(self) -> None:
         """Check once. Keep the latest state while the database is away."""

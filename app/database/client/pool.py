@@ -12,7 +12,7 @@ import asyncpg
 
 from app.database.client.commits import Announcer, Commit
 from app.database.client.connector import Connector
-from app.database.client.faults import is_of_driver, translated
+from app.database.client.faults import SCHEMA_UNFIT, is_of_driver, translated
 from app.database.client.pooler import MISCONFIGURED, explained
 from app.database.client.primary import AsyncpgConnection, Primary, Session
 from app.database.client.primary_watch import PrimaryWatch
@@ -96,6 +96,8 @@ class Database:
         self.pooler_failed_at: float | None = None
         # Set by every failed use, so that the heartbeat runs early.
         self.failed = asyncio.Event()
+        # Set by every use that does not fit the schema, so that the migrations are compared early.
+        self.unfit = asyncio.Event()
 
     async def open(
         self,
@@ -233,6 +235,8 @@ class Database:
                     unrelated = error
         except Unavailable as error:
             self.failed.set()
+            if error.code == SCHEMA_UNFIT:
+                self.unfit.set()
             if error.code == MISCONFIGURED:
                 self.pooler_failed_at = time.monotonic()
             raise
