@@ -29,6 +29,7 @@ from app.secrets.vault import Vault
 from app.settings import Secret, load
 from tests.conftest import Server
 from tests.processes import children_with, has_ended
+from tests.waiting import HANG_SECONDS
 
 KEY = Secret("k" * 32)
 _TEXT, _RECIPIENT = new_identity(datetime.now(UTC))
@@ -283,7 +284,11 @@ async def test_killed_drill_is_reported_and_removed(make: MakeDrill, temporary: 
 
 
 @pytest.mark.slow
-async def test_cancelled_drill_ends_its_processes(make: MakeDrill, temporary: Path) -> None:
+async def test_cancelled_drill_ends_its_processes(
+    make: MakeDrill, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With the lowest priority, stopping its server and removing its files may take minutes.
+    monkeypatch.setattr("app.operations.backups.child.END_SECONDS", HANG_SECONDS)
     drill = make()
     running = asyncio.create_task(drill.run_once())
 

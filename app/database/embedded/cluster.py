@@ -39,10 +39,12 @@ _INITDB = (
 class Cluster:
     """One data folder (PostgreSQL calls it a cluster): `home/pg18`."""
 
-    def __init__(self, home: Path, options: tuple[str, ...]) -> None:
+    def __init__(self, home: Path, options: tuple[str, ...], patience: int) -> None:
         self.data = home / f"pg{MAJOR}"
         self._home = home
         self._options = options
+        self._start_seconds = START_SECONDS * patience
+        self._stop_seconds = STOP_SECONDS * patience
         self._log = home / f"pg{MAJOR}.log"
         self._password = home / "superuser"
         self._child: subprocess.Popen[bytes] | None = None
@@ -81,12 +83,12 @@ class Cluster:
                 check=False,
                 cwd="/",
                 start_new_session=True,
-                timeout=START_SECONDS,
+                timeout=self._start_seconds,
                 **account.subprocess_arguments(),
             )
         except subprocess.TimeoutExpired:
             raise EmbeddedError(
-                f"initdb did not finish in {START_SECONDS} s; start again"
+                f"initdb did not finish in {self._start_seconds} s; start again"
             ) from None
         finally:
             password_file.unlink()
@@ -97,20 +99,20 @@ class Cluster:
         folder.rename(self.data)
 
     def launch(self, account: Account) -> None:
-        """Start the server and wait until it answers. Raises EmbeddedError after 60 s."""
+        """Start the server and wait until it answers. Raises EmbeddedError after a while."""
         check_reach(account, self.data, self._bin / "postgres")
         for _ in range(_LAUNCHES):
             self._launch(account)
             if self._is_ready():
                 return
             if self._child is not None and self._child.poll() is None:
-                break  # it runs, but did not answer within 60 s
+                break  # it runs, but did not answer in time
             # After kill -9 of a server, its children still use the shared memory until they exit.
             time.sleep(0.3)
         raise EmbeddedError(f"the embedded PostgreSQL does not start; read {self._log}")
 
     def wait_until_ready(self) -> None:
-        """Wait for a server that another process started. Raises EmbeddedError after 60 s."""
+        """Wait for a server that another process started. Raises EmbeddedError after a while."""
         if not self._is_ready():
             raise EmbeddedError(f"the embedded PostgreSQL does not answer; read {self._log}")
 
@@ -149,8 +151,8 @@ class Cluster:
             )
 
     def _is_ready(self) -> bool:
-        """Wait until the server answers, exits, or START_SECONDS pass. Includes crash recovery."""
-        deadline = time.monotonic() + START_SECONDS
+        """Wait until the server answers, exits, or the time is over. Includes crash recovery."""
+        deadline = time.monotonic() + self._start_seconds
         while time.monotonic() < deadline:
             if self._child is not None and self._child.poll() is not None:
                 return False
@@ -203,11 +205,13 @@ class Cluster:
                 self._child.poll()  # reap it if another process has ended it
             return False
         process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self._stop_seconds
         # `process.wait` could hang: the child of another process stays a zombie until it is reaped.
         while _is_alive(process):
             if time.monotonic() > deadline:
-                raise EmbeddedError(f"the embedded PostgreSQL did not stop within {STOP_SECONDS} s")
+                raise EmbeddedError(
+                    f"the embedded PostgreSQL did not stop within {self._stop_seconds} s"
+                )
             time.sleep(0.01)
         if self._child is not None and self._child.pid == process.pid:
             self._child.wait()  # returns at once, and reaps the zombie

@@ -13,15 +13,24 @@ log = logger(__name__)
 
 
 class EmbeddedServer:
-    """The server with its data in `data_dir/pg18`. Every method blocks: call it in a thread."""
+    """The server with its data in `data_dir/pg18`. Every method blocks: call it in a thread.
+
+    `patience` multiplies the limits of its start and its stop.
+    """
 
     def __init__(
-        self, data_dir: Path, *, account: str | None = None, options: tuple[str, ...] = ()
+        self,
+        data_dir: Path,
+        *,
+        account: str | None = None,
+        options: tuple[str, ...] = (),
+        patience: int = 1,
     ) -> None:
         self._home = data_dir
         self._account_name = account
-        self._cluster = Cluster(data_dir, options)
-        self._locks = FolderLocks(data_dir, f"pg{MAJOR}", wait_seconds=START_SECONDS + STOP_SECONDS)
+        self._cluster = Cluster(data_dir, options, patience)
+        wait_seconds = (START_SECONDS + STOP_SECONDS) * patience
+        self._locks = FolderLocks(data_dir, f"pg{MAJOR}", wait_seconds=wait_seconds)
         # Exists after `stop`: services that still run must not restart the server.
         self._stopped = data_dir / f"pg{MAJOR}.stopped"
 
@@ -38,7 +47,7 @@ class EmbeddedServer:
     def start(self) -> None:
         """Create the server if needed, start it if needed, and register as one of its users.
 
-        Raises EmbeddedError if the server cannot be created or does not answer within 60 s.
+        Raises EmbeddedError if the server cannot be created, or one of the two takes over 60 s.
         """
         make_data_folder(self._home)
         account = self._account()

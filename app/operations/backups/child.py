@@ -14,7 +14,7 @@ from app.program import python_path
 
 # Above the command's own limit, which does not count while the process is stopped.
 _WHOLE_SECONDS = 5 * 3600
-_END_SECONDS = 10
+END_SECONDS = 10
 _OUTPUT_BYTES_MAX = 4_096
 _ERROR = "error: "
 
@@ -73,8 +73,9 @@ async def _end(child: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         child.terminate()
     try:
-        async with asyncio.timeout(_END_SECONDS):
+        async with asyncio.timeout(END_SECONDS):
             await child.wait()
     except TimeoutError:
         with suppress(ProcessLookupError):
             child.kill()
+        await child.wait()

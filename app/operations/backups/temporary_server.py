@@ -17,6 +17,9 @@ from app.database.embedded import EmbeddedError, EmbeddedServer
 from app.settings import Target
 
 _PREFIX = "flagstone-verify-"
+# A drill has the lowest priority. On a busy host, initdb took more than a minute for a second of
+# work. So its limits are an hour for a start, and 20 minutes for a stop. The whole command has 4 h.
+_PATIENCE = 60
 # Its data need not survive a crash.
 _OPTIONS = (
     "fsync=off",
@@ -33,7 +36,7 @@ def temporary_server(account: str | None) -> Iterator[Target]:
     remove_leftovers(account)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    server = EmbeddedServer(folder, account=account, options=_OPTIONS)
+    server = EmbeddedServer(folder, account=account, options=_OPTIONS, patience=_PATIENCE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # Started by root, the server runs as another account, which must be able to enter.
