@@ -12,7 +12,7 @@ from prometheus_client import Metric
 
 from app.access.format import ALPHABET
 from app.access.people.book import GrantBook
-from app.access.people.models import PROXY_ISSUER, Person, SignedRow
+from app.access.people.models import Person, SignedRow
 from app.access.people.rows import person_of, read_book
 from app.access.people.signatures import RowSigner
 from app.access.permissions import Rights
@@ -192,7 +192,7 @@ class PeopleDirectory:
                     part.people[person.id] = _groups_with_grants(person, book)
                 else:
                     part.suspended.add(person.id)
-                if person.issuer == PROXY_ISSUER:
+                if person.is_of_proxy:
                     part.subjects[person.id] = person.subject
             for row in unsigned:
                 parts[row.signed[1][0]].unsigned.append(row)

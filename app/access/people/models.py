@@ -52,6 +52,11 @@ class Person:
         return f"{_ACTOR}{self.id}"
 
     @property
+    def is_of_proxy(self) -> bool:
+        """Whether an identity-aware proxy names the person, and no provider."""
+        return self.issuer == PROXY_ISSUER
+
+    @property
     def principal(self) -> Principal:
         """The principal of a new session. It has no rights of its own."""
         nothing = Grant(scopes=frozenset(), environments=frozenset(), expires_at=None)

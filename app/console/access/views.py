@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from app.access.events import AccessEvent
-from app.access.guard import CALLER
+from app.access.guard import CALLER, TOKENS
 from app.access.log_handlers import AccessView
 from app.access.models import PERSONAL_SCOPES, SESSION_SCOPES, Scope
 from app.access.permissions import Keys
@@ -138,9 +138,11 @@ class SessionRow:
         return Keys.below(self.view.prefixes)
 
 
-def _way(view: SessionView) -> str:
-    if view.actor.startswith("person:"):
-        return "provider"
+def _way(request: web.Request, view: SessionView) -> str:
+    kind, _, id_ = view.actor.partition(":")
+    if kind == "person":
+        is_of_proxy = request.app[TOKENS].people.proxy_subject(id_) is not None
+        return "proxy" if is_of_proxy else "provider"
     return "one-time link" if view.token_id is None else "token"
 
 
@@ -149,7 +151,7 @@ def session_row(request: web.Request, view: SessionView) -> SessionRow:
         view=view,
         actor=actor_of(request, view.actor, view.name),
         browser=browser_words(view.user_agent),
-        way=_way(view),
+        way=_way(request, view),
         is_current=view.id == request[CALLER].session_id,
     )
 

@@ -90,7 +90,7 @@ async def get_people(request: web.Request) -> web.Response:
             "next": found.next,
             "groups": [name for name, _ in await _groups(connection)],
             "is_filtered": bool(search or group or "after" in request.query),
-            "has_oidc": _has_oidc(request.app[SETTINGS]),
+            "has_sign_in": _has_sign_in(request.app[SETTINGS]),
         }
 
     return await list_page(request, "people/people.html", read)
@@ -239,5 +239,6 @@ async def _groups(connection: Connection) -> list[tuple[str, int]]:
     return [(row["name"], row["people"]) async for row in rows]
 
 
-def _has_oidc(settings: Settings) -> bool:
-    return settings.oidc.issuer is not None
+def _has_sign_in(settings: Settings) -> bool:
+    """Return whether people can sign in, by a provider or by a proxy."""
+    return settings.oidc.issuer is not None or settings.trusted_headers.user is not None

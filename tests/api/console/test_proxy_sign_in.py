@@ -85,6 +85,34 @@ async def test_button_begins_a_session_of_the_person(
     assert cleaner.execute(query).fetchall() == [("proxy", "asha", ["platform", "shop"])]
 
 
+async def test_people_page_asks_for_no_provider_behind_a_proxy(
+    service: Service, console: ClientSession
+) -> None:
+    before = await get(console, "/console/people")
+    with trusting(service, *LOOPBACK):
+        behind = await get(console, "/console/people")
+
+    assert "OIDC_ISSUER" in before[1]
+    assert "A person appears here at the first sign-in." in behind[1]
+    assert "OIDC_ISSUER" not in behind[1]
+
+
+async def test_person_without_groups_reads_of_the_proxy(
+    proxied: Service, browser: ClientSession, console: ClientSession
+) -> None:
+    visitor = {"X_Forwarded_User": "visitor"}
+    await sign_in(browser, **visitor)
+
+    _, me = await get(browser, "/console/me", **visitor)
+    _, sessions = await get(console, "/console/sessions")
+
+    assert "TRUSTED_GROUPS_HEADER" in me
+    assert "from the proxy" in me
+    assert "OIDC_SCOPES" not in me
+    assert "by proxy" in sessions
+    del proxied
+
+
 async def test_page_of_a_stranger_begins_no_session(
     proxied: Service, browser: ClientSession
 ) -> None:
