@@ -133,9 +133,11 @@ def suspend(named: _Person, reason: Reason, confirmed: Confirmed = None) -> None
     """
 
     async def change(backend: Backend) -> PersonView:
-        return await backend.suspend_person(await _id_of(backend, named), reason)
+        person = await backend.get_person(await _id_of(backend, named))
+        # A provider may let people choose their address, so it names no one alone.
+        confirm(named, confirmed, f"suspend {person.name} ({person.id}, from {person.issuer})")
+        return await backend.suspend_person(person.id, reason)
 
-    confirm(named, confirmed, "suspend the person")
     person = run_backend(change)
     console.print(f"suspended {person.name} ({person.id})")
 

@@ -106,7 +106,8 @@ def byte_progress(description: str) -> Iterator[Callable[[int, int], None]]:
 def confirm(name: str, given: str | None, consequence: str) -> None:
     """Ask for a name before a step without return. `--confirm` replaces the question."""
     if given is None and not sys.stdin.isatty():
-        raise invalid("--confirm", f"must be {name}, because standard input is no terminal")
+        rule = f"must be {name} to {consequence}, because standard input is no terminal"
+        raise invalid("--confirm", rule)
     if (given or typer.prompt(f"Type {name} to {consequence}")) != name:
         raise invalid("--confirm", f"must be {name}; nothing was changed")
 

@@ -25,7 +25,10 @@ def test_errors_name_the_next_step(run: Run, tmp_path: Path) -> None:
         (("token", "show", "nope"), "Run `python -m app token list`"),
         (("environment", "delete", "local", "--version", "9"), "then repeat the command"),
         (("backup", "verify"), "Create one with `python -m app backup create`"),
-        (("key", "shred", "local"), "--confirm: must be local, because standard input is no"),
+        (
+            ("key", "shred", "local"),
+            "must be local to destroy its secrets without return, because standard input is no",
+        ),
         (("key", "shred", "local", "--confirm", "x"), "must be local; nothing was changed"),
     ):
         result = run(*words, BACKUP_DIR=str(tmp_path / "none"))

@@ -156,6 +156,7 @@ def test_e_mail_address_names_a_person_if_it_is_unique(run: Run, new_person: New
     first = new_person("asha")
 
     shown = run("person", "show", address.upper())
+    asked = run("person", "suspend", address, *WHY, COLUMNS="300")
     part = run("person", "show", "sha@example.org")
     second = new_person("asha", issuer=other)
     ambiguous = [
@@ -165,6 +166,8 @@ def test_e_mail_address_names_a_person_if_it_is_unique(run: Run, new_person: New
     ]
 
     assert (shown.code, shown.output) == (0, run("person", "show", first).output)
+    whom = f"to suspend Asha ({first}, from https://login.example.com), because"
+    assert (asked.code, whom in asked.errors) == (1, True)
     assert (part.code, "No person has the e-mail address sha@example.org." in part.errors) == (
         1,
         True,
