@@ -11,6 +11,9 @@ from app.log import logger
 
 log = logger(__name__)
 
+# Longer than each name and address that can be stored, so a cut address is still left out.
+_TEXT_MAX = 1_000
+
 
 def identity_of(claims: Mapping[str, Any], issuer: str, groups_claim: str) -> PersonIdentity:
     """Return the person of verified claims. Only the subject is required.
@@ -87,5 +90,7 @@ def _find(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return a string without unprintable characters, empty for a value of another type."""
-    return "".join(filter(str.isprintable, value)).strip() if isinstance(value, str) else ""
+    """Return the printable characters of a string, empty for a value of another type."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(filter(str.isprintable, value)).strip()[:_TEXT_MAX]

@@ -63,6 +63,13 @@ def test_email_that_is_unusable_is_left_out(claims: dict[str, Any], email: str) 
     assert identity(claims).email == email
 
 
+def test_long_text_is_cut() -> None:
+    """A provider may let people choose texts of any length, and each session stores them."""
+    person = identity({"name": "a" * 9_999, "email": f"{'a' * 9_999}@b.c"})
+
+    assert (len(person.name), len(person.email)) == (1_000, 1_000)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
